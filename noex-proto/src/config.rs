@@ -1,0 +1,487 @@
+//! What an application says before it starts a node, and the form in which the machine trusts it.
+
+use alloc::collections::BTreeSet;
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::fmt;
+use core::net::SocketAddr;
+use core::ops::RangeInclusive;
+use core::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::advertise::serves;
+use crate::host::{Host, is_loopback_ip};
+use crate::node_id::{check_name, excerpt};
+use crate::{IntoSecret, Limits, NodeId, NodeIdFault, Secret, bounds, defaults};
+
+/// How a node takes part in a cluster. Only its name is required; [`defaults`] says what holds otherwise.
+///
+/// Values are checked by [`check`](Self::check), and by the start.
+///
+/// ```
+/// use noex_proto::ClusterConfig;
+///
+/// let config = ClusterConfig::new("app1")
+///     .seeds(["app2@192.168.1.2:4369"])
+///     .cluster_secret("correct horse battery staple");
+/// assert!(config.check().is_ok());
+/// ```
+///
+/// A configuration can be read with serde, from `snake_case` keys or the `camelCase` ones of the original. Durations are whole
+/// milliseconds, in keys that end in `_ms`, such as `heartbeat_interval_ms`. Unknown keys are refused. Secrets are never written.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClusterConfig {
+    #[serde(alias = "nodeName")]
+    node_name: String,
+    #[serde(default = "default_host")]
+    host: String,
+    #[serde(default = "default_port")]
+    port: u16,
+    #[serde(default)]
+    advertise_host: Option<String>,
+    #[serde(default)]
+    seeds: Vec<String>,
+    #[serde(default = "default_cluster_name")]
+    cluster_name: String,
+    #[serde(default, alias = "clusterSecret", skip_serializing)]
+    cluster_secret: Option<Secret>,
+    #[serde(default, skip_serializing)]
+    accepted_secrets: Vec<Secret>,
+    #[serde(
+        default = "default_heartbeat_interval",
+        rename = "heartbeat_interval_ms",
+        alias = "heartbeatIntervalMs",
+        with = "millis"
+    )]
+    heartbeat_interval: Duration,
+    #[serde(default = "default_heartbeat_miss_threshold", alias = "heartbeatMissThreshold")]
+    heartbeat_miss_threshold: u32,
+    #[serde(
+        default = "default_reconnect_base_delay",
+        rename = "reconnect_base_delay_ms",
+        alias = "reconnectBaseDelayMs",
+        with = "millis"
+    )]
+    reconnect_base_delay: Duration,
+    #[serde(
+        default = "default_reconnect_max_delay",
+        rename = "reconnect_max_delay_ms",
+        alias = "reconnectMaxDelayMs",
+        with = "millis"
+    )]
+    reconnect_max_delay: Duration,
+    #[serde(default = "default_forget_after", rename = "forget_after_ms", with = "millis")]
+    forget_after: Duration,
+    #[serde(default = "default_stop_timeout", rename = "stop_timeout_ms", with = "millis")]
+    stop_timeout: Duration,
+    #[serde(default)]
+    limits: Limits,
+}
+
+impl ClusterConfig {
+    /// A node with this name, and the defaults for everything else.
+    ///
+    /// A name is a letter and then letters, digits, `_` and `-`, at most 64 in all.
+    #[must_use]
+    pub fn new(node_name: impl Into<String>) -> Self {
+        Self {
+            node_name: node_name.into(),
+            host: default_host(),
+            port: default_port(),
+            advertise_host: None,
+            seeds: Vec::new(),
+            cluster_name: default_cluster_name(),
+            cluster_secret: None,
+            accepted_secrets: Vec::new(),
+            heartbeat_interval: default_heartbeat_interval(),
+            heartbeat_miss_threshold: default_heartbeat_miss_threshold(),
+            reconnect_base_delay: default_reconnect_base_delay(),
+            reconnect_max_delay: default_reconnect_max_delay(),
+            forget_after: default_forget_after(),
+            stop_timeout: default_stop_timeout(),
+            limits: Limits::default(),
+        }
+    }
+
+    /// The address or name to listen on; every IPv4 interface by default.
+    #[must_use]
+    pub fn host(mut self, host: impl Into<String>) -> Self {
+        self.host = host.into();
+        self
+    }
+
+    /// The TCP port to listen on; 0 for one that the system chooses. The node's identity carries the real one.
+    #[must_use]
+    pub fn port(mut self, port: u16) -> Self {
+        self.port = port;
+        self
+    }
+
+    /// The address or name under which the others reach this node.
+    ///
+    /// By default it is the host, where that is a specific one; else the local address that routes to the first seed given as an address
+    /// beyond loopback; else the machine's first global address; else loopback, with a warning. Behind a translation of addresses, or
+    /// where the others resolve this node by name, it must be set.
+    #[must_use]
+    pub fn advertise_host(mut self, host: impl Into<String>) -> Self {
+        self.advertise_host = Some(host.into());
+        self
+    }
+
+    /// The nodes to contact first, each as `name@host:port`, instead of those that were set before.
+    ///
+    /// They need not run at the start, and are retried for ever. At most [`Limits::members`]; repetitions do not count.
+    #[must_use]
+    pub fn seeds(mut self, seeds: impl IntoIterator<Item = impl AsRef<str>>) -> Self {
+        self.seeds = seeds.into_iter().map(|seed| seed.as_ref().into()).collect();
+        self
+    }
+
+    /// The name of the cluster, 1 to 255 bytes. Nodes of clusters with different names do not join each other.
+    #[must_use]
+    pub fn cluster_name(mut self, name: impl Into<String>) -> Self {
+        self.cluster_name = name.into();
+        self
+    }
+
+    /// The secret that all members share, or `None` for a cluster that anyone can join.
+    ///
+    /// With it, every session is mutually authenticated and every record protected against forgery and replay, but not encrypted. A
+    /// secret has 16 to 1024 bytes; an empty one is an error and does not mean `None`. A weak one can be guessed by whoever is dialled,
+    /// so draw it at random.
+    #[must_use]
+    pub fn cluster_secret(mut self, secret: impl IntoSecret) -> Self {
+        self.cluster_secret = secret.into_secret();
+        self
+    }
+
+    /// Further secrets that a peer may prove, at most 8, instead of those that were set before. This node proves itself with none of them.
+    ///
+    /// To change the secret of a cluster one node after the other, first let every node accept the new one, then make it the primary one
+    /// of every node, then no longer accept the old one.
+    #[must_use]
+    pub fn accepted_secrets(mut self, secrets: impl IntoIterator<Item = impl Into<Secret>>) -> Self {
+        self.accepted_secrets = secrets.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// The time between two heartbeats, 100 ms to 10 min. It is announced to the peers, which may have another.
+    #[must_use]
+    pub fn heartbeat_interval(mut self, interval: Duration) -> Self {
+        self.heartbeat_interval = interval;
+        self
+    }
+
+    /// How many heartbeats in a row a peer may miss, 1 to 1000. It is down after this many of its intervals and a half.
+    #[must_use]
+    pub fn heartbeat_miss_threshold(mut self, threshold: u32) -> Self {
+        self.heartbeat_miss_threshold = threshold;
+        self
+    }
+
+    /// The delay before the first new try to reach a node, 1 ms or more; it doubles with each further try.
+    #[must_use]
+    pub fn reconnect_base_delay(mut self, delay: Duration) -> Self {
+        self.reconnect_base_delay = delay;
+        self
+    }
+
+    /// The longest delay between two tries, at least the base delay, at most 1 h.
+    #[must_use]
+    pub fn reconnect_max_delay(mut self, delay: Duration) -> Self {
+        self.reconnect_max_delay = delay;
+        self
+    }
+
+    /// How long a disconnected node is kept and tried, 1 s to 30 days, unless a live peer still lists it.
+    #[must_use]
+    pub fn forget_after(mut self, time: Duration) -> Self {
+        self.forget_after = time;
+        self
+    }
+
+    /// The most time that a stop takes, whatever the peers do, 100 ms to 10 min.
+    #[must_use]
+    pub fn stop_timeout(mut self, timeout: Duration) -> Self {
+        self.stop_timeout = timeout;
+        self
+    }
+
+    /// How much the node keeps and does at most.
+    #[must_use]
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// The address that the driver finds the local route to, for the advertised host: the first seed that is given as an address beyond
+    /// loopback, of a family that the node listens on. `None` where the configuration names the advertised host.
+    #[must_use]
+    pub fn route_target(&self) -> Option<SocketAddr> {
+        let Ok(Host::Ip(listener)) = self.host.parse() else { return None };
+        if self.advertise_host.is_some() || !listener.to_canonical().is_unspecified() {
+            return None;
+        }
+        self.seeds.iter().find_map(|seed| {
+            let seed: NodeId = seed.parse().ok()?;
+            let ip = seed.host_ip().filter(|&ip| !is_loopback_ip(ip) && serves(listener, ip))?;
+            Some(SocketAddr::new(ip, seed.port()))
+        })
+    }
+
+    /// Whether a node can start with this configuration.
+    ///
+    /// # Errors
+    ///
+    /// Names the first field that breaks its rule, and the rule.
+    pub fn check(&self) -> Result<(), InvalidClusterConfigError> {
+        self.validate().map(drop)
+    }
+
+    /// The configuration in the form that the machine works with.
+    pub(crate) fn validate(&self) -> Result<Settings, InvalidClusterConfigError> {
+        check_name(&self.node_name).map_err(|fault| invalid_text("node_name", &self.node_name, fault))?;
+        let host = parse_host("host", &self.host)?;
+        let advertise_host = self.advertise_host.as_deref().map(|host| parse_host("advertise_host", host)).transpose()?;
+        if advertise_host.as_ref().is_some_and(Host::is_unspecified) {
+            return Err(InvalidClusterConfigError::new("advertise_host", "must be an address or name that others can reach"));
+        }
+        self.limits.check()?;
+        if !bounds::CLUSTER_NAME_BYTES.contains(&self.cluster_name.len()) {
+            return Err(InvalidClusterConfigError::new("cluster_name", "must have 1 to 255 bytes"));
+        }
+        match &self.cluster_secret {
+            Some(primary) => check_secrets(primary, &self.accepted_secrets)?,
+            None if self.accepted_secrets.is_empty() => {}
+            None => return Err(InvalidClusterConfigError::new("accepted_secrets", "must be empty without a cluster_secret")),
+        }
+        within("heartbeat_interval", &self.heartbeat_interval, &bounds::HEARTBEAT_INTERVAL)?;
+        within("heartbeat_miss_threshold", &self.heartbeat_miss_threshold, &bounds::HEARTBEAT_MISS_THRESHOLD)?;
+        within("reconnect_base_delay", &self.reconnect_base_delay, &bounds::RECONNECT_DELAY)?;
+        within("reconnect_max_delay", &self.reconnect_max_delay, &bounds::RECONNECT_DELAY)?;
+        if self.reconnect_base_delay > self.reconnect_max_delay {
+            let rule = format!(
+                "must be at most reconnect_max_delay ({:?}), not {:?}",
+                self.reconnect_max_delay, self.reconnect_base_delay
+            );
+            return Err(InvalidClusterConfigError::new("reconnect_base_delay", &rule));
+        }
+        within("forget_after", &self.forget_after, &bounds::FORGET_AFTER)?;
+        within("stop_timeout", &self.stop_timeout, &bounds::STOP_TIMEOUT)?;
+        Ok(Settings {
+            name: self.node_name.clone(),
+            host,
+            port: self.port,
+            advertise_host,
+            seeds: parse_seeds(&self.seeds, self.limits.members)?,
+            cluster_name: self.cluster_name.clone(),
+            secret: self.cluster_secret.clone(),
+            accepted_secrets: self.accepted_secrets.clone(),
+            heartbeat_interval: self.heartbeat_interval,
+            heartbeat_miss_threshold: self.heartbeat_miss_threshold,
+            reconnect_base_delay: self.reconnect_base_delay,
+            reconnect_max_delay: self.reconnect_max_delay,
+            forget_after: self.forget_after,
+            stop_timeout: self.stop_timeout,
+            limits: self.limits.clone(),
+        })
+    }
+}
+
+/// A configuration that was found valid. Each field is that of [`ClusterConfig`], parsed.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    pub(crate) name: String,
+    pub(crate) host: Host,
+    pub(crate) port: u16,
+    pub(crate) advertise_host: Option<Host>,
+    /// In the order given, each once.
+    pub(crate) seeds: Vec<NodeId>,
+    pub(crate) cluster_name: String,
+    pub(crate) secret: Option<Secret>,
+    pub(crate) accepted_secrets: Vec<Secret>,
+    pub(crate) heartbeat_interval: Duration,
+    pub(crate) heartbeat_miss_threshold: u32,
+    pub(crate) reconnect_base_delay: Duration,
+    pub(crate) reconnect_max_delay: Duration,
+    pub(crate) forget_after: Duration,
+    pub(crate) stop_timeout: Duration,
+    pub(crate) limits: Limits,
+}
+
+/// A configuration that no node can start with.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct InvalidClusterConfigError {
+    field: &'static str,
+    reason: String,
+}
+
+impl InvalidClusterConfigError {
+    /// `rule` continues a sentence that begins with the field's name.
+    pub(crate) fn new(field: &'static str, rule: &str) -> Self {
+        Self { field, reason: format!("{field} {rule}") }
+    }
+
+    /// The field at fault, as its builder method is called; one of [`Limits`] as `limits.` and its name.
+    #[must_use]
+    pub fn field(&self) -> &'static str {
+        self.field
+    }
+
+    /// The field, the rule that it breaks, and its value unless that is a secret.
+    #[must_use]
+    pub fn reason(&self) -> &str {
+        &self.reason
+    }
+}
+
+impl fmt::Display for InvalidClusterConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "invalid cluster configuration: {}", self.reason)
+    }
+}
+
+impl core::error::Error for InvalidClusterConfigError {}
+
+/// The rule for the secrets of a node.
+pub(crate) fn check_secrets(primary: &Secret, accepted: &[Secret]) -> Result<(), InvalidClusterConfigError> {
+    if primary.as_bytes().is_empty() {
+        let rule = "must have 16 to 1024 bytes, not none: leave it out for a cluster that anyone can join";
+        return Err(InvalidClusterConfigError::new("cluster_secret", rule));
+    }
+    if accepted.len() > bounds::ACCEPTED_SECRETS {
+        return Err(InvalidClusterConfigError::new("accepted_secrets", "must be at most 8"));
+    }
+    let named = accepted.iter().map(|secret| ("accepted_secrets", secret));
+    for (field, secret) in core::iter::once(("cluster_secret", primary)).chain(named) {
+        if !bounds::SECRET_BYTES.contains(&secret.as_bytes().len()) {
+            return Err(InvalidClusterConfigError::new(field, "must have 16 to 1024 bytes"));
+        }
+    }
+    Ok(())
+}
+
+/// The rule for a value that has bounds.
+pub(crate) fn within<T: fmt::Debug + PartialOrd>(
+    field: &'static str,
+    value: &T,
+    bounds: &RangeInclusive<T>,
+) -> Result<(), InvalidClusterConfigError> {
+    if bounds.contains(value) {
+        return Ok(());
+    }
+    let rule = format!("must be {:?} to {:?}, not {value:?}", bounds.start(), bounds.end());
+    Err(InvalidClusterConfigError::new(field, &rule))
+}
+
+fn invalid_text(field: &'static str, value: &str, fault: NodeIdFault) -> InvalidClusterConfigError {
+    InvalidClusterConfigError::new(field, &format!("{:?} is invalid: {fault}", excerpt(value)))
+}
+
+fn parse_host(field: &'static str, host: &str) -> Result<Host, InvalidClusterConfigError> {
+    host.parse().map_err(|fault| invalid_text(field, host, fault))
+}
+
+fn parse_seeds(texts: &[String], limit: usize) -> Result<Vec<NodeId>, InvalidClusterConfigError> {
+    let mut seeds = Vec::new();
+    let mut known = BTreeSet::new();
+    for text in texts {
+        let seed: NodeId = text.parse().map_err(|error| InvalidClusterConfigError::new("seeds", &format!("hold an {error}")))?;
+        if known.insert(seed.clone()) {
+            seeds.push(seed);
+        }
+    }
+    if seeds.len() > limit {
+        let rule = format!("must be at most limits.members ({limit}), not {}", seeds.len());
+        return Err(InvalidClusterConfigError::new("seeds", &rule));
+    }
+    Ok(seeds)
+}
+
+fn default_cluster_name() -> String {
+    defaults::CLUSTER_NAME.into()
+}
+
+fn default_forget_after() -> Duration {
+    defaults::FORGET_AFTER
+}
+
+fn default_heartbeat_interval() -> Duration {
+    defaults::HEARTBEAT_INTERVAL
+}
+
+fn default_heartbeat_miss_threshold() -> u32 {
+    defaults::HEARTBEAT_MISS_THRESHOLD
+}
+
+fn default_host() -> String {
+    defaults::HOST.into()
+}
+
+fn default_port() -> u16 {
+    defaults::PORT
+}
+
+fn default_reconnect_base_delay() -> Duration {
+    defaults::RECONNECT_BASE_DELAY
+}
+
+fn default_reconnect_max_delay() -> Duration {
+    defaults::RECONNECT_MAX_DELAY
+}
+
+fn default_stop_timeout() -> Duration {
+    defaults::STOP_TIMEOUT
+}
+
+/// `Duration` as whole milliseconds.
+mod millis {
+    use core::time::Duration;
+
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u64(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+        u64::deserialize(deserializer).map(Duration::from_millis)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::string::ToString;
+
+    use super::*;
+
+    #[test]
+    fn settings_hold_what_was_said() {
+        let config = ClusterConfig::new("app1")
+            .host("[::1]")
+            .port(0)
+            .advertise_host("DB.example.org")
+            .seeds(["b@h:1", "a@h:1", "B@H:1", "b@H:1"])
+            .cluster_secret(Some("correct horse battery"))
+            .accepted_secrets(["staple staple staple"]);
+        let settings = config.validate().expect("valid");
+        assert_eq!(settings.name, "app1");
+        assert_eq!(settings.host.to_string(), "::1");
+        assert_eq!(settings.port, 0);
+        assert_eq!(settings.advertise_host.expect("set").to_string(), "db.example.org");
+        assert_eq!(settings.seeds.iter().map(NodeId::as_str).collect::<Vec<_>>(), ["b@h:1", "a@h:1", "B@h:1"]);
+        assert_eq!(settings.cluster_name, defaults::CLUSTER_NAME);
+        assert_eq!(settings.secret.expect("set").as_bytes(), b"correct horse battery");
+        assert_eq!(settings.accepted_secrets[0].as_bytes(), b"staple staple staple");
+        assert_eq!(settings.heartbeat_interval, defaults::HEARTBEAT_INTERVAL);
+        assert_eq!(settings.heartbeat_miss_threshold, defaults::HEARTBEAT_MISS_THRESHOLD);
+        assert_eq!(settings.reconnect_base_delay, defaults::RECONNECT_BASE_DELAY);
+        assert_eq!(settings.reconnect_max_delay, defaults::RECONNECT_MAX_DELAY);
+        assert_eq!(settings.forget_after, defaults::FORGET_AFTER);
+        assert_eq!(settings.stop_timeout, defaults::STOP_TIMEOUT);
+        assert_eq!(settings.limits, Limits::default());
+    }
+}

@@ -1,0 +1,352 @@
+//! Errors by culprit: the peer, the caller, the local system, or the state of the world.
+
+use alloc::string::String;
+use core::fmt;
+use core::net::SocketAddr;
+
+use crate::{DialError, NodeId};
+
+/// What an error event reports. None of them is fatal.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum ClusterError {
+    /// Two running processes claim one identity. The one that was there first keeps it; both report the conflict.
+    IdentityConflict {
+        /// The identity that both claim.
+        id: NodeId,
+    },
+    /// A fault of the local system.
+    Local(LocalFault),
+    /// A node could not be reached; reported once, however often the dial is repeated.
+    NodeUnreachable {
+        /// Which node.
+        id: NodeId,
+        /// Why.
+        why: Unreached,
+    },
+    /// A peer broke the protocol; its connection is closed.
+    Peer {
+        /// Its address.
+        addr: SocketAddr,
+        /// The rule that it broke.
+        fault: PeerFault,
+        /// Its identity, where that was proved.
+        id: Option<NodeId>,
+    },
+    /// A peer refused this node. Unless both sides have a secret, anyone can say so.
+    Refused {
+        /// Its address.
+        addr: SocketAddr,
+        /// What it said.
+        reason: Refusal,
+    },
+    /// The node that was found at a seed's address has another identity; reported once per seed and identity.
+    SeedMismatch {
+        /// The identity that was proved.
+        found: NodeId,
+        /// The seed as configured.
+        seed: NodeId,
+    },
+    /// A seed could not be reached; reported once, however often the dial is repeated.
+    SeedUnreachable {
+        /// The seed as configured.
+        seed: NodeId,
+        /// Why.
+        why: Unreached,
+    },
+    /// This many reports about strangers were held back, to keep their rate bounded.
+    Suppressed {
+        /// How many.
+        count: u64,
+    },
+}
+
+/// Why a dial led to no session.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum Unreached {
+    /// The connection ended, or the peer did not answer in time, before the session was up.
+    Closed,
+    /// The connection was not made.
+    Dial(DialError),
+    /// The peer broke the protocol.
+    Fault(PeerFault),
+    /// The peer refused.
+    Refused(Refusal),
+}
+
+/// The rule that a peer broke.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub enum PeerFault {
+    /// It did not prove a secret that is accepted here: wrong secret, or another cluster name.
+    AuthenticationFailed,
+    /// It has no secret, and this node requires one.
+    AuthenticationMissing,
+    /// It requires a proof, and this node has no secret.
+    AuthenticationNotOffered,
+    /// A record's tag is wrong.
+    BadTag,
+    /// A second admission offer, or one from the side that decides.
+    UnexpectedOffer,
+    /// It sent control messages faster than it read the answers.
+    ControlFlood,
+    /// A frame or record that is empty or too short for its kind.
+    FrameTooShort,
+    /// A frame or record longer than its limit.
+    FrameTooLong,
+    /// More bytes than a handshake may take.
+    HandshakeTooLong,
+    /// The handshake or the admission was not completed in time.
+    HandshakeTimeout,
+    /// Its heartbeat interval is out of bounds.
+    IntervalOutOfBounds,
+    /// An identity that is none.
+    InvalidNodeId,
+    /// The bytes are not of this protocol.
+    InvalidMagic,
+    /// A message body that does not decode.
+    MalformedBody,
+    /// A handshake frame whose fields do not fit.
+    MalformedHandshake,
+    /// A message that does not fit its record.
+    MalformedRecord,
+    /// A message larger than the limit.
+    MessageTooLarge,
+    /// Both sides drew the same nonce: a reflection.
+    NonceReused,
+    /// Reserved flag bits were set.
+    ReservedFlags,
+    /// A known message where it may not stand.
+    UnexpectedMessage,
+    /// A message of a type that this version does not know.
+    UnknownMessage,
+    /// No common protocol version.
+    VersionMismatch,
+    /// It wanted another node, or is another node than was dialled.
+    WrongTarget,
+}
+
+impl fmt::Display for PeerFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::AuthenticationFailed => "authentication failed (wrong secret or other cluster name)",
+            Self::AuthenticationMissing => "it offers no authentication, which is required here",
+            Self::AuthenticationNotOffered => "it requires authentication, and no secret is set here",
+            Self::BadTag => "bad record tag",
+            Self::UnexpectedOffer => "unexpected admission offer",
+            Self::ControlFlood => "control messages faster than it reads the answers",
+            Self::FrameTooShort => "frame too short",
+            Self::FrameTooLong => "frame too long",
+            Self::HandshakeTooLong => "handshake too long",
+            Self::HandshakeTimeout => "handshake not completed in time",
+            Self::IntervalOutOfBounds => "heartbeat interval out of bounds",
+            Self::InvalidNodeId => "invalid node id",
+            Self::InvalidMagic => "not the noex protocol",
+            Self::MalformedBody => "malformed message body",
+            Self::MalformedHandshake => "malformed handshake frame",
+            Self::MalformedRecord => "malformed record",
+            Self::MessageTooLarge => "message too large",
+            Self::NonceReused => "nonce reused",
+            Self::ReservedFlags => "reserved flags set",
+            Self::UnexpectedMessage => "unexpected message",
+            Self::UnknownMessage => "unknown message",
+            Self::VersionMismatch => "no common protocol version",
+            Self::WrongTarget => "another node than was wanted",
+        })
+    }
+}
+
+/// Why a peer refused this node, as it said.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum Refusal {
+    /// It could not verify this node's proof: wrong secret, or another cluster name.
+    AuthenticationFailed,
+    /// It offers no authentication, and this node requires it.
+    AuthenticationNotOffered,
+    /// It requires authentication, and this node offers none.
+    AuthenticationRequired,
+    /// It has too many handshakes under way.
+    Busy,
+    /// It holds a session with this node already.
+    Duplicate,
+    /// Another running process has this node's identity.
+    IdentityConflict,
+    /// It is leaving the cluster.
+    Leaving,
+    /// It has as many members as it may.
+    LimitReached,
+    /// It is not the node that was dialled.
+    NotTheTarget,
+    /// It did not admit this node.
+    NotAdmitted,
+    /// It is this node itself.
+    ToSelf,
+    /// A reason that this version does not know.
+    Unknown(u8),
+    /// No common protocol version.
+    Version,
+}
+
+impl Refusal {
+    /// The reason behind the code of a REFUSED message.
+    pub(crate) const fn from_code(code: u8) -> Self {
+        match code {
+            1 => Self::IdentityConflict,
+            2 => Self::ToSelf,
+            3 => Self::Leaving,
+            4 => Self::LimitReached,
+            5 => Self::NotAdmitted,
+            6 => Self::Duplicate,
+            code => Self::Unknown(code),
+        }
+    }
+
+    /// The code of the reason in a REFUSED message; none for what is only said by REJECT.
+    pub(crate) const fn code(self) -> Option<u8> {
+        match self {
+            Self::IdentityConflict => Some(1),
+            Self::ToSelf => Some(2),
+            Self::Leaving => Some(3),
+            Self::LimitReached => Some(4),
+            Self::NotAdmitted => Some(5),
+            Self::Duplicate => Some(6),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::AuthenticationFailed => "authentication failed (wrong secret or other cluster name)",
+            Self::AuthenticationNotOffered => "the peer offers no authentication",
+            Self::AuthenticationRequired => "the peer requires authentication",
+            Self::Busy => "the peer is busy",
+            Self::Duplicate => "a session exists already",
+            Self::IdentityConflict => "another running process has this identity",
+            Self::Leaving => "the peer is leaving",
+            Self::LimitReached => "the peer has as many members as it may",
+            Self::NotTheTarget => "the peer is another node than was dialled",
+            Self::NotAdmitted => "the peer did not admit this node",
+            Self::ToSelf => "the peer is this node itself",
+            Self::Unknown(code) => return write!(f, "unknown reason {code}"),
+            Self::Version => "no common protocol version",
+        })
+    }
+}
+
+/// A fault of the local system. None of them stops the node.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum LocalFault {
+    /// Accepting connections fails, and is retried.
+    Accept {
+        /// What the operating system said.
+        cause: String,
+    },
+    /// A handler panicked; it is called again for the next event.
+    HandlerPanicked {
+        /// The panic's message.
+        message: String,
+    },
+    /// Only a loopback address was found to tell peers on other machines: set `advertise_host`.
+    LoopbackAdvertised,
+    /// The node listens beyond loopback without a secret: anyone can join.
+    NoSecret,
+    /// The resolver or another part of the local network failed for a reason other than the peer.
+    Network {
+        /// What the operating system said.
+        cause: String,
+    },
+}
+
+impl fmt::Display for LocalFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Accept { cause } => write!(f, "accepting connections failed: {cause}"),
+            Self::HandlerPanicked { message } => write!(f, "a handler panicked: {message}"),
+            Self::LoopbackAdvertised => {
+                f.write_str("peers are told a loopback address: set advertise_host to be reached from other machines")
+            }
+            Self::NoSecret => f.write_str("listening beyond loopback without a cluster secret: anyone can join"),
+            Self::Network { cause } => write!(f, "network failure: {cause}"),
+        }
+    }
+}
+
+impl fmt::Display for Unreached {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Closed => f.write_str("the connection ended before a session was up"),
+            Self::Dial(error) => error.fmt(f),
+            Self::Fault(fault) => fault.fmt(f),
+            Self::Refused(reason) => reason.fmt(f),
+        }
+    }
+}
+
+impl fmt::Display for ClusterError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::IdentityConflict { id } => write!(f, "identity conflict: two running processes claim {id}"),
+            Self::Local(fault) => fault.fmt(f),
+            Self::NodeUnreachable { id, why } => write!(f, "node {id} is unreachable: {why}"),
+            Self::Peer { addr, fault, id: Some(id) } => write!(f, "fault of peer {id} at {addr}: {fault}"),
+            Self::Peer { addr, fault, id: None } => write!(f, "fault of peer at {addr}: {fault}"),
+            Self::Refused { addr, reason } => write!(f, "refused by peer at {addr}: {reason}"),
+            Self::SeedMismatch { found, seed } => write!(f, "seed {seed} is node {found}"),
+            Self::SeedUnreachable { seed, why } => write!(f, "seed {seed} is unreachable: {why}"),
+            Self::Suppressed { count } => write!(f, "{count} reports about strangers held back"),
+        }
+    }
+}
+
+impl core::error::Error for ClusterError {}
+
+/// The cluster was read or used while it is not running.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct ClusterNotStartedError;
+
+impl fmt::Display for ClusterNotStartedError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the cluster is not running: call start first")
+    }
+}
+
+impl core::error::Error for ClusterNotStartedError {}
+
+/// A message was not taken. Nothing was queued.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum SendError {
+    /// No session with the node is up.
+    NotConnected {
+        /// The node.
+        to: NodeId,
+    },
+    /// The cluster is not running.
+    NotStarted(ClusterNotStartedError),
+    /// The node's queue has no room for the message.
+    QueueFull {
+        /// The limit on queued bytes.
+        limit: usize,
+        /// The node.
+        to: NodeId,
+    },
+    /// The message is larger than [`Limits::message_bytes`](crate::Limits::message_bytes).
+    TooLarge {
+        /// The limit.
+        limit: usize,
+        /// The message's size.
+        size: usize,
+    },
+}
+
+impl fmt::Display for SendError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotConnected { to } => write!(f, "node {to} is not connected"),
+            Self::NotStarted(error) => error.fmt(f),
+            Self::QueueFull { limit, to } => write!(f, "the queue to {to} is full (limit {limit} bytes)"),
+            Self::TooLarge { limit, size } => write!(f, "a message of {size} bytes is over the limit of {limit}"),
+        }
+    }
+}
+
+impl core::error::Error for SendError {}

@@ -1,0 +1,234 @@
+//! What the application is told: statuses, nodes, reasons, events.
+
+use core::fmt;
+use core::time::Duration;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use crate::{ClusterError, NodeId, WallTime};
+
+/// Whether the local node takes part in a cluster.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, Hash, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ClusterStatus {
+    /// It takes part: it listens, and the cluster can be read.
+    Running,
+    /// `start` was called, and the node does not listen yet.
+    Starting,
+    /// Neither started nor on its way.
+    #[default]
+    Stopped,
+    /// `stop` was called: peers are being told.
+    Stopping,
+}
+
+/// What the local node knows of its session with another node.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NodeStatus {
+    /// An authenticated session is up.
+    Connected,
+    /// Learned of, and being dialled for the first time.
+    Connecting,
+    /// The session was lost, or the node was never reached.
+    Disconnected,
+}
+
+/// Why a node went down.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NodeDownReason {
+    /// The connection ended or was reset, or a new session took the place of one that had died.
+    ConnectionClosed,
+    /// The node was silent, and its address refuses connections: its process is gone.
+    ConnectionRefused,
+    /// The node said that it leaves.
+    GracefulShutdown,
+    /// The node was silent for longer than its heartbeats and the local threshold allow.
+    HeartbeatTimeout,
+}
+
+/// One node, as known at one moment.
+///
+/// `W` is the type of wall-clock time: [`WallTime`] in this crate, `SystemTime` in the adapters.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct NodeInfo<W = WallTime> {
+    /// The node's identity.
+    pub id: NodeId,
+    /// When the last verified heartbeat came; now, for the local node; `None` before the first session.
+    pub last_heartbeat_at: Option<W>,
+    /// The number of processes that the node announced last.
+    pub process_count: u64,
+    /// The state of the session with it.
+    pub status: NodeStatus,
+    /// How long the node had been running when it was last heard of.
+    #[serde(with = "uptime_ms", rename = "uptime_ms")]
+    pub uptime: Duration,
+}
+
+impl<W> NodeInfo<W> {
+    /// The host of the node's identity, an IPv6 address without brackets.
+    #[must_use]
+    pub fn host(&self) -> &str {
+        self.id.host()
+    }
+
+    /// The port of the node's identity.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.id.port()
+    }
+
+    /// The same node with another type of wall-clock time.
+    #[must_use]
+    pub fn map_time<V>(self, time: impl FnOnce(W) -> V) -> NodeInfo<V> {
+        NodeInfo {
+            id: self.id,
+            last_heartbeat_at: self.last_heartbeat_at.map(time),
+            process_count: self.process_count,
+            status: self.status,
+            uptime: self.uptime,
+        }
+    }
+}
+
+/// Something that happened in the cluster, or to the local node.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum ClusterEvent<W = WallTime> {
+    /// A fault, by culprit. Never fatal.
+    Error(ClusterError),
+    /// This subscriber was too slow and `missed` events were dropped. What follows at once brings its picture up to date: the downs and
+    /// ups by which the members it was told of differ from those there are.
+    Lagged {
+        /// How many events were dropped.
+        missed: u64,
+    },
+    /// A node's session ended.
+    NodeDown {
+        /// Which node.
+        id: NodeId,
+        /// Why.
+        reason: NodeDownReason,
+    },
+    /// A session with a node is authenticated and admitted by both sides.
+    NodeUp(NodeInfo<W>),
+    /// The local node's status changed. With `Stopped`, every node that was up counts as gone, without a down.
+    StatusChange(ClusterStatus),
+}
+
+impl<W> ClusterEvent<W> {
+    /// The same event with another type of wall-clock time.
+    #[must_use]
+    pub fn map_time<V>(self, time: impl FnOnce(W) -> V) -> ClusterEvent<V> {
+        match self {
+            Self::Error(error) => ClusterEvent::Error(error),
+            Self::Lagged { missed } => ClusterEvent::Lagged { missed },
+            Self::NodeDown { id, reason } => ClusterEvent::NodeDown { id, reason },
+            Self::NodeUp(node) => ClusterEvent::NodeUp(node.map_time(time)),
+            Self::StatusChange(status) => ClusterEvent::StatusChange(status),
+        }
+    }
+}
+
+/// Bytes that another node sent to this one.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Message {
+    /// The node whose session they came over.
+    pub from: NodeId,
+    /// The bytes, as they were given to `send`.
+    pub payload: Bytes,
+}
+
+/// This subscriber was too slow, and messages were dropped.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct MessagesLagged {
+    /// How many messages were dropped.
+    pub missed: u64,
+}
+
+impl fmt::Display for MessagesLagged {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "subscriber too slow, {} messages dropped", self.missed)
+    }
+}
+
+impl core::error::Error for MessagesLagged {}
+
+/// Which of the local node's secrets a session was authenticated with.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum SecretUse {
+    /// One of the secrets that are accepted beside the primary one, by its place in that list.
+    Accepted(usize),
+    /// None: neither side has one, and the session proves nothing.
+    Open,
+    /// The secret that this node proves itself with.
+    Primary,
+    /// One that has been taken out of use since the session began.
+    Retired,
+}
+
+impl fmt::Display for ClusterStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Running => "running",
+            Self::Starting => "starting",
+            Self::Stopped => "stopped",
+            Self::Stopping => "stopping",
+        })
+    }
+}
+
+impl fmt::Display for NodeStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Connected => "connected",
+            Self::Connecting => "connecting",
+            Self::Disconnected => "disconnected",
+        })
+    }
+}
+
+impl fmt::Display for NodeDownReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::ConnectionClosed => "connection_closed",
+            Self::ConnectionRefused => "connection_refused",
+            Self::GracefulShutdown => "graceful_shutdown",
+            Self::HeartbeatTimeout => "heartbeat_timeout",
+        })
+    }
+}
+
+impl<W> fmt::Display for NodeInfo<W> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({}, {} processes, up {}s)", self.id, self.status, self.process_count, self.uptime.as_secs())
+    }
+}
+
+impl<W> fmt::Display for ClusterEvent<W> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Error(error) => write!(f, "error: {error}"),
+            Self::Lagged { missed } => write!(f, "lagged: {missed} events missed"),
+            Self::NodeDown { id, reason } => write!(f, "node down: {id} ({reason})"),
+            Self::NodeUp(node) => write!(f, "node up: {node}"),
+            Self::StatusChange(status) => write!(f, "status: {status}"),
+        }
+    }
+}
+
+/// `Duration` as whole milliseconds.
+mod uptime_ms {
+    use core::time::Duration;
+
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(uptime: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u64(u64::try_from(uptime.as_millis()).unwrap_or(u64::MAX))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+        u64::deserialize(deserializer).map(Duration::from_millis)
+    }
+}

@@ -1,0 +1,101 @@
+//! The side that accepted. It proves nothing to a peer that has proved nothing.
+
+use alloc::boxed::Box;
+use core::mem;
+
+use bytes::Bytes;
+use hmac::Mac;
+
+use super::frames::{self, Challenge, Hello};
+use super::{Claimed, HandshakeFailure, Keyed, LocalHello, RejectCode};
+use crate::PeerFault;
+use crate::keys::{Root, Secrets, Transcript, TranscriptHash};
+
+/// What follows from a frame.
+#[derive(Clone, Debug)]
+pub(crate) enum ResponderStep {
+    /// The initiator proved itself: send this frame; what follows it are records.
+    Done(Bytes, Box<Keyed>),
+    /// Send this frame.
+    Send(Bytes),
+}
+
+/// A handshake of the side that accepted.
+#[derive(Clone, Debug)]
+pub(crate) struct Responder(State);
+
+#[derive(Clone, Debug)]
+enum State {
+    AwaitingAuth { peer: Claimed, th: TranscriptHash },
+    AwaitingHello { nonce: [u8; 32] },
+    Ended,
+}
+
+impl Responder {
+    pub(crate) fn new(nonce: [u8; 32]) -> Self {
+        Self(State::AwaitingHello { nonce })
+    }
+
+    /// Takes a frame, without its length prefix. After a failure or the last step every frame is a fault.
+    pub(crate) fn on_frame(&mut self, local: &LocalHello<'_>, frame: &[u8]) -> Result<ResponderStep, HandshakeFailure> {
+        match mem::replace(&mut self.0, State::Ended) {
+            State::AwaitingAuth { peer, th } => {
+                let proof = frames::parse_auth(frame)?;
+                let root = proved(local.secrets, &th, &proof).ok_or(HandshakeFailure::Fault {
+                    fault: PeerFault::AuthenticationFailed,
+                    reject: Some(RejectCode::AuthenticationFailed),
+                })?;
+                let keys = root.session(&th);
+                let auth_ok = frames::auth_ok_frame(keys.auth_ok().finalize().as_bytes());
+                Ok(ResponderStep::Done(auth_ok, Box::new(peer.proved(root.clone(), keys.responder()))))
+            }
+            State::AwaitingHello { nonce } => {
+                let peer =
+                    check(local, &nonce, frame).map_err(|fault| HandshakeFailure::Fault { fault, reject: reject_code(fault) })?;
+                let challenge = Challenge::encode(&local.announcement(nonce), peer.version);
+                let mut transcript = Transcript::new(local.context);
+                transcript.add(frame);
+                transcript.add(frames::unprefixed(&challenge));
+                self.0 = State::AwaitingAuth { peer, th: transcript.finish() };
+                Ok(ResponderStep::Send(challenge))
+            }
+            State::Ended => Err(PeerFault::UnexpectedMessage.into()),
+        }
+    }
+}
+
+fn check(local: &LocalHello<'_>, nonce: &[u8; 32], frame: &[u8]) -> Result<Claimed, PeerFault> {
+    let Hello { from, target, version } = Hello::parse(frame)?;
+    local.check_policy(&from)?;
+    let interval = from.interval()?;
+    let id = from.node_id()?;
+    if !target.is_empty() && target != local.id.as_str().as_bytes() {
+        return Err(PeerFault::WrongTarget);
+    }
+    if from.nonce == *nonce {
+        return Err(PeerFault::NonceReused);
+    }
+    Ok(Claimed { caps: from.caps, id, instance: from.instance, interval, version })
+}
+
+/// What the sender of a bad HELLO is told. Whatever has no code here is not answered.
+fn reject_code(fault: PeerFault) -> Option<RejectCode> {
+    match fault {
+        PeerFault::AuthenticationMissing => Some(RejectCode::AuthenticationRequired),
+        PeerFault::AuthenticationNotOffered => Some(RejectCode::AuthenticationNotOffered),
+        PeerFault::VersionMismatch => Some(RejectCode::Version),
+        PeerFault::WrongTarget => Some(RejectCode::WrongTarget),
+        _ => None,
+    }
+}
+
+/// The root that the proof was made with. All are tried, whichever fits, so that the time taken does not tell which.
+fn proved<'a>(secrets: &'a Secrets, th: &TranscriptHash, proof: &[u8]) -> Option<&'a Root> {
+    let mut found = None;
+    for root in secrets.iter() {
+        if root.session(th).auth().verify_slice(proof).is_ok() {
+            found = found.or(Some(root));
+        }
+    }
+    found
+}

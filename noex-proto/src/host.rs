@@ -1,0 +1,136 @@
+//! Hosts: an IP address or a DNS name, by one rule wherever a host is written.
+
+use alloc::boxed::Box;
+use core::fmt;
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use core::str::FromStr;
+
+use crate::NodeIdFault;
+
+/// The longest name that DNS can carry, in bytes.
+const NAME_MAX: usize = 253;
+/// The longest label of such a name, in bytes.
+const LABEL_MAX: usize = 63;
+
+/// A valid host in canonical form. `Display` and `FromStr` are inverse; an IPv6 address is written without brackets.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) enum Host {
+    /// An address.
+    Ip(IpAddr),
+    /// An RFC 1123 name in lower case.
+    Name(Box<str>),
+}
+
+impl Host {
+    /// Whether this is the address that stands for every interface.
+    pub(crate) fn is_unspecified(&self) -> bool {
+        matches!(self, Self::Ip(ip) if ip.to_canonical().is_unspecified())
+    }
+}
+
+impl fmt::Display for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ip(ip) => ip.fmt(f),
+            Self::Name(name) => f.pad(name),
+        }
+    }
+}
+
+impl FromStr for Host {
+    type Err = NodeIdFault;
+
+    fn from_str(text: &str) -> Result<Self, NodeIdFault> {
+        if text.is_empty() {
+            return Err(NodeIdFault::HostEmpty);
+        }
+        if let Some(rest) = text.strip_prefix('[') {
+            let ip = rest.strip_suffix(']').and_then(|inner| inner.parse::<Ipv6Addr>().ok());
+            return ip.map(|ip| Self::Ip(ip.into())).ok_or(NodeIdFault::HostBrackets);
+        }
+        if text.contains(':') {
+            return text.parse::<Ipv6Addr>().map(|ip| Self::Ip(ip.into())).map_err(|_| NodeIdFault::HostIpv6);
+        }
+        if let Ok(ip) = text.parse::<Ipv4Addr>() {
+            return Ok(Self::Ip(ip.into()));
+        }
+        // Resolvers read `127.1` or `2130706433` as addresses, each in its own way.
+        if text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.') {
+            return Err(NodeIdFault::HostDotted);
+        }
+        if text.len() > NAME_MAX {
+            return Err(NodeIdFault::HostTooLong);
+        }
+        if text.split('.').all(is_label) { Ok(Self::Name(text.to_ascii_lowercase().into())) } else { Err(NodeIdFault::HostLabel) }
+    }
+}
+
+/// Whether connecting to `ip` can reach nothing but the own machine: loopback, or the unspecified address, which systems take for it.
+pub(crate) fn is_loopback_ip(ip: IpAddr) -> bool {
+    let ip = ip.to_canonical();
+    ip.is_loopback() || ip.is_unspecified()
+}
+
+/// Whether a lower-case `name` is reserved for loopback (RFC 6761).
+pub(crate) fn is_loopback_name(name: &str) -> bool {
+    name == "localhost" || name.ends_with(".localhost")
+}
+
+fn is_label(label: &str) -> bool {
+    (1..=LABEL_MAX).contains(&label.len())
+        && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+        && !label.starts_with('-')
+        && !label.ends_with('-')
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::string::ToString;
+
+    use super::*;
+
+    fn host(text: &str) -> Host {
+        text.parse().expect(text)
+    }
+
+    #[test]
+    fn addresses_and_names_have_one_form() {
+        for (input, canonical) in [
+            ("10.0.0.1", "10.0.0.1"),
+            ("[0:0:0:0:0:0:0:1]", "::1"),
+            ("2001:DB8::0:1", "2001:db8::1"),
+            ("DB-1.Example.org", "db-1.example.org"),
+            ("4u", "4u"),
+        ] {
+            assert_eq!(host(input).to_string(), canonical);
+            assert_eq!(host(canonical), host(input));
+        }
+    }
+
+    fn loops(text: &str) -> bool {
+        match host(text) {
+            Host::Ip(ip) => is_loopback_ip(ip),
+            Host::Name(name) => is_loopback_name(&name),
+        }
+    }
+
+    #[test]
+    fn only_the_own_machine_is_loopback() {
+        for text in ["127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1", "0.0.0.0", "::", "localhost", "a.LocalHost"] {
+            assert!(loops(text), "{text}");
+        }
+        for text in ["10.0.0.1", "::2", "::ffff:10.0.0.1", "localhost.example.org", "notlocalhost"] {
+            assert!(!loops(text), "{text}");
+        }
+    }
+
+    #[test]
+    fn only_the_unspecified_address_is_unspecified() {
+        for text in ["0.0.0.0", "::", "::ffff:0.0.0.0"] {
+            assert!(host(text).is_unspecified(), "{text}");
+        }
+        for text in ["127.0.0.1", "::1", "localhost"] {
+            assert!(!host(text).is_unspecified(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! The machine's two sides: the inputs that a driver feeds it and the actions that it asks for.
+
+use alloc::boxed::Box;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::fmt;
+use core::net::{IpAddr, SocketAddr};
+use core::time::Duration;
+
+use bytes::Bytes;
+
+use crate::{ClusterConfig, ClusterEvent, LocalFault, NodeId, Secret, WallTime};
+
+/// One connection, dialled or accepted. Never reused, so what arrives late for an old one is harmless.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct ConnId(pub u64);
+
+impl fmt::Display for ConnId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "#{}", self.0)
+    }
+}
+
+/// What happened. Plain data: a log of `(Instant, Input)` is a whole run and can be replayed.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// A connection was accepted. `conn` is [`Machine::next_conn`](crate::Machine::next_conn); any other number is ignored.
+    Accepted {
+        /// The new connection.
+        conn: ConnId,
+        /// The peer's address.
+        remote: SocketAddr,
+    },
+    /// Listening failed: the start is over.
+    BindFailed,
+    /// The read side of a connection ended, or, after [`Close::Graceful`], the connection is done with.
+    Closed {
+        /// The connection.
+        conn: ConnId,
+    },
+    /// A dial succeeded.
+    Connected {
+        /// The connection, as numbered by [`Action::Connect`].
+        conn: ConnId,
+        /// The address that answered.
+        remote: SocketAddr,
+    },
+    /// A dial failed: the connection never was.
+    DialFailed {
+        /// The connection, as numbered by [`Action::Connect`].
+        conn: ConnId,
+        /// Why.
+        error: DialError,
+    },
+    /// The driver has lost its means of I/O, as when its runtime was shut down: the node is stopped at once, without telling anyone.
+    Halt,
+    /// The node listens: the start succeeded.
+    Listening {
+        /// Fresh randomness, drawn for this start.
+        entropy: [u8; 32],
+        /// The machine's first global interface address, if it has one.
+        interface: Option<IpAddr>,
+        /// The address listened on, with the real port.
+        local: SocketAddr,
+        /// The local address that routes to [`ClusterConfig::route_target`], if there is one.
+        route: Option<IpAddr>,
+    },
+    /// Bytes from a connection, in order, split anyhow.
+    Received {
+        /// The connection.
+        conn: ConnId,
+        /// The bytes.
+        data: Bytes,
+        /// The wall-clock time.
+        wall: WallTime,
+    },
+    /// A fault of the local system that the driver met and the application should hear of.
+    Report(LocalFault),
+    /// The application sends; refusals are the business of [`Machine::send`](crate::Machine::send), which see.
+    Send {
+        /// The bytes.
+        payload: Bytes,
+        /// The receiver.
+        to: NodeId,
+    },
+    /// Bytes of a connection left the adapter's queue for the operating system: credit for as many more.
+    Sent {
+        /// How many.
+        bytes: usize,
+        /// The connection.
+        conn: ConnId,
+    },
+    /// The number of processes to announce from the next handshake or heartbeat on; it outlives a stop.
+    SetProcessCount(u64),
+    /// The secrets of later handshakes; sessions that are up stay up.
+    SetSecrets {
+        /// Further secrets that a peer may prove.
+        accepted: Vec<Secret>,
+        /// The secret that this node proves itself with, and accepts.
+        primary: Secret,
+    },
+    /// A start with a configuration that [`Machine::start`](crate::Machine::start) has found valid.
+    Start(Box<ClusterConfig>),
+    /// The node leaves.
+    Stop,
+    /// Time has passed: due at [`Machine::poll_timeout`](crate::Machine::poll_timeout), harmless at any other time.
+    Tick,
+}
+
+/// Why a dial failed.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum DialError {
+    /// Every address of the name was in [`Action::Connect::skip`].
+    Exhausted,
+    /// The address answered that nobody listens.
+    Refused,
+    /// It took too long.
+    TimedOut,
+    /// Any other failure of the network or the local system.
+    Unreachable,
+    /// The name has no address, or the resolver did not answer.
+    Unresolved,
+}
+
+impl fmt::Display for DialError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Exhausted => "every address of the name is this node itself",
+            Self::Refused => "connection refused",
+            Self::TimedOut => "timed out",
+            Self::Unreachable => "unreachable",
+            Self::Unresolved => "the name does not resolve",
+        })
+    }
+}
+
+/// What the driver has to do, in this order. Exhaustive on purpose: a new action must break every driver at compile time.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Action {
+    /// Close a connection, or give up a dial. It comes once for every connection that was accepted or that [`Action::Connect`] began,
+    /// except where the dial itself failed. No action on the connection follows.
+    Close {
+        /// The connection.
+        conn: ConnId,
+        /// How.
+        how: Close,
+    },
+    /// Resolve `host` and connect to its first address that answers and is not in `skip`; then
+    /// [`Input::Connected`] or [`Input::DialFailed`].
+    Connect {
+        /// The number of the new connection.
+        conn: ConnId,
+        /// An address or a name.
+        host: String,
+        /// The port.
+        port: u16,
+        /// Addresses that are to be passed over.
+        skip: Vec<SocketAddr>,
+    },
+    /// Something happened. It stands in the queue of every subscription already; a driver with subscriptions only wakes their readers.
+    Event(ClusterEvent),
+    /// A message stands in the queue of every subscription to messages: wake their readers.
+    Message,
+    /// Write these bytes, in order, and report them by [`Input::Sent`].
+    Send {
+        /// The connection.
+        conn: ConnId,
+        /// The bytes.
+        data: Bytes,
+    },
+    /// The stop is complete: stop listening. No action on any connection follows.
+    Stopped,
+}
+
+/// How to close a connection.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Close {
+    /// At once, dropping what is queued.
+    Abort,
+    /// Write what is queued, shut the write side down, read to the end, then report [`Input::Closed`]; abort if `linger` passes first.
+    Graceful {
+        /// The most time to spend on it.
+        linger: Duration,
+    },
+}

@@ -1,0 +1,111 @@
+//! The [noex](https://docs.rs/noex-tokio) cluster protocol as a pure state machine: no clock, no socket, no thread, no lock.
+//!
+//! [`Machine`] is a whole cluster node. It finds other nodes through seeds and gossip, keeps one authenticated session with each,
+//! detects failures, reconnects, and tells who came and who went. It does none of the I/O itself: a *driver* feeds it what happened as
+//! an [`Input`] with the present time, and does what it asks for as an [`Action`]. So the same node runs on any runtime, in a
+//! simulator, and under a fuzzer; and the same inputs always lead to the same actions, byte for byte.
+//!
+//! Applications use an adapter, such as `noex-tokio`. This crate is for those who write a driver, test by simulation, or audit.
+//!
+//! # Driving a machine
+//!
+//! A driver has four duties: feed inputs in the order in which they happen; after each, perform all actions in their order; feed
+//! [`Input::Tick`] at [`Machine::poll_timeout`]; report every byte that the operating system took by [`Input::Sent`].
+//!
+//! Here two machines are driven by hand, over a network that is a queue:
+//!
+//! ```
+//! use std::collections::VecDeque;
+//! use std::time::Duration;
+//!
+//! use noex_proto::{Action, ClusterConfig, ConnId, Input, Instant, Machine, WallTime};
+//!
+//! let now = Instant::START;
+//! let mut machines = [Machine::new(), Machine::new()];
+//! let mut inputs: VecDeque<(usize, Input)> = VecDeque::new();
+//!
+//! // Each starts, and says where it would have its driver listen. The driver listens there and says so.
+//! for (n, seeds) in [(0, vec![]), (1, vec!["a@10.0.0.1:4369"])] {
+//!     let config = ClusterConfig::new(["a", "b"][n]).host(["10.0.0.1", "10.0.0.2"][n]).port(4369).seeds(seeds);
+//!     let listen_on = machines[n].start(now, config)?;
+//!     let local = format!("{}:{}", listen_on.host, listen_on.port).parse()?;
+//!     inputs.push_back((n, Input::Listening { entropy: [n as u8; 32], interface: None, local, route: None }));
+//! }
+//!
+//! // The loop of every driver: an input in, then all actions out.
+//! while let Some((n, input)) = inputs.pop_front() {
+//!     machines[n].handle(now, input);
+//!     let peer = 1 - n;
+//!     while let Some(action) = machines[n].poll_action() {
+//!         match action {
+//!             // Machine 1 dials machine 0: both sides have a connection now, each with a number of its own.
+//!             Action::Connect { conn, port, .. } => {
+//!                 let accepted = machines[peer].next_conn();
+//!                 inputs.push_back((peer, Input::Accepted { conn: accepted, remote: "10.0.0.2:50000".parse()? }));
+//!                 inputs.push_back((n, Input::Connected { conn, remote: format!("10.0.0.1:{port}").parse()? }));
+//!             }
+//!             Action::Send { conn, data } => {
+//!                 inputs.push_back((n, Input::Sent { bytes: data.len(), conn }));
+//!                 inputs.push_back((peer, Input::Received { conn: ConnId(1), data, wall: WallTime(Duration::ZERO) }));
+//!             }
+//!             Action::Event(event) => println!("machine {n}: {event}"),
+//!             Action::Close { .. } | Action::Message | Action::Stopped => {}
+//!         }
+//!     }
+//! }
+//!
+//! assert_eq!(machines[0].connected_nodes()?[0].id.to_string(), "b@10.0.0.2:4369");
+//! assert_eq!(machines[1].connected_nodes()?[0].id.to_string(), "a@10.0.0.1:4369");
+//! // The next thing to happen is a heartbeat, or a look at who is silent.
+//! assert!(machines[0].poll_timeout() > Some(now));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! A driver with real sockets, of about 150 lines, is `examples/blocking.rs`.
+//!
+//! # Reading the code
+//!
+//! A frame's way in is `frame`, `handshake` or `record`, then `message`; every decision is made in `machine`, which lists its rooms.
+//! `docs/wire.md` in the repository is the protocol, `docs/rules.md` names the tests behind each rule.
+#![no_std]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+#[cfg(test)]
+extern crate std;
+
+mod advertise;
+mod backoff;
+pub mod bounds;
+mod config;
+pub mod defaults;
+mod digest;
+mod error;
+mod event;
+mod frame;
+mod handshake;
+mod host;
+mod io;
+mod keys;
+mod limits;
+mod machine;
+mod message;
+mod node_id;
+mod record;
+mod reports;
+mod secret;
+mod send_queue;
+mod subscription;
+mod time;
+mod timers;
+
+pub use config::{ClusterConfig, InvalidClusterConfigError};
+pub use error::{ClusterError, ClusterNotStartedError, LocalFault, PeerFault, Refusal, SendError, Unreached};
+pub use event::{ClusterEvent, ClusterStatus, Message, MessagesLagged, NodeDownReason, NodeInfo, NodeStatus, SecretUse};
+pub use io::{Action, Close, ConnId, DialError, Input};
+pub use limits::Limits;
+pub use machine::{Counters, ListenOn, Machine, SetSecretsError, StartError};
+pub use node_id::{InvalidNodeIdError, NodeId, NodeIdFault};
+pub use secret::{IntoSecret, Secret};
+pub use subscription::SubscriptionId;
+pub use time::{Instant, WallTime};

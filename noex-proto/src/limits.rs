@@ -1,0 +1,116 @@
+//! The bounds on everything that grows.
+
+use alloc::format;
+
+use serde::{Deserialize, Serialize};
+
+use crate::bounds;
+use crate::config::{InvalidClusterConfigError, within};
+
+/// How much of everything a node keeps or does at most, whatever its peers and its application do.
+///
+/// Every limit is at least 1. Change one with `Limits { members: 100, ..Limits::default() }`.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    /// Connections that this node has ended and whose last bytes are still on their way. At the limit the oldest is cut off.
+    pub closing_connections: usize,
+    /// Control messages (heartbeats, gossip, answers) waiting to be sent to one peer. A peer that asks for more without reading the
+    /// answers is disconnected: [`PeerFault::ControlFlood`](crate::PeerFault::ControlFlood).
+    pub control_messages: usize,
+    /// Nodes that left and are remembered, so that a late rumour does not bring them back. At the limit the oldest is forgotten.
+    pub departed_nodes: usize,
+    /// Dials under way at one moment. At the limit the next ones wait.
+    pub dials_in_flight: usize,
+    /// Dials begun in one second. At the limit the next ones wait.
+    pub dials_per_second: usize,
+    /// Nodes without a session that are kept for a reconnection. At the limit the one that has been gone for longest is forgotten.
+    pub disconnected_nodes: usize,
+    /// Error events about strangers in one second. What is over the limit is counted in
+    /// [`ClusterError::Suppressed`](crate::ClusterError::Suppressed).
+    pub error_reports_per_second: usize,
+    /// Events waiting for one subscriber. At the limit they are dropped, and it gets
+    /// [`ClusterEvent::Lagged`](crate::ClusterEvent::Lagged).
+    pub events_per_subscriber: usize,
+    /// Accepted connections that are not authenticated yet. At the limit the oldest one of the address with the most makes room.
+    pub half_open: usize,
+    /// The same from one address, or one IPv6 /64 network. At the limit its oldest one makes room. At most
+    /// [`half_open`](Self::half_open).
+    pub half_open_per_address: usize,
+    /// Nodes with a session. At the limit a further node is refused and hears [`Refusal::LimitReached`](crate::Refusal::LimitReached).
+    /// Also the most seeds.
+    pub members: usize,
+    /// The size of one message, in bytes, at most 1 GiB. A larger one is not taken, [`SendError::TooLarge`](crate::SendError::TooLarge);
+    /// a peer that sends one is disconnected, [`PeerFault::MessageTooLarge`](crate::PeerFault::MessageTooLarge).
+    pub message_bytes: usize,
+    /// Bytes of messages waiting for one subscriber. At the limit messages are dropped, and it gets
+    /// [`MessagesLagged`](crate::MessagesLagged). At least [`message_bytes`](Self::message_bytes).
+    pub message_bytes_per_subscriber: usize,
+    /// Bytes of messages waiting to be sent to one peer. At the limit a message is not taken:
+    /// [`SendError::QueueFull`](crate::SendError::QueueFull). At least [`message_bytes`](Self::message_bytes).
+    pub send_queue_bytes: usize,
+    /// Bytes that were handed to the adapter for one peer and have not left it. At the limit the rest stays in the peer's queue, where
+    /// heartbeats overtake it.
+    pub send_window_bytes: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            closing_connections: 256,
+            control_messages: 64,
+            departed_nodes: 1024,
+            dials_in_flight: 64,
+            dials_per_second: 512,
+            disconnected_nodes: 1024,
+            error_reports_per_second: 16,
+            events_per_subscriber: 1024,
+            half_open: 256,
+            half_open_per_address: 64,
+            members: 4096,
+            message_bytes: 16 << 20,
+            message_bytes_per_subscriber: 32 << 20,
+            send_queue_bytes: 32 << 20,
+            send_window_bytes: 256 << 10,
+        }
+    }
+}
+
+impl Limits {
+    /// Whether every limit is one that the node can work with.
+    pub(crate) fn check(&self) -> Result<(), InvalidClusterConfigError> {
+        for (field, limit) in [
+            ("limits.closing_connections", self.closing_connections),
+            ("limits.control_messages", self.control_messages),
+            ("limits.departed_nodes", self.departed_nodes),
+            ("limits.dials_in_flight", self.dials_in_flight),
+            ("limits.dials_per_second", self.dials_per_second),
+            ("limits.disconnected_nodes", self.disconnected_nodes),
+            ("limits.error_reports_per_second", self.error_reports_per_second),
+            ("limits.events_per_subscriber", self.events_per_subscriber),
+            ("limits.half_open", self.half_open),
+            ("limits.half_open_per_address", self.half_open_per_address),
+            ("limits.members", self.members),
+            ("limits.send_window_bytes", self.send_window_bytes),
+        ] {
+            if limit == 0 {
+                return Err(InvalidClusterConfigError::new(field, "must be at least 1, not 0"));
+            }
+        }
+        within("limits.message_bytes", &self.message_bytes, &bounds::MESSAGE_BYTES)?;
+        for (field, limit) in [
+            ("limits.message_bytes_per_subscriber", self.message_bytes_per_subscriber),
+            ("limits.send_queue_bytes", self.send_queue_bytes),
+        ] {
+            if limit < self.message_bytes {
+                let rule = format!("must be at least limits.message_bytes ({}), not {limit}", self.message_bytes);
+                return Err(InvalidClusterConfigError::new(field, &rule));
+            }
+        }
+        if self.half_open_per_address > self.half_open {
+            let rule = format!("must be at most limits.half_open ({}), not {}", self.half_open, self.half_open_per_address);
+            return Err(InvalidClusterConfigError::new("limits.half_open_per_address", &rule));
+        }
+        Ok(())
+    }
+}

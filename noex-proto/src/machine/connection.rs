@@ -1,0 +1,344 @@
+//! Connections up to authentication: whom to let in, the handshake, and how a connection ends.
+
+use core::net::SocketAddr;
+use core::time::Duration;
+
+use bytes::Bytes;
+use rand_chacha::rand_core::Rng;
+
+use super::node::{Conn, Node, Origin, Phase, Target, Timer, Wait};
+use crate::frame::{FrameBuffer, HANDSHAKE_BYTES_MAX, HANDSHAKE_FRAME_MAX, LENGTH_LEN, RECORD_MAX};
+use crate::handshake::{HandshakeFailure, Initiator, InitiatorStep, Keyed, RejectCode, Responder, ResponderStep, reject_frame};
+use crate::{Action, Close, ClusterError, ClusterEvent, ConnId, NodeDownReason, PeerFault, Refusal, Unreached, WallTime};
+
+/// How long a handshake may take, on each side, however its bytes trickle in.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A stranger younger than this makes room only where no older one exists.
+const EVICTION_AGE: Duration = Duration::from_secs(1);
+
+/// How long a graceful close may take, but for that of a stop, which has a deadline of its own.
+const LINGER: Duration = Duration::from_secs(2);
+
+/// The close that lets a last message arrive.
+pub(super) const GRACEFUL: Close = Close::Graceful { linger: LINGER };
+
+/// Why a connection ended before a session on it was up.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Ended {
+    /// Neither a failure nor a reason to wait longer: the peer has too much to do, or holds another session.
+    Harmless,
+    Failed(Unreached),
+    /// Not worth another try before the longest delay: an identity that is taken, or a name that only leads here.
+    Later,
+    /// It led to this node itself.
+    ToSelf,
+}
+
+impl From<Refusal> for Ended {
+    fn from(reason: Refusal) -> Self {
+        match reason {
+            Refusal::Busy | Refusal::Duplicate => Self::Harmless,
+            Refusal::IdentityConflict => Self::Later,
+            Refusal::ToSelf => Self::ToSelf,
+            reason => Self::Failed(Unreached::Refused(reason)),
+        }
+    }
+}
+
+impl Node {
+    // Beginnings
+
+    /// A stranger came in.
+    pub(super) fn accepted(&mut self, conn: ConnId, remote: SocketAddr) {
+        if conn.0 != self.out.last_conn + 1 {
+            return;
+        }
+        self.out.new_conn();
+        self.out.counters.accepted += 1;
+        self.make_room(Origin::from(remote.ip()));
+        let mut nonce = [0; 32];
+        self.rng.fill_bytes(&mut nonce);
+        let phase = Phase::Responding { handshake: alloc::boxed::Box::new(Responder::new(nonce)), received: 0 };
+        self.insert_conn(conn, None, Some(remote), phase);
+        self.half_open.entry(Origin::from(remote.ip())).or_default().insert(conn);
+        self.half_open_count += 1;
+        self.waits.set(Wait::Handshake(conn), self.run + HANDSHAKE_TIMEOUT);
+    }
+
+    /// A dial succeeded.
+    pub(super) fn connected(&mut self, conn: ConnId, remote: SocketAddr) {
+        match self.conns.get(&conn).map(|conn| &conn.phase) {
+            Some(Phase::Dialling) => self.begin_handshake(conn, remote),
+            Some(Phase::Reaching(session)) => {
+                let session = *session;
+                self.end_conn(conn, Some(Close::Abort), Ended::Harmless);
+                self.reach_answered(session);
+            }
+            _ => {}
+        }
+    }
+
+    fn begin_handshake(&mut self, conn: ConnId, remote: SocketAddr) {
+        let mut nonce = [0; 32];
+        self.rng.fill_bytes(&mut nonce);
+        let target = match self.conns.get(&conn).and_then(|conn| conn.target.clone()) {
+            Some(Target::Node(id)) => Some(id),
+            _ => None,
+        };
+        let (initiator, hello) = Initiator::start(&self.hello(), nonce, target.as_ref());
+        self.waits.cancel(&Wait::Connect(conn));
+        self.waits.set(Wait::Handshake(conn), self.run + HANDSHAKE_TIMEOUT);
+        let now = self.now;
+        if let Some(conn) = self.conns.get_mut(&conn) {
+            conn.remote = Some(remote);
+            conn.since = now;
+            conn.phase = Phase::Initiating { handshake: alloc::boxed::Box::new(initiator), received: 0 };
+        }
+        self.out.actions.push_back(Action::Send { conn, data: hello });
+    }
+
+    pub(super) fn insert_conn(&mut self, conn: ConnId, target: Option<Target>, remote: Option<SocketAddr>, phase: Phase) {
+        self.conns.insert(conn, Conn { target, remote, since: self.now, frames: FrameBuffer::default(), phase });
+    }
+
+    /// Makes room for one more stranger where there is none: the oldest of the address with the most goes, and none younger than a
+    /// second while an older one exists.
+    fn make_room(&mut self, origin: Origin) {
+        let limits = &self.settings.limits;
+        let of_origin = self.half_open.get(&origin).map_or(0, |conns| conns.len());
+        let victim = if of_origin >= limits.half_open_per_address {
+            self.half_open.get(&origin).and_then(|conns| conns.first().copied())
+        } else if self.half_open_count >= limits.half_open {
+            self.eviction_candidate()
+        } else {
+            None
+        };
+        if let Some(victim) = victim {
+            self.out.counters.evicted += 1;
+            self.reject(victim, RejectCode::Busy);
+        }
+    }
+
+    fn eviction_candidate(&self) -> Option<ConnId> {
+        let oldest = |conns: &alloc::collections::BTreeSet<ConnId>| conns.first().copied();
+        let is_old = |conn: ConnId| self.conns.get(&conn).is_some_and(|conn| self.now - conn.since >= EVICTION_AGE);
+        let crowded = |of_age: bool| {
+            self.half_open
+                .values()
+                .filter(|conns| !of_age || oldest(conns).is_some_and(is_old))
+                .max_by_key(|conns| conns.len())
+                .and_then(oldest)
+        };
+        crowded(true).or_else(|| crowded(false))
+    }
+
+    // Bytes
+
+    /// Bytes came in; frame by frame they go where the connection's phase says.
+    pub(super) fn received(&mut self, conn: ConnId, data: Bytes, wall: WallTime) {
+        let Some(state) = self.conns.get_mut(&conn) else { return };
+        state.frames.push(data);
+        while let Some(state) = self.conns.get_mut(&conn) {
+            let limit = match state.phase {
+                Phase::Initiating { .. } | Phase::Responding { .. } => HANDSHAKE_FRAME_MAX,
+                Phase::Session(_) => RECORD_MAX,
+                Phase::Dialling | Phase::Reaching(_) => return,
+            };
+            match state.frames.next(limit) {
+                Ok(Some(frame)) => self.frame(conn, frame, wall),
+                Ok(None) => return,
+                Err(fault) => return self.fault(conn, fault),
+            }
+        }
+    }
+
+    fn frame(&mut self, conn: ConnId, frame: Bytes, wall: WallTime) {
+        if self.conn_session(conn).is_some() {
+            return self.record(conn, frame, wall);
+        }
+        // The handshake is taken out of its place while it reads the node's own part.
+        let Some(state) = self.conns.get_mut(&conn) else { return };
+        let mut phase = core::mem::replace(&mut state.phase, Phase::Dialling);
+        let outcome = match &mut phase {
+            Phase::Initiating { handshake, received } => {
+                count_handshake_bytes(received, frame.len()).and_then(|()| self.initiator_frame(conn, handshake, &frame))
+            }
+            Phase::Responding { handshake, received } => {
+                count_handshake_bytes(received, frame.len()).and_then(|()| self.responder_frame(conn, handshake, &frame))
+            }
+            Phase::Dialling | Phase::Reaching(_) | Phase::Session(_) => Ok(None),
+        };
+        if let Some(state) = self.conns.get_mut(&conn) {
+            state.phase = phase;
+        }
+        match outcome {
+            Ok(None) => {}
+            Ok(Some(keyed)) => self.authenticated(conn, keyed),
+            Err(HandshakeFailure::Refused(reason)) => self.rejected(conn, reason),
+            Err(HandshakeFailure::Fault { fault, reject: None }) => self.fault(conn, fault),
+            Err(HandshakeFailure::Fault { fault, reject: Some(code) }) => {
+                self.count_fault(conn, fault);
+                self.reject(conn, code);
+            }
+        }
+    }
+
+    fn initiator_frame(
+        &mut self,
+        conn: ConnId,
+        handshake: &mut Initiator,
+        frame: &[u8],
+    ) -> Result<Option<Keyed>, HandshakeFailure> {
+        match handshake.on_frame(&self.hello(), frame)? {
+            InitiatorStep::Send(auth) => {
+                self.out.actions.push_back(Action::Send { conn, data: auth });
+                Ok(None)
+            }
+            InitiatorStep::Done(keyed) => Ok(Some(*keyed)),
+        }
+    }
+
+    fn responder_frame(
+        &mut self,
+        conn: ConnId,
+        handshake: &mut Responder,
+        frame: &[u8],
+    ) -> Result<Option<Keyed>, HandshakeFailure> {
+        let (reply, keyed) = match handshake.on_frame(&self.hello(), frame)? {
+            ResponderStep::Send(challenge) => (challenge, None),
+            ResponderStep::Done(auth_ok, keyed) => (auth_ok, Some(*keyed)),
+        };
+        self.out.actions.push_back(Action::Send { conn, data: reply });
+        Ok(keyed)
+    }
+
+    /// The peer said, unauthenticated, why it does not want this node.
+    fn rejected(&mut self, conn: ConnId, reason: Refusal) {
+        self.report_refusal(conn, reason);
+        self.end_conn(conn, Some(GRACEFUL), Ended::from(reason));
+    }
+
+    // Ends
+
+    /// The read side ended, or a graceful close is done.
+    pub(super) fn closed(&mut self, conn: ConnId) {
+        if !self.closing.remove(&conn) {
+            self.end_conn(conn, Some(Close::Abort), Ended::Failed(Unreached::Closed));
+        }
+    }
+
+    pub(super) fn handshake_overdue(&mut self, conn: ConnId) {
+        self.fault(conn, PeerFault::HandshakeTimeout);
+    }
+
+    /// The peer broke a rule: the connection ends without a reply.
+    pub(super) fn fault(&mut self, conn: ConnId, fault: PeerFault) {
+        self.count_fault(conn, fault);
+        self.end_conn(conn, Some(Close::Abort), Ended::Failed(Unreached::Fault(fault)));
+    }
+
+    fn count_fault(&mut self, conn: ConnId, fault: PeerFault) {
+        self.out.counters.faults += 1;
+        let Some(state) = self.conns.get(&conn) else { return };
+        let Some(addr) = state.remote else { return };
+        let id = state.session().map(|session| session.id.clone());
+        self.report_limited(ClusterError::Peer { addr, fault, id });
+    }
+
+    pub(super) fn report_refusal(&mut self, conn: ConnId, reason: Refusal) {
+        if let Some(addr) = self.conns.get(&conn).and_then(|conn| conn.remote) {
+            self.report_limited(ClusterError::Refused { addr, reason });
+        }
+    }
+
+    /// Reports an error that a stranger can cause, unless there have been too many.
+    fn report_limited(&mut self, error: ClusterError) {
+        if self.reports.admit(self.now, self.settings.limits.error_reports_per_second) {
+            self.out.emit(ClusterEvent::Error(error));
+        } else {
+            self.out.counters.reports_held_back += 1;
+            self.timers.set(Timer::Reports, self.reports.due());
+        }
+    }
+
+    pub(super) fn sum_up_reports(&mut self) {
+        let count = self.reports.take_held_back();
+        self.out.emit(ClusterEvent::Error(ClusterError::Suppressed { count }));
+    }
+
+    /// Refuses a stranger with a hint for its log.
+    fn reject(&mut self, conn: ConnId, code: RejectCode) {
+        self.out.actions.push_back(Action::Send { conn, data: reject_frame(code) });
+        self.end_conn(conn, Some(GRACEFUL), Ended::Harmless);
+    }
+
+    /// Takes a connection out of the tables, asks the driver to close it unless it never was, and draws the consequences: the node is
+    /// down where the session was up, another session may have its turn, the dial is retried.
+    pub(super) fn end_conn(&mut self, conn: ConnId, how: Option<Close>, ended: Ended) {
+        self.end_conn_as(conn, how, ended, NodeDownReason::ConnectionClosed);
+    }
+
+    /// [`Node::end_conn`] with the reason of the down, if there is one.
+    pub(super) fn end_conn_as(&mut self, conn: ConnId, how: Option<Close>, ended: Ended, reason: NodeDownReason) {
+        let Some(state) = self.conns.remove(&conn) else { return };
+        match state.phase {
+            Phase::Dialling => self.waits.cancel(&Wait::Connect(conn)),
+            Phase::Reaching(_) => {
+                self.waits.cancel(&Wait::Connect(conn));
+                self.dials_in_flight -= 1;
+            }
+            Phase::Initiating { .. } => self.waits.cancel(&Wait::Handshake(conn)),
+            Phase::Responding { .. } => {
+                self.waits.cancel(&Wait::Handshake(conn));
+                self.leave_half_open(conn, state.remote);
+            }
+            Phase::Session(_) => {}
+        }
+        if let Some(how) = how {
+            self.close(conn, how);
+        }
+        if let Phase::Session(session) = state.phase {
+            self.session_ended(conn, &session, reason);
+        }
+        if let Some(target) = state.target {
+            self.dial_ended(&target, conn, state.remote, ended);
+        }
+    }
+
+    fn close(&mut self, conn: ConnId, how: Close) {
+        let mut how = how;
+        if let Close::Graceful { linger } = &mut how {
+            if self.closing.len() >= self.settings.limits.closing_connections {
+                how = Close::Abort;
+            } else {
+                if let Some(deadline) = self.timers.get(&Timer::Stop) {
+                    *linger = deadline - self.now;
+                }
+                self.closing.insert(conn);
+            }
+        }
+        self.out.actions.push_back(Action::Close { conn, how });
+    }
+
+    pub(super) fn leave_half_open(&mut self, conn: ConnId, remote: Option<SocketAddr>) {
+        let Some(origin) = remote.map(|remote| Origin::from(remote.ip())) else { return };
+        if let Some(conns) = self.half_open.get_mut(&origin)
+            && conns.remove(&conn)
+        {
+            self.half_open_count -= 1;
+            if conns.is_empty() {
+                self.half_open.remove(&origin);
+            }
+        }
+    }
+}
+
+/// Counts what a handshake has taken.
+fn count_handshake_bytes(received: &mut usize, frame: usize) -> Result<(), HandshakeFailure> {
+    *received += LENGTH_LEN + frame;
+    if *received > HANDSHAKE_BYTES_MAX {
+        return Err(HandshakeFailure::Fault { fault: PeerFault::HandshakeTooLong, reject: None });
+    }
+    Ok(())
+}

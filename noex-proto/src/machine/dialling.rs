@@ -1,0 +1,314 @@
+//! Whom to dial and when: the nodes and seeds that should be connected against those that are.
+
+use core::net::SocketAddr;
+use core::time::Duration;
+
+use alloc::vec::Vec;
+
+use super::connection::Ended;
+use super::detection::CONNECT_TIMEOUT;
+use super::node::{Dial, InstanceId, Node, Peer, Phase, Target, Timer, Wait};
+use crate::backoff::Backoff;
+use crate::{
+    Action, Close, ClusterError, ClusterEvent, ClusterStatus, ConnId, DialError, Instant, NodeId, NodeStatus, Unreached,
+};
+
+/// The time over which dials are counted for their rate.
+const RATE_WINDOW: Duration = Duration::from_secs(1);
+
+/// The most addresses of one name that are remembered as this node's own.
+const SKIP_MAX: usize = 16;
+
+/// The longest that the greater of two ids leaves the dial to the lesser.
+const COURTESY: Duration = Duration::from_secs(1);
+
+impl Node {
+    // Targets
+
+    pub(super) fn add_dial(&mut self, target: Target) {
+        let address = match &target {
+            Target::Node(id) => id,
+            Target::Seed(seed) => &self.settings.seeds[*seed],
+        };
+        let dial = Dial {
+            backoff: Backoff::new(self.settings.reconnect_base_delay, self.settings.reconnect_max_delay),
+            conn: None,
+            host: address.host().into(),
+            port: address.port(),
+            queued: false,
+            reported: false,
+            found: None,
+            mismatch: None,
+            skip: Vec::new(),
+        };
+        self.dials.entry(target).or_insert(dial);
+    }
+
+    pub(super) fn remove_dial(&mut self, target: &Target) {
+        self.timers.cancel(&Timer::Dial(target.clone()));
+        if self.dials.remove(target).is_some_and(|dial| dial.conn.is_some()) {
+            self.dials_in_flight -= 1;
+        }
+    }
+
+    /// What is dialled to reach this node: itself, and the seeds that lead to it.
+    fn targets_of(&self, id: &NodeId) -> Vec<Target> {
+        let seeds = self.settings.seeds.iter().enumerate().map(|(place, seed)| (Target::Seed(place), seed));
+        let leading = seeds.filter(|(target, seed)| {
+            let found = self.dials.get(target).and_then(|dial| dial.found.as_ref());
+            found.unwrap_or(seed) == id
+        });
+        let own = Target::Node(id.clone());
+        let own = self.dials.contains_key(&own).then_some(own);
+        leading.map(|(target, _)| target).chain(own).collect()
+    }
+
+    /// The seed that is dialled at the very address of this node, if there is one: it needs no dial of its own then.
+    fn seed_at(&self, id: &NodeId) -> Option<usize> {
+        self.settings.seeds.iter().position(|seed| seed.port() == id.port() && seed.host() == id.host())
+    }
+
+    fn is_connected(&self, id: &NodeId) -> bool {
+        self.peers.get(id).is_some_and(|peer| peer.session.is_some())
+    }
+
+    /// Whether a session with the target is up, or one is being admitted.
+    fn is_reached(&self, target: &Target) -> bool {
+        let id = match target {
+            Target::Node(id) => id,
+            Target::Seed(seed) => {
+                self.dials.get(target).and_then(|dial| dial.found.as_ref()).unwrap_or(&self.settings.seeds[*seed])
+            }
+        };
+        self.is_connected(id)
+    }
+
+    // Dials
+
+    /// A target's time has come.
+    pub(super) fn dial_due(&mut self, target: Target) {
+        if self.out.status != ClusterStatus::Running || self.is_reached(&target) {
+            return;
+        }
+        let Some(dial) = self.dials.get_mut(&target) else { return };
+        if dial.conn.is_some() || dial.queued {
+            return;
+        }
+        dial.queued = true;
+        self.dial_queue.push_back(target);
+        self.start_queued_dials();
+    }
+
+    /// Starts the dials that wait, as far as their number and their rate allow.
+    pub(super) fn start_queued_dials(&mut self) {
+        if self.now - self.dial_tokens_at >= RATE_WINDOW {
+            self.dial_tokens_at = self.now;
+            self.dial_tokens = self.settings.limits.dials_per_second;
+        }
+        while self.dials_in_flight < self.settings.limits.dials_in_flight {
+            if self.dial_tokens == 0 && !self.dial_queue.is_empty() {
+                self.timers.set(Timer::DialRate, self.dial_tokens_at + RATE_WINDOW);
+                return;
+            }
+            let Some(target) = self.dial_queue.pop_front() else { return };
+            let reached = self.is_reached(&target);
+            let Some(dial) = self.dials.get_mut(&target) else { continue };
+            dial.queued = false;
+            if !reached {
+                self.start_dial(target);
+            }
+        }
+    }
+
+    fn start_dial(&mut self, target: Target) {
+        let conn = self.out.new_conn();
+        let Some(dial) = self.dials.get_mut(&target) else { return };
+        dial.conn = Some(conn);
+        let connect = Action::Connect { conn, host: dial.host.as_ref().into(), port: dial.port, skip: dial.skip.clone() };
+        self.dials_in_flight += 1;
+        self.dial_tokens -= 1;
+        self.out.counters.dials += 1;
+        self.insert_conn(conn, Some(target), None, Phase::Dialling);
+        self.waits.set(Wait::Connect(conn), self.run + CONNECT_TIMEOUT);
+        self.out.actions.push_back(connect);
+    }
+
+    /// The connection was not made.
+    pub(super) fn dial_failed(&mut self, conn: ConnId, error: DialError) {
+        self.dial_is_over(conn, None, error);
+    }
+
+    /// The connection was not made in time.
+    pub(super) fn dial_overdue(&mut self, conn: ConnId) {
+        self.dial_is_over(conn, Some(Close::Abort), DialError::TimedOut);
+    }
+
+    fn dial_is_over(&mut self, conn: ConnId, how: Option<Close>, error: DialError) {
+        match self.conns.get(&conn).map(|conn| &conn.phase) {
+            Some(Phase::Dialling) => {
+                let ended = match error {
+                    DialError::Exhausted => Ended::Later,
+                    error => Ended::Failed(Unreached::Dial(error)),
+                };
+                self.end_conn(conn, how, ended);
+            }
+            Some(Phase::Reaching(session)) => {
+                let session = *session;
+                self.end_conn(conn, how, Ended::Harmless);
+                self.reach_failed(session, error);
+            }
+            _ => {}
+        }
+    }
+
+    /// A dialled connection ended before a session on it was up: when is the next try?
+    pub(super) fn dial_ended(&mut self, target: &Target, conn: ConnId, remote: Option<SocketAddr>, ended: Ended) {
+        let Some(dial) = self.dials.get_mut(target) else { return };
+        if dial.conn != Some(conn) {
+            return;
+        }
+        dial.conn = None;
+        self.dials_in_flight -= 1;
+        if ended == Ended::ToSelf
+            && let Some(remote) = remote
+            && dial.skip.len() < SKIP_MAX
+        {
+            dial.skip.push(remote);
+            self.dial_due(target.clone());
+            return;
+        }
+        dial.skip.clear();
+        let delay = match ended {
+            Ended::Harmless => self.settings.reconnect_base_delay,
+            Ended::Failed(_) => dial.backoff.next(&mut self.rng),
+            Ended::Later | Ended::ToSelf => dial.backoff.longest(&mut self.rng),
+        };
+        self.timers.set(Timer::Dial(target.clone()), self.now + delay);
+        if let Ended::Failed(why) = ended {
+            self.out.counters.dial_failures += 1;
+            self.report_unreachable(target, why);
+        }
+        self.start_queued_dials();
+    }
+
+    /// Reports a failure once: who was never up cannot go down.
+    fn report_unreachable(&mut self, target: &Target, why: Unreached) {
+        let Some(dial) = self.dials.get_mut(target) else { return };
+        let reported = core::mem::replace(&mut dial.reported, true);
+        let id = match target {
+            Target::Node(id) => id.clone(),
+            Target::Seed(place) => {
+                let seed = self.settings.seeds[*place].clone();
+                if !reported {
+                    self.out.emit(ClusterEvent::Error(ClusterError::SeedUnreachable { seed: seed.clone(), why }));
+                }
+                seed
+            }
+        };
+        if let Some(peer) = self.peers.get_mut(&id)
+            && peer.status == NodeStatus::Connecting
+            && peer.admission.sessions.is_empty()
+        {
+            peer.status = NodeStatus::Disconnected;
+            peer.alive_at = self.now;
+            self.timers.set_earliest(Timer::Forget, self.now + self.settings.forget_after);
+            self.out.emit(ClusterEvent::Error(ClusterError::NodeUnreachable { id, why }));
+            self.cap_disconnected();
+        }
+    }
+
+    // Consequences of ups and downs
+
+    /// The node behind a seed has proved its identity.
+    pub(super) fn found_at_seed(&mut self, conn: ConnId, id: &NodeId) {
+        let Some(Target::Seed(place)) = self.conns.get(&conn).and_then(|conn| conn.target.clone()) else { return };
+        let Some(dial) = self.dials.get_mut(&Target::Seed(place)) else { return };
+        dial.found = Some(id.clone());
+        let seed = &self.settings.seeds[place];
+        if seed != id && dial.mismatch.as_ref() != Some(id) {
+            dial.mismatch = Some(id.clone());
+            let error = ClusterError::SeedMismatch { found: id.clone(), seed: seed.clone() };
+            self.out.emit(ClusterEvent::Error(error));
+        }
+    }
+
+    /// A session is up: whatever leads to its node need not be dialled.
+    pub(super) fn dials_are_done(&mut self, id: &NodeId, conn: ConnId) {
+        for target in self.targets_of(id) {
+            self.timers.cancel(&Timer::Dial(target.clone()));
+            let Some(dial) = self.dials.get_mut(&target) else { continue };
+            dial.reported = false;
+            if dial.conn == Some(conn) {
+                dial.conn = None;
+                dial.skip.clear();
+                self.dials_in_flight -= 1;
+            }
+        }
+        self.start_queued_dials();
+    }
+
+    /// A session has held for an interval: the next loss is a new one.
+    pub(super) fn session_held(&mut self, conn: ConnId) {
+        let Some(id) = self.conn_session(conn).map(|session| session.id.clone()) else { return };
+        for target in self.targets_of(&id) {
+            if let Some(dial) = self.dials.get_mut(&target) {
+                dial.backoff.reset();
+            }
+        }
+    }
+
+    /// A node that was up is dialled again; one that left is not, but for a configured seed, at the longest delay.
+    pub(super) fn redial_after_down(&mut self, id: &NodeId, left: bool) {
+        let own = Target::Node(id.clone());
+        if left {
+            self.remove_dial(&own);
+        } else if self.seed_at(id).is_none() {
+            self.add_dial(own);
+        }
+        for target in self.targets_of(id) {
+            let Some(dial) = self.dials.get_mut(&target) else { continue };
+            dial.reported = true;
+            let delay = if left { dial.backoff.longest(&mut self.rng) } else { dial.backoff.next(&mut self.rng) };
+            self.timers.set(Timer::Dial(target), self.now + delay);
+        }
+    }
+
+    /// A live peer lists this node: a hint to dial it, never a fact. Whoever joins dials at once; later the lesser id does, and the
+    /// greater if nothing has come of that.
+    pub(super) fn learn(&mut self, id: NodeId, instance: InstanceId, joining: bool) {
+        if id == self.id || self.departed.get(&id).is_some_and(|(left, _)| *left == instance) {
+            return;
+        }
+        if let Some(peer) = self.peers.get_mut(&id) {
+            peer.alive_at = self.now;
+            let news = peer.status == NodeStatus::Disconnected && peer.instance != Some(instance);
+            if !news {
+                return;
+            }
+            peer.instance = Some(instance);
+        } else {
+            if !self.make_peer_room() {
+                return;
+            }
+            let mut peer = Peer::new(self.now);
+            peer.instance = Some(instance);
+            self.peers.insert(id.clone(), peer);
+        }
+        let target = match self.seed_at(&id) {
+            Some(seed) => Target::Seed(seed),
+            None => Target::Node(id.clone()),
+        };
+        self.add_dial(target.clone());
+        if joining || self.id < id {
+            self.timers.cancel(&Timer::Dial(target.clone()));
+            self.dial_due(target);
+        } else {
+            let at = self.now + COURTESY.min(self.settings.heartbeat_interval);
+            self.dial_by(target, at);
+        }
+    }
+
+    fn dial_by(&mut self, target: Target, at: Instant) {
+        self.timers.set_earliest(Timer::Dial(target), at);
+    }
+}

@@ -1,0 +1,208 @@
+//! Start and stop.
+
+use alloc::boxed::Box;
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use core::net::{IpAddr, SocketAddr};
+
+use rand_chacha::ChaCha12Rng;
+use rand_chacha::rand_core::{Rng, SeedableRng};
+
+use super::connection::Ended;
+use super::node::{Node, Phase, Stage, Target, Timer};
+use super::{Machine, Outbox, Starting, State};
+use crate::digest::member_digest;
+use crate::message::Control;
+use crate::reports::ReportLimiter;
+use crate::timers::Timers;
+use crate::{
+    Action, Close, ClusterConfig, ClusterError, ClusterEvent, ClusterStatus, ConnId, LocalFault, NodeId, Refusal, advertise,
+    keys::Secrets,
+};
+
+impl Machine {
+    /// `Stopped` to `Starting`. An invalid configuration changes nothing: [`Machine::start`] has reported it.
+    pub(super) fn begin_start(&mut self, config: &ClusterConfig) {
+        if let State::Idle { out, start } = &mut self.state
+            && out.status == ClusterStatus::Stopped
+            && let Ok(settings) = config.validate()
+        {
+            out.event_limit = settings.limits.events_per_subscriber;
+            *start = Some(Starting { settings: Box::new(settings), stopped: false });
+            out.set_status(ClusterStatus::Starting);
+        }
+    }
+
+    /// `Starting` to `Stopped`.
+    pub(super) fn bind_failed(&mut self) {
+        if let State::Idle { out, start } = &mut self.state
+            && start.take().is_some()
+        {
+            out.set_status(ClusterStatus::Stopped);
+        }
+    }
+
+    /// `Starting` to `Running`, or to `Stopped` where a stop came first.
+    pub(super) fn listening(&mut self, entropy: [u8; 32], interface: Option<IpAddr>, local: SocketAddr, route: Option<IpAddr>) {
+        let State::Idle { out, start } = &mut self.state else { return };
+        let Some(starting) = start.take() else { return };
+        if starting.stopped {
+            out.set_status(ClusterStatus::Stopped);
+            out.actions.push_back(Action::Stopped);
+            return;
+        }
+        let out = core::mem::take(&mut **out);
+        let mut node = Box::new(Node::new(out, *starting.settings, entropy, interface, local, route));
+        node.run();
+        self.state = State::Node(node);
+    }
+
+    /// Towards `Stopped`.
+    pub(super) fn begin_stop(&mut self) {
+        match &mut self.state {
+            State::Idle { out, start } => {
+                if let Some(starting) = start
+                    && !starting.stopped
+                {
+                    starting.stopped = true;
+                    out.set_status(ClusterStatus::Stopping);
+                }
+            }
+            State::Node(node) => node.begin_stop(),
+        }
+    }
+
+    /// `Stopped` at once: nothing can be told to anyone any more.
+    pub(super) fn halt(&mut self) {
+        match &mut self.state {
+            State::Idle { .. } => self.bind_failed(),
+            State::Node(node) => {
+                node.abort_all();
+                node.closing.clear();
+                node.out.status = ClusterStatus::Stopping;
+            }
+        }
+    }
+
+    /// `Stopping` to `Stopped` once no connection is left.
+    pub(super) fn finish_if_stopped(&mut self) {
+        if let State::Node(node) = &mut self.state
+            && node.out.status == ClusterStatus::Stopping
+            && node.conns.is_empty()
+            && node.closing.is_empty()
+        {
+            let mut out = core::mem::take(&mut node.out);
+            out.set_status(ClusterStatus::Stopped);
+            out.actions.push_back(Action::Stopped);
+            self.state = State::Idle { out: Box::new(out), start: None };
+        }
+    }
+}
+
+impl Node {
+    fn new(
+        out: Outbox,
+        settings: crate::config::Settings,
+        entropy: [u8; 32],
+        interface: Option<IpAddr>,
+        local: SocketAddr,
+        route: Option<IpAddr>,
+    ) -> Self {
+        let mut rng = ChaCha12Rng::from_seed(entropy);
+        let mut instance = [0; 16];
+        rng.fill_bytes(&mut instance);
+        let (host, only_loopback) = advertise::choose(settings.advertise_host.as_ref(), &settings.host, local, route, interface);
+        let id = NodeId::from_parts(&settings.name, &host, local.port())
+            .expect("the name and the host were validated, and a bound port is not 0");
+        let now = out.now;
+        let mut node = Self {
+            secrets: Secrets::new(settings.secret.as_ref(), &settings.accepted_secrets),
+            digest: member_digest(&instance, &id),
+            pulse: settings.heartbeat_interval,
+            dial_tokens: settings.limits.dials_per_second,
+            dial_tokens_at: now,
+            next_exchange: now,
+            out,
+            settings,
+            id,
+            instance,
+            rng,
+            started: now,
+            now,
+            run: now,
+            held: None,
+            timers: Timers::new(),
+            waits: Timers::new(),
+            conns: BTreeMap::new(),
+            closing: BTreeSet::new(),
+            half_open: BTreeMap::new(),
+            half_open_count: 0,
+            peers: BTreeMap::new(),
+            up_count: 0,
+            session_count: 0,
+            departed: BTreeMap::new(),
+            admissions: 0,
+            dials: BTreeMap::new(),
+            dial_queue: VecDeque::new(),
+            dials_in_flight: 0,
+            asked: None,
+            conflict_reported: None,
+            reports: ReportLimiter::default(),
+        };
+        node.out.set_status(ClusterStatus::Running);
+        let loopback = local.ip().is_loopback();
+        if only_loopback {
+            node.report_local(LocalFault::LoopbackAdvertised);
+        }
+        if node.settings.secret.is_none() && !loopback {
+            node.report_local(LocalFault::NoSecret);
+        }
+        node
+    }
+
+    /// Begins to dial the seeds.
+    fn run(&mut self) {
+        for seed in 0..self.settings.seeds.len() {
+            let target = Target::Seed(seed);
+            self.add_dial(target.clone());
+            self.dial_due(target);
+        }
+    }
+
+    fn report_local(&mut self, fault: LocalFault) {
+        self.out.emit(ClusterEvent::Error(ClusterError::Local(fault)));
+    }
+
+    /// Tells every peer, after what is queued for it, and gives up what is not a session yet.
+    fn begin_stop(&mut self) {
+        if self.out.status != ClusterStatus::Running {
+            return;
+        }
+        self.out.set_status(ClusterStatus::Stopping);
+        self.timers.set(Timer::Stop, self.now + self.settings.stop_timeout);
+        self.dials.clear();
+        self.dial_queue.clear();
+        let conns: alloc::vec::Vec<ConnId> = self.conns.keys().copied().collect();
+        for conn in conns {
+            match self.conns.get(&conn).map(|conn| &conn.phase) {
+                Some(Phase::Session(session)) => match session.stage {
+                    Stage::Last(_) => {}
+                    Stage::Up => self.send_last(conn, Control::Goodbye),
+                    _ => self.refuse(conn, Refusal::Leaving),
+                },
+                _ => self.end_conn(conn, Some(Close::Abort), Ended::Harmless),
+            }
+        }
+    }
+
+    /// The stop has taken as long as it may.
+    pub(super) fn stop_deadline(&mut self) {
+        self.abort_all();
+        self.closing.clear();
+    }
+
+    fn abort_all(&mut self) {
+        while let Some((conn, _)) = self.conns.pop_first() {
+            self.out.actions.push_back(Action::Close { conn, how: Close::Abort });
+        }
+    }
+}

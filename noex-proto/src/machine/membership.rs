@@ -1,0 +1,183 @@
+//! Who is up: node up, node down, the digest of the view, and how long the lost are remembered.
+
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use rand_chacha::rand_core::Rng;
+
+use super::node::{Intro, Node, Session, Stage, Target, Timer, Wait};
+use crate::digest::member_digest;
+use crate::{ClusterEvent, ClusterStatus, ConnId, Instant, NodeDownReason, NodeId, NodeStatus, WallTime};
+
+impl Node {
+    /// INTRO was sent and received: the node is up.
+    pub(super) fn go_up(&mut self, conn: ConnId, intro: &Intro, wall: WallTime) {
+        let Some(session) = self.conn_session_mut(conn) else { return };
+        session.stage = Stage::Up;
+        let (id, instance, interval) = (session.id.clone(), session.instance, session.interval);
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        self.out.ups += 1;
+        self.out.counters.ups += 1;
+        peer.status = NodeStatus::Connected;
+        peer.process_count = intro.process_count;
+        peer.uptime = intro.uptime;
+        peer.last_heartbeat_at = Some(wall);
+        peer.instance = Some(instance);
+        peer.session = Some(conn);
+        peer.up = self.out.ups;
+        peer.alive_at = self.now;
+        peer.conflict = None;
+        peer.view.announced = intro.members;
+        peer.view.answered = None;
+        peer.view.differs = 0;
+        let (info, up) = (peer.info(&id), peer.up);
+        self.up_count += 1;
+        self.digest = self.digest.wrapping_add(member_digest(&instance, &id));
+        self.departed.remove(&id);
+        self.pulse = self.pulse.min(interval);
+        self.waits.cancel(&Wait::Admission(conn));
+        self.out.emit_up(ClusterEvent::NodeUp(info), up);
+        // The first heartbeat comes at a random point of the interval, so that those to many peers are spread over it.
+        let first = fraction(self.settings.heartbeat_interval, self.rng.next_u32()).max(Duration::from_millis(1));
+        self.timers.set(Timer::Heartbeat(conn), self.now + first);
+        self.timers.set(Timer::Steady(conn), self.now + self.settings.heartbeat_interval);
+        self.watch(conn);
+        self.dials_are_done(&id, conn);
+        self.ask_on_joining(conn);
+    }
+
+    /// The session in use is no more: the node is down. While this node stops, nobody goes down for it.
+    pub(super) fn go_down(&mut self, id: &NodeId, conn: ConnId, session: &Session, reason: NodeDownReason) {
+        let Some(peer) = self.peers.get_mut(id) else { return };
+        peer.session = None;
+        peer.status = NodeStatus::Disconnected;
+        peer.alive_at = self.now;
+        self.up_count -= 1;
+        self.digest = self.digest.wrapping_sub(member_digest(&session.instance, id));
+        self.timers.cancel(&Timer::Heartbeat(conn));
+        self.timers.cancel(&Timer::Steady(conn));
+        self.waits.cancel(&Wait::Silence(conn));
+        self.waits.cancel(&Wait::Reach(conn));
+        self.find_pulse(session.interval);
+        if self.out.status != ClusterStatus::Running {
+            return;
+        }
+        self.out.counters.downs += 1;
+        self.out.emit(ClusterEvent::NodeDown { id: id.clone(), reason });
+        let left = reason == NodeDownReason::GracefulShutdown;
+        if left {
+            self.departed.insert(id.clone(), (session.instance, self.now));
+            self.cap_departed();
+        }
+        self.timers.set_earliest(Timer::Forget, self.now + self.settings.forget_after);
+        self.cap_disconnected();
+        self.redial_after_down(id, left);
+    }
+
+    /// The shortest interval may have gone with this one.
+    fn find_pulse(&mut self, gone: Duration) {
+        if gone > self.pulse || gone == self.settings.heartbeat_interval {
+            return;
+        }
+        let up = self.peers.values().filter_map(|peer| self.conn_session(peer.session?));
+        self.pulse = up
+            .map(|session| session.interval)
+            .min()
+            .unwrap_or(gone.max(self.settings.heartbeat_interval))
+            .min(self.settings.heartbeat_interval);
+    }
+
+    /// Forgets an entry that holds nothing: its node was never up, and nobody dials it.
+    pub(super) fn forget_if_never_up(&mut self, id: &NodeId) {
+        let forget = self.peers.get(id).is_some_and(|peer| {
+            peer.up == 0
+                && peer.admission.sessions.is_empty()
+                && !self.dials.contains_key(&Target::Node(id.clone()))
+                && peer.status == NodeStatus::Connecting
+        });
+        if forget {
+            self.peers.remove(id);
+        }
+    }
+
+    /// Forgets who was lost long ago and is not listed by any live peer, and rumours of who left.
+    pub(super) fn forget(&mut self) {
+        let after = self.settings.forget_after;
+        let mut next: Option<Instant> = None;
+        let mut gone = Vec::new();
+        for (id, peer) in &self.peers {
+            if peer.status != NodeStatus::Connected && peer.admission.sessions.is_empty() {
+                let due = peer.alive_at + after;
+                if due <= self.now {
+                    gone.push(id.clone());
+                } else {
+                    next = Some(next.map_or(due, |next| next.min(due)));
+                }
+            }
+        }
+        for id in gone {
+            self.forget_node(&id);
+        }
+        self.departed.retain(|_, (_, at)| {
+            let due = *at + after;
+            let keep = due > self.now;
+            if keep {
+                next = Some(next.map_or(due, |next| next.min(due)));
+            }
+            keep
+        });
+        if let Some(next) = next {
+            self.timers.set(Timer::Forget, next);
+        }
+    }
+
+    fn forget_node(&mut self, id: &NodeId) {
+        self.peers.remove(id);
+        self.remove_dial(&Target::Node(id.clone()));
+    }
+
+    /// Whether one more node can be known: if need be, the one that has been lost longest is forgotten.
+    pub(super) fn make_peer_room(&mut self) -> bool {
+        let limits = &self.settings.limits;
+        if self.peers.len() < limits.members + limits.disconnected_nodes {
+            return true;
+        }
+        match self.longest_lost() {
+            Some(id) => {
+                self.forget_node(&id);
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Forgets those lost longest where more are disconnected than may be.
+    pub(super) fn cap_disconnected(&mut self) {
+        let lost = self.peers.len() - self.up_count;
+        if lost > self.settings.limits.disconnected_nodes
+            && let Some(id) = self.longest_lost()
+        {
+            self.forget_node(&id);
+        }
+    }
+
+    fn longest_lost(&self) -> Option<NodeId> {
+        let lost =
+            self.peers.iter().filter(|(_, peer)| peer.status == NodeStatus::Disconnected && peer.admission.sessions.is_empty());
+        lost.min_by_key(|(_, peer)| peer.alive_at).map(|(id, _)| id.clone())
+    }
+
+    fn cap_departed(&mut self) {
+        if self.departed.len() > self.settings.limits.departed_nodes {
+            let oldest = self.departed.iter().min_by_key(|(_, (_, at))| *at).map(|(id, _)| id.clone());
+            if let Some(id) = oldest {
+                self.departed.remove(&id);
+            }
+        }
+    }
+}
+
+/// A random share of a duration, uniform from none of it to all.
+pub(super) fn fraction(whole: Duration, random: u32) -> Duration {
+    whole.mul_f64(f64::from(random) / f64::from(u32::MAX))
+}

@@ -1,0 +1,528 @@
+//! The machine: a cluster node without a clock, a socket or a thread.
+//!
+//! [`Machine`] is the whole of the public face. What it does is spread over one room per behaviour:
+//!
+//! | module | what it decides |
+//! |---|---|
+//! | `lifecycle` | start, stop, the deadline of a stop |
+//! | `connection` | connections before they are authenticated: limits, handshakes, faults |
+//! | `admission` | which session of a pair is used, restarts and identity conflicts |
+//! | `session` | records in and out, payloads, credit |
+//! | `membership` | who is up: ups, downs, the digest of the view, forgetting |
+//! | `detection` | heartbeats, silence, the node's own pauses |
+//! | `dialling` | whom to dial and when: seeds, backoff, reconnection |
+//! | `gossip` | who asks whom for members, and what becomes of the answer |
+
+mod admission;
+mod connection;
+mod detection;
+mod dialling;
+mod gossip;
+mod lifecycle;
+mod membership;
+mod node;
+mod session;
+
+use alloc::boxed::Box;
+use alloc::collections::VecDeque;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::fmt;
+use core::net::SocketAddr;
+use core::time::Duration;
+
+use bytes::Bytes;
+
+use crate::config::{Settings, check_secrets};
+use crate::subscription::{SubscriptionId, Subscriptions};
+use crate::{
+    Action, ClusterConfig, ClusterError, ClusterEvent, ClusterNotStartedError, ClusterStatus, ConnId, Input, Instant,
+    InvalidClusterConfigError, Limits, LocalFault, Message, MessagesLagged, NodeId, NodeInfo, NodeStatus, Secret, SecretUse,
+    SendError, WallTime,
+};
+use node::Node;
+
+/// The cluster node as a state machine: inputs in, actions out.
+///
+/// A new machine is stopped. It can be started and stopped any number of times; subscriptions live on. Cloning it clones its whole
+/// state: both go on from there alike.
+#[derive(Clone, Debug)]
+pub struct Machine {
+    state: State,
+}
+
+#[derive(Clone, Debug)]
+enum State {
+    /// Stopped, or on the way to listening.
+    Idle { out: Box<Outbox>, start: Option<Starting> },
+    /// From listening to stopped.
+    Node(Box<Node>),
+}
+
+#[derive(Clone, Debug)]
+struct Starting {
+    settings: Box<Settings>,
+    /// `stop` was called before the node listened.
+    stopped: bool,
+}
+
+/// What outlives a run: everything that leaves the machine.
+#[derive(Clone, Debug)]
+struct Outbox {
+    actions: VecDeque<Action>,
+    counters: Counters,
+    /// The bound of each event queue, of the last start.
+    event_limit: usize,
+    /// The number of the last connection.
+    last_conn: u64,
+    /// The latest moment seen.
+    now: Instant,
+    /// What the application said of its processes, before the start or later.
+    process_count: u64,
+    status: ClusterStatus,
+    subscriptions: Subscriptions,
+    /// The number of the last up-period.
+    ups: u64,
+}
+
+/// What the machine has counted since it was made. Counters never go back.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Counters {
+    /// Connections accepted.
+    pub accepted: u64,
+    /// Strangers that had to make room for others before they were authenticated.
+    pub evicted: u64,
+    /// Connections begun.
+    pub dials: u64,
+    /// Dials that failed, whatever the cause.
+    pub dial_failures: u64,
+    /// Connections closed because the peer broke a rule of the protocol.
+    pub faults: u64,
+    /// Handshakes completed.
+    pub handshakes: u64,
+    /// Sessions refused because another with the same node is in use.
+    pub duplicates: u64,
+    /// Sessions that had died unnoticed at the other side and were replaced.
+    pub replaced: u64,
+    /// Sessions closed because their admission had been overtaken by a later one.
+    pub stale_admissions: u64,
+    /// Sessions that were asked for a sign of life because another instance of their node came.
+    pub probes: u64,
+    /// Nodes that came up.
+    pub ups: u64,
+    /// Nodes that went down.
+    pub downs: u64,
+    /// Messages taken from the application.
+    pub messages_sent: u64,
+    /// Messages handed to the application.
+    pub messages_received: u64,
+    /// Requests for members that were answered.
+    pub member_answers: u64,
+    /// Error reports held back to bound their rate.
+    pub reports_held_back: u64,
+}
+
+/// Where a starting node has to listen.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct ListenOn {
+    /// An address or a name.
+    pub host: String,
+    /// The port; 0 for any that is free.
+    pub port: u16,
+    /// An address beyond loopback to find the local route to, for [`Input::Listening`]; nothing is to be sent there.
+    pub route_target: Option<SocketAddr>,
+}
+
+/// Why a start was refused. The node is stopped, or goes on as it was.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum StartError {
+    /// The cluster is running, starting or stopping.
+    AlreadyRunning,
+    /// The address cannot be listened on.
+    Bind {
+        /// The address as configured.
+        addr: String,
+        /// What the operating system said.
+        cause: String,
+    },
+    /// The configuration is invalid.
+    Config(InvalidClusterConfigError),
+    /// The operating system gives no randomness.
+    Entropy {
+        /// What it said.
+        cause: String,
+    },
+    /// The asynchronous runtime is missing: `start` was called outside it.
+    Runtime {
+        /// What is missing.
+        cause: String,
+    },
+    /// The cluster was stopped before it listened.
+    Stopped,
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::AlreadyRunning => f.write_str("the cluster is already running"),
+            Self::Bind { addr, cause } => write!(f, "cannot listen on {addr}: {cause}"),
+            Self::Config(error) => error.fmt(f),
+            Self::Entropy { cause } => write!(f, "no randomness from the operating system: {cause}"),
+            Self::Runtime { cause } => write!(f, "no runtime: {cause}"),
+            Self::Stopped => f.write_str("the cluster was stopped while it started"),
+        }
+    }
+}
+
+impl core::error::Error for StartError {}
+
+/// Why secrets were not taken. Nothing changed.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum SetSecretsError {
+    /// A secret breaks a rule of the configuration.
+    Invalid(InvalidClusterConfigError),
+    /// The cluster is not running.
+    NotStarted(ClusterNotStartedError),
+}
+
+impl fmt::Display for SetSecretsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Invalid(error) => error.fmt(f),
+            Self::NotStarted(error) => error.fmt(f),
+        }
+    }
+}
+
+impl core::error::Error for SetSecretsError {}
+
+impl Default for Machine {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Machine {
+    /// A machine that is stopped.
+    #[must_use]
+    pub fn new() -> Self {
+        Self { state: State::Idle { out: Box::default(), start: None } }
+    }
+
+    // Getters
+
+    /// Whether the node takes part in a cluster.
+    #[must_use]
+    pub fn status(&self) -> ClusterStatus {
+        self.out().status
+    }
+
+    /// The local node's identity.
+    ///
+    /// # Errors
+    /// While the status is not `Running`.
+    pub fn local_node_id(&self) -> Result<NodeId, ClusterNotStartedError> {
+        self.running().map(|node| node.id.clone())
+    }
+
+    /// The local node, as of now: `now` and `wall` are the driver's present times.
+    ///
+    /// # Errors
+    /// While the status is not `Running`.
+    pub fn local_node_info(&self, now: Instant, wall: WallTime) -> Result<NodeInfo, ClusterNotStartedError> {
+        self.running().map(|node| NodeInfo {
+            id: node.id.clone(),
+            last_heartbeat_at: Some(wall),
+            process_count: node.out.process_count,
+            status: NodeStatus::Connected,
+            uptime: now - node.started,
+        })
+    }
+
+    /// All other nodes that are known, connected or not, in the order of their ids.
+    ///
+    /// # Errors
+    /// While the status is not `Running`.
+    pub fn nodes(&self) -> Result<Vec<NodeInfo>, ClusterNotStartedError> {
+        self.running().map(|node| node.infos().collect())
+    }
+
+    /// The other nodes with which a session is up, in the order of their ids.
+    ///
+    /// # Errors
+    /// While the status is not `Running`.
+    pub fn connected_nodes(&self) -> Result<Vec<NodeInfo>, ClusterNotStartedError> {
+        self.running().map(|node| node.members().map(|(info, _)| info).collect())
+    }
+
+    /// The ids of all other nodes that are known, in order.
+    ///
+    /// # Errors
+    /// While the status is not `Running`.
+    pub fn node_ids(&self) -> Result<Vec<NodeId>, ClusterNotStartedError> {
+        self.running().map(|node| node.peers.keys().cloned().collect())
+    }
+
+    /// One other node, if it is known.
+    ///
+    /// # Errors
+    /// While the status is not `Running`.
+    pub fn node(&self, id: &NodeId) -> Result<Option<NodeInfo>, ClusterNotStartedError> {
+        self.running().map(|node| node.peers.get(id).map(|peer| peer.info(id)))
+    }
+
+    /// Whether a session with the node is up.
+    ///
+    /// # Errors
+    /// While the status is not `Running`.
+    pub fn is_node_connected(&self, id: &NodeId) -> Result<bool, ClusterNotStartedError> {
+        self.running().map(|node| node.peers.get(id).is_some_and(|peer| peer.session.is_some()))
+    }
+
+    /// The number of other nodes with which a session is up.
+    ///
+    /// # Errors
+    /// While the status is not `Running`.
+    pub fn connected_node_count(&self) -> Result<usize, ClusterNotStartedError> {
+        self.running().map(|node| node.up_count)
+    }
+
+    /// How long the node has been running.
+    ///
+    /// # Errors
+    /// While the status is not `Running`.
+    pub fn uptime(&self, now: Instant) -> Result<Duration, ClusterNotStartedError> {
+        self.running().map(|node| now - node.started)
+    }
+
+    /// Which of the local secrets the session with the node was authenticated with; `None` while no session is up.
+    ///
+    /// # Errors
+    /// While the status is not `Running`.
+    pub fn secret_use(&self, id: &NodeId) -> Result<Option<SecretUse>, ClusterNotStartedError> {
+        self.running().map(|node| node.secret_use(id))
+    }
+
+    /// What the machine has counted since it was made.
+    #[must_use]
+    pub fn counters(&self) -> Counters {
+        self.out().counters
+    }
+
+    /// The number that the next [`Input::Accepted`] must carry.
+    #[must_use]
+    pub fn next_conn(&self) -> ConnId {
+        ConnId(self.out().last_conn + 1)
+    }
+
+    // Handlers
+
+    /// Feeds one input. It cannot fail: a peer that misbehaves is an outcome, and what comes for a connection that is no more is ignored.
+    ///
+    /// Time that runs backwards counts as time that stands still.
+    pub fn handle(&mut self, now: Instant, input: Input) {
+        let out = self.out_mut();
+        let now = now.max(out.now);
+        out.now = now;
+        match input {
+            Input::Start(config) => self.begin_start(&config),
+            Input::Listening { entropy, interface, local, route } => self.listening(entropy, interface, local, route),
+            Input::BindFailed => self.bind_failed(),
+            Input::Stop => self.begin_stop(),
+            Input::Halt => self.halt(),
+            Input::Report(fault) => self.report(fault),
+            Input::SetProcessCount(count) => self.out_mut().process_count = count,
+            input => match &mut self.state {
+                State::Idle { out, .. } => refuse_while_idle(out, &input),
+                State::Node(node) => {
+                    node.handle(input);
+                }
+            },
+        }
+        self.finish_if_stopped();
+    }
+
+    // Commands that can be refused
+
+    /// Starts the node: validates the configuration and says where to listen. The driver then feeds [`Input::Listening`] or
+    /// [`Input::BindFailed`].
+    ///
+    /// # Errors
+    /// [`StartError::AlreadyRunning`] unless the status is `Stopped`; [`StartError::Config`] with the field and the reason. Neither
+    /// changes anything.
+    pub fn start(&mut self, now: Instant, config: ClusterConfig) -> Result<ListenOn, StartError> {
+        if self.status() != ClusterStatus::Stopped {
+            return Err(StartError::AlreadyRunning);
+        }
+        let settings = config.validate().map_err(StartError::Config)?;
+        let route_target = config.route_target();
+        self.handle(now, Input::Start(Box::new(config)));
+        Ok(ListenOn { host: alloc::format!("{}", settings.host), port: settings.port, route_target })
+    }
+
+    /// Queues bytes for another node: they arrive whole, in order, at most once, and only while the present session lives.
+    ///
+    /// # Errors
+    /// See [`SendError`]. Nothing is queued then.
+    pub fn send(&mut self, now: Instant, to: &NodeId, payload: Bytes) -> Result<(), SendError> {
+        self.running().map_err(SendError::NotStarted)?.can_send(to, payload.len())?;
+        self.handle(now, Input::Send { payload, to: to.clone() });
+        Ok(())
+    }
+
+    /// Sets the secrets of later handshakes: the node proves itself with `primary`, and accepts that and each of `accepted`. Sessions
+    /// that are up stay up.
+    ///
+    /// # Errors
+    /// [`SetSecretsError`]. Nothing changes then.
+    pub fn set_secrets(&mut self, now: Instant, primary: Secret, accepted: Vec<Secret>) -> Result<(), SetSecretsError> {
+        self.running().map_err(SetSecretsError::NotStarted)?;
+        check_secrets(&primary, &accepted).map_err(SetSecretsError::Invalid)?;
+        self.handle(now, Input::SetSecrets { accepted, primary });
+        Ok(())
+    }
+
+    // Subscriptions
+
+    /// A new queue of events, bounded by [`Limits::events_per_subscriber`](crate::Limits::events_per_subscriber). It begins with the
+    /// members that are up.
+    pub fn subscribe_events(&mut self) -> SubscriptionId {
+        match &mut self.state {
+            State::Idle { out, .. } => out.subscriptions.subscribe_events(core::iter::empty()),
+            State::Node(node) => {
+                let members: Vec<_> = node.members().collect();
+                node.out.subscriptions.subscribe_events(members.into_iter())
+            }
+        }
+    }
+
+    /// A new queue of messages, bounded by
+    /// [`Limits::message_bytes_per_subscriber`](crate::Limits::message_bytes_per_subscriber).
+    pub fn subscribe_messages(&mut self) -> SubscriptionId {
+        self.out_mut().subscriptions.subscribe_messages()
+    }
+
+    /// Drops a queue and all that is in it.
+    pub fn unsubscribe(&mut self, subscription: SubscriptionId) {
+        self.out_mut().subscriptions.unsubscribe(subscription);
+    }
+
+    /// Takes the next event of a queue.
+    pub fn poll_event(&mut self, subscription: SubscriptionId) -> Option<ClusterEvent> {
+        match &mut self.state {
+            State::Idle { out, .. } => out.subscriptions.poll_event(subscription, core::iter::empty),
+            State::Node(node) => {
+                let mut subscriptions = core::mem::take(&mut node.out.subscriptions);
+                let event = subscriptions.poll_event(subscription, || node.members());
+                node.out.subscriptions = subscriptions;
+                event
+            }
+        }
+    }
+
+    /// Takes the next message of a queue, or the number of those that were dropped in its place.
+    pub fn poll_message(&mut self, subscription: SubscriptionId) -> Option<Result<Message, MessagesLagged>> {
+        self.out_mut().subscriptions.poll_message(subscription)
+    }
+
+    /// Whether somebody is subscribed to events, so that an error is heard.
+    #[must_use]
+    pub fn has_event_subscribers(&self) -> bool {
+        self.out().subscriptions.has_events()
+    }
+
+    // Polls
+
+    /// Takes the next action. Call it until it returns `None` after every input.
+    pub fn poll_action(&mut self) -> Option<Action> {
+        self.out_mut().actions.pop_front()
+    }
+
+    /// When to feed [`Input::Tick`] at the latest: not after the last input's time while an action is queued, and after it once the
+    /// actions of a tick are drained.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let out = self.out();
+        if !out.actions.is_empty() {
+            return Some(out.now);
+        }
+        match &self.state {
+            State::Idle { .. } => None,
+            State::Node(node) => node.next_deadline(),
+        }
+    }
+
+    fn running(&self) -> Result<&Node, ClusterNotStartedError> {
+        match &self.state {
+            State::Node(node) if node.out.status == ClusterStatus::Running => Ok(node),
+            _ => Err(ClusterNotStartedError),
+        }
+    }
+
+    fn out(&self) -> &Outbox {
+        match &self.state {
+            State::Idle { out, .. } => out,
+            State::Node(node) => &node.out,
+        }
+    }
+
+    fn out_mut(&mut self) -> &mut Outbox {
+        match &mut self.state {
+            State::Idle { out, .. } => out,
+            State::Node(node) => &mut node.out,
+        }
+    }
+
+    fn report(&mut self, fault: LocalFault) {
+        self.out_mut().emit(ClusterEvent::Error(ClusterError::Local(fault)));
+    }
+}
+
+/// A connection that a driver accepted while the node does not run is closed; nothing else has a meaning then.
+fn refuse_while_idle(out: &mut Outbox, input: &Input) {
+    if let Input::Accepted { conn, .. } = input
+        && conn.0 == out.last_conn + 1
+    {
+        out.new_conn();
+        out.actions.push_back(Action::Close { conn: *conn, how: crate::Close::Abort });
+    }
+}
+
+impl Default for Outbox {
+    fn default() -> Self {
+        Self {
+            actions: VecDeque::new(),
+            counters: Counters::default(),
+            event_limit: Limits::default().events_per_subscriber,
+            last_conn: 0,
+            now: Instant::START,
+            process_count: 0,
+            status: ClusterStatus::default(),
+            subscriptions: Subscriptions::default(),
+            ups: 0,
+        }
+    }
+}
+
+impl Outbox {
+    fn emit(&mut self, event: ClusterEvent) {
+        self.emit_up(event, 0);
+    }
+
+    /// Emits an event; `up` numbers the up-period that a node up begins.
+    fn emit_up(&mut self, event: ClusterEvent, up: u64) {
+        self.subscriptions.push_event(&event, up, self.event_limit);
+        self.actions.push_back(Action::Event(event));
+    }
+
+    fn set_status(&mut self, status: ClusterStatus) {
+        self.status = status;
+        self.emit(ClusterEvent::StatusChange(status));
+    }
+
+    /// Numbers a new connection.
+    const fn new_conn(&mut self) -> ConnId {
+        self.last_conn += 1;
+        ConnId(self.last_conn)
+    }
+}

@@ -1,0 +1,466 @@
+//! The running node's state: its tables and its two clocks.
+
+use alloc::boxed::Box;
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use alloc::vec::Vec;
+use core::net::{IpAddr, SocketAddr};
+use core::time::Duration;
+
+use rand_chacha::ChaCha12Rng;
+
+use super::Outbox;
+use super::connection::Ended;
+use crate::backoff::Backoff;
+use crate::config::Settings;
+use crate::frame::FrameBuffer;
+use crate::handshake::{Initiator, LocalHello, Responder};
+use crate::keys::{Root, Secrets};
+use crate::message::Assembler;
+use crate::record::{Opener, Sealer};
+use crate::reports::ReportLimiter;
+use crate::send_queue::SendQueue;
+use crate::subscription::Member;
+use crate::timers::Timers;
+use crate::{ConnId, Input, Instant, NodeId, NodeInfo, NodeStatus, WallTime};
+
+/// Random bytes that tell one start of a node from another.
+pub(crate) type InstanceId = [u8; 16];
+
+#[derive(Clone, Debug)]
+pub(super) struct Node {
+    pub(super) out: Outbox,
+    pub(super) settings: Settings,
+    pub(super) secrets: Secrets,
+    pub(super) id: NodeId,
+    pub(super) instance: InstanceId,
+    pub(super) rng: ChaCha12Rng,
+    pub(super) started: Instant,
+
+    // Clocks and deadlines
+    /// Real time, as handed in.
+    pub(super) now: Instant,
+    /// The node's own running time, on which everything that waits for a peer is measured.
+    pub(super) run: Instant,
+    /// Until then, in running time, no peer is judged: after a pause, what waits is read first.
+    pub(super) held: Option<Instant>,
+    /// The shortest heartbeat interval of this node and of all that are up.
+    pub(super) pulse: Duration,
+    pub(super) timers: Timers<Timer>,
+    pub(super) waits: Timers<Wait>,
+
+    // Tables
+    pub(super) conns: BTreeMap<ConnId, Conn>,
+    /// Connections that the driver closes gracefully, until it says that it is done.
+    pub(super) closing: BTreeSet<ConnId>,
+    /// Accepted connections that are not authenticated, by origin, the oldest first.
+    pub(super) half_open: BTreeMap<Origin, BTreeSet<ConnId>>,
+    pub(super) half_open_count: usize,
+    pub(super) peers: BTreeMap<NodeId, Peer>,
+    pub(super) up_count: usize,
+    /// The number of authenticated sessions, admitted or not.
+    pub(super) session_count: usize,
+    /// The digest of the view: this node and all that are up.
+    pub(super) digest: u64,
+    /// Who left, with the instance that did and when, so that a late rumour does not bring it back.
+    pub(super) departed: BTreeMap<NodeId, (InstanceId, Instant)>,
+    /// This node's admission count: one counter for all peers.
+    pub(super) admissions: u64,
+
+    // Dialling
+    pub(super) dials: BTreeMap<Target, Dial>,
+    /// Targets that are due and wait for a free dial.
+    pub(super) dial_queue: VecDeque<Target>,
+    pub(super) dials_in_flight: usize,
+    pub(super) dial_tokens: usize,
+    pub(super) dial_tokens_at: Instant,
+
+    // Gossip
+    /// The peer that was asked for its members, and why.
+    pub(super) asked: Option<Asked>,
+    /// When members may next be asked for because of a difference of digests.
+    pub(super) next_exchange: Instant,
+
+    // Reports
+    /// When another process's claim to this node's identity was last reported.
+    pub(super) conflict_reported: Option<Instant>,
+    pub(super) reports: ReportLimiter,
+}
+
+/// Deadlines in real time: the node's own duties.
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(super) enum Timer {
+    /// Dial this target, if it still has to be.
+    Dial(Target),
+    /// Dials wait for the rate limit.
+    DialRate,
+    /// Nodes that were lost long ago, and rumours of them.
+    Forget,
+    /// A heartbeat is due on this session.
+    Heartbeat(ConnId),
+    /// Error reports were held back.
+    Reports,
+    /// This session has held for an interval: its backoff starts anew.
+    Steady(ConnId),
+    /// The deadline of a stop.
+    Stop,
+}
+
+/// Deadlines in running time: everything that waits for a peer.
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(super) enum Wait {
+    /// The next message of the admission.
+    Admission(ConnId),
+    /// An answer to a request for members.
+    Answer,
+    /// A dial.
+    Connect(ConnId),
+    /// A handshake.
+    Handshake(ConnId),
+    /// A sign of life of a session whose node seems to have restarted.
+    Probe(NodeId),
+    /// A peer that this node dialled is silent: is its port still open?
+    Reach(ConnId),
+    /// A session is silent.
+    Silence(ConnId),
+}
+
+/// Where an accepted connection comes from, for the limit per address: an IPv4 address, or the first 64 bits of an IPv6 one.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(super) enum Origin {
+    V4([u8; 4]),
+    V6([u8; 8]),
+}
+
+impl From<IpAddr> for Origin {
+    fn from(address: IpAddr) -> Self {
+        match address.to_canonical() {
+            IpAddr::V4(address) => Self::V4(address.octets()),
+            IpAddr::V6(address) => {
+                let mut prefix = [0; 8];
+                prefix.copy_from_slice(&address.octets()[..8]);
+                Self::V6(prefix)
+            }
+        }
+    }
+}
+
+/// A connection.
+#[derive(Clone, Debug)]
+pub(super) struct Conn {
+    /// What it was dialled for; none where it was accepted.
+    pub(super) target: Option<Target>,
+    /// The peer's address; none while it is being dialled.
+    pub(super) remote: Option<SocketAddr>,
+    /// When the dial, the handshake or the session's present step began, in real time.
+    pub(super) since: Instant,
+    pub(super) frames: FrameBuffer,
+    pub(super) phase: Phase,
+}
+
+#[derive(Clone, Debug)]
+pub(super) enum Phase {
+    /// Being dialled for a session.
+    Dialling,
+    /// The dialler's handshake.
+    Initiating { handshake: Box<Initiator>, received: usize },
+    /// A bare connect that asks whether the address of this session's peer still accepts.
+    Reaching(ConnId),
+    /// The accepting side's handshake.
+    Responding { handshake: Box<Responder>, received: usize },
+    /// Authenticated.
+    Session(Box<Session>),
+}
+
+/// An authenticated session.
+#[derive(Clone, Debug)]
+pub(super) struct Session {
+    pub(super) id: NodeId,
+    pub(super) instance: InstanceId,
+    /// The peer's heartbeat interval.
+    pub(super) interval: Duration,
+    /// The secret it was authenticated with.
+    pub(super) root: Root,
+    pub(super) sealer: Sealer,
+    pub(super) opener: Opener,
+    pub(super) stage: Stage,
+    /// When the last verified record came, in running time.
+    pub(super) heard: Instant,
+    pub(super) round_trip: Duration,
+    pub(super) queue: SendQueue,
+    pub(super) assembler: Assembler,
+    /// What the bare connects to a silent peer's address have shown.
+    pub(super) reach: Reach,
+}
+
+/// How far a session's admission has come. The node with the greater id decides, the lesser offers.
+#[derive(Clone, Debug)]
+pub(super) enum Stage {
+    /// The greater: an offer is to come.
+    AwaitOffer,
+    /// The greater: INTRO is sent, the lesser's is to come.
+    Chosen,
+    /// The lesser: INTRO came, and another instance has to be probed before it counts.
+    Introduced(Intro, WallTime),
+    /// The lesser: before the offer, another instance has to be probed.
+    Keyed,
+    /// Refused, and the message that says so is the last; whatever still comes is ignored.
+    Last(Ended),
+    /// The lesser: the offer is sent.
+    Offered,
+    /// In use: INTRO was sent and received.
+    Up,
+    /// The greater: the offer came, and waits for another session's admission or for a probe.
+    Waiting { count: u64, holds: bool },
+}
+
+/// The bare connects to a silent peer's address.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(super) enum Reach {
+    /// The peer is not silent, or its address accepts.
+    #[default]
+    Open,
+    /// The address refused once since the peer fell silent.
+    RefusedOnce,
+}
+
+/// What a peer's INTRO said.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Intro {
+    /// Its admission count.
+    pub(super) count: u64,
+    /// The number of members in its view, itself included.
+    pub(super) members: u64,
+    pub(super) process_count: u64,
+    pub(super) uptime: Duration,
+}
+
+/// What is known of another node.
+#[derive(Clone, Debug)]
+pub(super) struct Peer {
+    pub(super) status: NodeStatus,
+    pub(super) process_count: u64,
+    pub(super) uptime: Duration,
+    pub(super) last_heartbeat_at: Option<WallTime>,
+    /// The instance that was up last, or that others told of.
+    pub(super) instance: Option<InstanceId>,
+    /// The session in use.
+    pub(super) session: Option<ConnId>,
+    /// The number of the present or last up-period, 0 before the first.
+    pub(super) up: u64,
+    /// When it was last known or told to be alive.
+    pub(super) alive_at: Instant,
+    pub(super) admission: Admission,
+    /// A session is being probed because another instance came.
+    pub(super) probing: bool,
+    /// The newcomer that was last reported as a conflict.
+    pub(super) conflict: Option<InstanceId>,
+    pub(super) view: PeerView,
+}
+
+/// The memory of the admission rules, for one peer.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Admission {
+    /// The greater: the session whose INTRO from the lesser is still to come.
+    pub(super) chosen: Option<ConnId>,
+    /// The greater: the count that the lesser named on the session in use.
+    pub(super) named: u64,
+    /// The lesser: the peer's instance that the next two are about.
+    pub(super) instance: InstanceId,
+    /// The lesser: its own count when it last admitted a session with that instance.
+    pub(super) admitted: u64,
+    /// The lesser: the greater's count that it accepted last.
+    pub(super) accepted: u64,
+    /// All sessions with the peer, in use or not.
+    pub(super) sessions: Vec<ConnId>,
+}
+
+/// What a peer has said of its view.
+#[derive(Clone, Debug, Default)]
+pub(super) struct PeerView {
+    /// The number of members that its INTRO announced, until it has been asked for them; the greatest number where its INTRO is older
+    /// than its view.
+    pub(super) announced: u64,
+    /// How many heartbeats in a row had another digest than the local one.
+    pub(super) differs: u32,
+    /// The digests, own and the peer's, for which members were exchanged last, and when.
+    pub(super) exchanged: Option<(u64, u64, Instant)>,
+    /// When members were last sent to it.
+    pub(super) answered: Option<Instant>,
+}
+
+/// A request for members that is under way.
+#[derive(Clone, Debug)]
+pub(super) struct Asked {
+    pub(super) conn: ConnId,
+    /// The node joins: it dials whom it learns of at once.
+    pub(super) joining: bool,
+    /// How many ids have come.
+    pub(super) received: usize,
+}
+
+/// What has to be dialled until a session with it is up.
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(super) enum Target {
+    Node(NodeId),
+    /// A configured seed, by its place.
+    Seed(usize),
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Dial {
+    pub(super) backoff: Backoff,
+    pub(super) conn: Option<ConnId>,
+    pub(super) host: Box<str>,
+    pub(super) port: u16,
+    /// It is due and waits for a free dial.
+    pub(super) queued: bool,
+    /// The failure has been reported, and no session was up since.
+    pub(super) reported: bool,
+    /// The identity that was found at a seed's address.
+    pub(super) found: Option<NodeId>,
+    /// The identity whose mismatch was reported.
+    pub(super) mismatch: Option<NodeId>,
+    /// Addresses that proved to be this node itself, for the present try.
+    pub(super) skip: Vec<SocketAddr>,
+}
+
+impl Conn {
+    pub(super) fn session(&self) -> Option<&Session> {
+        match &self.phase {
+            Phase::Session(session) => Some(session),
+            _ => None,
+        }
+    }
+
+    pub(super) fn session_mut(&mut self) -> Option<&mut Session> {
+        match &mut self.phase {
+            Phase::Session(session) => Some(session),
+            _ => None,
+        }
+    }
+}
+
+impl Session {
+    pub(super) const fn is_up(&self) -> bool {
+        matches!(self.stage, Stage::Up)
+    }
+}
+
+impl Peer {
+    pub(super) fn new(now: Instant) -> Self {
+        Self {
+            status: NodeStatus::Connecting,
+            process_count: 0,
+            uptime: Duration::ZERO,
+            last_heartbeat_at: None,
+            instance: None,
+            session: None,
+            up: 0,
+            alive_at: now,
+            admission: Admission::default(),
+            probing: false,
+            conflict: None,
+            view: PeerView::default(),
+        }
+    }
+
+    /// The node as the application sees it.
+    pub(super) fn info(&self, id: &NodeId) -> NodeInfo {
+        NodeInfo {
+            id: id.clone(),
+            last_heartbeat_at: self.last_heartbeat_at,
+            process_count: self.process_count,
+            status: self.status,
+            uptime: self.uptime,
+        }
+    }
+}
+
+impl Node {
+    // Getters
+
+    pub(super) fn infos(&self) -> impl Iterator<Item = NodeInfo> {
+        self.peers.iter().map(|(id, peer)| peer.info(id))
+    }
+
+    /// The nodes that are up, each with the number of its up-period.
+    pub(super) fn members(&self) -> impl Iterator<Item = Member> {
+        self.peers.iter().filter(|(_, peer)| peer.session.is_some()).map(|(id, peer)| (peer.info(id), peer.up))
+    }
+
+    pub(super) fn conn_session(&self, conn: ConnId) -> Option<&Session> {
+        self.conns.get(&conn)?.session()
+    }
+
+    pub(super) fn conn_session_mut(&mut self, conn: ConnId) -> Option<&mut Session> {
+        self.conns.get_mut(&conn)?.session_mut()
+    }
+
+    /// What this node says of itself in a handshake.
+    pub(super) fn hello(&self) -> LocalHello<'_> {
+        LocalHello {
+            id: &self.id,
+            instance: self.instance,
+            interval: self.settings.heartbeat_interval,
+            caps: 0,
+            context: &self.settings.cluster_name,
+            secrets: &self.secrets,
+        }
+    }
+
+    // Handlers
+
+    /// One input of a running or stopping node; `self.out.now` is its time.
+    pub(super) fn handle(&mut self, input: Input) {
+        self.advance_clocks();
+        match input {
+            Input::Accepted { conn, remote } => self.accepted(conn, remote),
+            Input::Closed { conn } => self.closed(conn),
+            Input::Connected { conn, remote } => self.connected(conn, remote),
+            Input::DialFailed { conn, error } => self.dial_failed(conn, error),
+            Input::Received { conn, data, wall } => self.received(conn, data, wall),
+            Input::Send { payload, to } => self.send_payload(&to, payload),
+            Input::Sent { bytes, conn } => self.sent(conn, bytes),
+            Input::SetSecrets { accepted, primary } => self.secrets = Secrets::new(Some(&primary), &accepted),
+            Input::Tick => self.tick(),
+            Input::BindFailed
+            | Input::Halt
+            | Input::Listening { .. }
+            | Input::Report(_)
+            | Input::SetProcessCount(_)
+            | Input::Start(_)
+            | Input::Stop => {
+                unreachable!("the machine itself handles what outlives a run")
+            }
+        }
+    }
+
+    fn tick(&mut self) {
+        while let Some(timer) = self.timers.pop_due(self.now) {
+            match timer {
+                Timer::Dial(target) => self.dial_due(target),
+                Timer::DialRate => self.start_queued_dials(),
+                Timer::Forget => self.forget(),
+                Timer::Heartbeat(conn) => self.send_heartbeat(conn),
+                Timer::Reports => self.sum_up_reports(),
+                Timer::Steady(conn) => self.session_held(conn),
+                Timer::Stop => self.stop_deadline(),
+            }
+        }
+        if self.held.is_some_and(|until| self.run < until) {
+            return;
+        }
+        self.held = None;
+        while let Some(wait) = self.waits.pop_due(self.run) {
+            match wait {
+                Wait::Admission(conn) => self.admission_overdue(conn),
+                Wait::Answer => self.answer_overdue(),
+                Wait::Connect(conn) => self.dial_overdue(conn),
+                Wait::Handshake(conn) => self.handshake_overdue(conn),
+                Wait::Probe(id) => self.probe_overdue(&id),
+                Wait::Reach(conn) => self.reach_due(conn),
+                Wait::Silence(conn) => self.silence_due(conn),
+            }
+        }
+    }
+}

@@ -1,0 +1,226 @@
+//! Authenticated sessions: records in, records out, payloads, credit.
+
+use alloc::boxed::Box;
+use core::time::Duration;
+
+use bytes::Bytes;
+
+use super::connection::{Ended, GRACEFUL};
+use super::node::{Conn, Intro, Node, Phase, Reach, Session, Stage, Wait};
+use crate::handshake::Keyed;
+use crate::message::{Control, kind as message_kind};
+use crate::record::Messages;
+use crate::send_queue::SendQueue;
+use crate::{Action, ClusterStatus, ConnId, Message, NodeDownReason, NodeId, PeerFault, SecretUse, SendError, WallTime};
+
+impl Node {
+    // Getters
+
+    /// Whether the application may queue a payload of this size now.
+    pub(super) fn can_send(&self, to: &NodeId, size: usize) -> Result<(), SendError> {
+        let limits = &self.settings.limits;
+        if size > limits.message_bytes {
+            return Err(SendError::TooLarge { limit: limits.message_bytes, size });
+        }
+        let session = self.session_with(to).ok_or_else(|| SendError::NotConnected { to: to.clone() })?;
+        if !session.queue.has_room(size, limits.send_queue_bytes) {
+            return Err(SendError::QueueFull { limit: limits.send_queue_bytes, to: to.clone() });
+        }
+        Ok(())
+    }
+
+    pub(super) fn secret_use(&self, id: &NodeId) -> Option<SecretUse> {
+        let session = self.session_with(id)?;
+        Some(self.secrets.use_of(&session.root))
+    }
+
+    /// The session in use with this node.
+    pub(super) fn session_with(&self, id: &NodeId) -> Option<&Session> {
+        self.conn_session(self.peers.get(id)?.session?)
+    }
+
+    // Inputs
+
+    /// The handshake is complete: the connection becomes a session, which still has to be admitted.
+    pub(super) fn authenticated(&mut self, conn: ConnId, keyed: Keyed) {
+        let Some(state) = self.conns.get(&conn) else { return };
+        let round_trip = self.now - state.since;
+        let remote = state.remote;
+        self.waits.cancel(&Wait::Handshake(conn));
+        self.leave_half_open(conn, remote);
+        self.out.counters.handshakes += 1;
+        let session = Session {
+            id: keyed.id,
+            instance: keyed.instance,
+            interval: keyed.interval,
+            root: keyed.root,
+            sealer: keyed.sealer,
+            opener: keyed.opener,
+            stage: Stage::AwaitOffer,
+            heard: self.run,
+            round_trip,
+            queue: SendQueue::default(),
+            assembler: Default::default(),
+            reach: Reach::Open,
+        };
+        self.session_count += 1;
+        let now = self.now;
+        if let Some(state) = self.conns.get_mut(&conn) {
+            state.since = now;
+            state.phase = Phase::Session(Box::new(session));
+        }
+        self.admit(conn);
+    }
+
+    /// A record came in. Nothing of it is decoded before its tag is verified.
+    pub(super) fn record(&mut self, conn: ConnId, frame: Bytes, wall: WallTime) {
+        let run = self.run;
+        let Some(session) = self.conn_session_mut(conn) else { return };
+        let messages = match session.opener.open(frame) {
+            Ok(messages) => messages,
+            Err(fault) => return self.fault(conn, fault),
+        };
+        session.heard = run;
+        session.reach = Reach::Open;
+        for message in Messages::new(messages) {
+            let outcome = message.and_then(|(kind, body)| self.message(conn, kind, body, wall));
+            if let Err(fault) = outcome {
+                return self.fault(conn, fault);
+            }
+        }
+        self.heard_from(conn);
+        self.flush(conn);
+    }
+
+    fn message(&mut self, conn: ConnId, kind: u8, body: Bytes, wall: WallTime) -> Result<(), PeerFault> {
+        // The connection may have ended with an earlier message of the same record.
+        let Some(session) = self.conn_session(conn) else { return Ok(()) };
+        if matches!(session.stage, Stage::Last(_)) {
+            return Ok(());
+        }
+        if kind & !message_kind::MORE == message_kind::PAYLOAD {
+            return self.payload(conn, body, kind & message_kind::MORE != 0);
+        }
+        let Some(control) = Control::decode(kind, &body)? else { return Ok(()) };
+        match control {
+            Control::Offer { n, holds } => self.offered(conn, n, holds),
+            Control::Intro { count, members, process_count, uptime_ms, .. } => {
+                let uptime = Duration::from_millis(uptime_ms);
+                self.introduced(conn, Intro { count, members, process_count, uptime }, wall)
+            }
+            Control::Refused(code) => self.refused(conn, code),
+            _ if !session.is_up() => Err(PeerFault::UnexpectedMessage),
+            Control::Goodbye => {
+                self.end_conn_as(conn, Some(GRACEFUL), Ended::Harmless, NodeDownReason::GracefulShutdown);
+                Ok(())
+            }
+            Control::Heartbeat { digest, process_count, uptime_ms } => {
+                self.heartbeat(conn, digest, process_count, Duration::from_millis(uptime_ms), wall)
+            }
+            Control::Members { last, members, .. } => self.members_told(conn, last, members),
+            Control::MembersRequest { digest } => self.members_requested(conn, digest),
+            Control::Ping(echo) => {
+                let leaving = self.out.status != ClusterStatus::Running;
+                self.push_control(conn, Control::Pong { echo, leaving })
+            }
+            Control::Pong { leaving, .. } => {
+                if leaving {
+                    self.said_leaving(conn);
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn payload(&mut self, conn: ConnId, body: Bytes, more: bool) -> Result<(), PeerFault> {
+        let limit = self.settings.limits.message_bytes;
+        let Some(session) = self.conn_session_mut(conn) else { return Ok(()) };
+        if !session.is_up() {
+            return Err(PeerFault::UnexpectedMessage);
+        }
+        if let Some(payload) = session.assembler.push(body, more, limit)? {
+            let message = Message { from: session.id.clone(), payload };
+            self.out.counters.messages_received += 1;
+            self.out.subscriptions.push_message(&message, self.settings.limits.message_bytes_per_subscriber);
+            if self.out.actions.back() != Some(&Action::Message) {
+                self.out.actions.push_back(Action::Message);
+            }
+        }
+        Ok(())
+    }
+
+    /// The application sends. What [`Node::can_send`] refuses is dropped.
+    pub(super) fn send_payload(&mut self, to: &NodeId, payload: Bytes) {
+        if self.out.status != ClusterStatus::Running || self.can_send(to, payload.len()).is_err() {
+            return;
+        }
+        let Some(conn) = self.peers.get(to).and_then(|peer| peer.session) else { return };
+        if let Some(session) = self.conn_session_mut(conn) {
+            session.queue.push_payload(payload);
+            self.out.counters.messages_sent += 1;
+            self.flush(conn);
+        }
+    }
+
+    /// Bytes left the adapter's queue.
+    pub(super) fn sent(&mut self, conn: ConnId, bytes: usize) {
+        if let Some(session) = self.conn_session_mut(conn) {
+            session.queue.sent(bytes);
+            self.flush(conn);
+        }
+    }
+
+    // Outputs
+
+    /// Queues a control message. A peer that makes this node queue more than it reads breaks a rule.
+    pub(super) fn push_control(&mut self, conn: ConnId, control: Control) -> Result<(), PeerFault> {
+        let limit = self.settings.limits.control_messages;
+        let Some(session) = self.conn_session_mut(conn) else { return Ok(()) };
+        if session.queue.control_len() >= limit {
+            return Err(PeerFault::ControlFlood);
+        }
+        session.queue.push_control(control);
+        Ok(())
+    }
+
+    /// Queues a control message of the node's own making, which is bounded by nature, and releases it.
+    pub(super) fn send_control(&mut self, conn: ConnId, control: Control) {
+        if let Some(session) = self.conn_session_mut(conn) {
+            session.queue.push_control(control);
+            self.flush(conn);
+        }
+    }
+
+    /// Queues the last message of a session behind everything else; once it is released, the connection is closed gracefully.
+    pub(super) fn send_last(&mut self, conn: ConnId, control: Control) {
+        if let Some(session) = self.conn_session_mut(conn) {
+            session.queue.push_last(control);
+            self.flush(conn);
+        }
+    }
+
+    /// Releases what the credit window allows.
+    pub(super) fn flush(&mut self, conn: ConnId) {
+        let window = self.settings.limits.send_window_bytes;
+        let Some(session) = self.conns.get_mut(&conn).and_then(Conn::session_mut) else { return };
+        let mut finished = false;
+        while let Some((record, last)) = session.queue.next_record(window) {
+            let data = session.sealer.seal(record);
+            session.queue.released(data.len());
+            self.out.actions.push_back(Action::Send { conn, data });
+            finished |= last;
+        }
+        if finished {
+            let ended = match &session.stage {
+                Stage::Last(ended) => *ended,
+                _ => Ended::Harmless,
+            };
+            self.end_conn(conn, Some(GRACEFUL), ended);
+        }
+    }
+}
+
+/// How long a probe of a session may take: four round trips, within bounds.
+pub(super) fn probe_timeout(round_trip: Duration) -> Duration {
+    (round_trip * 4).clamp(Duration::from_secs(2), Duration::from_secs(8))
+}

@@ -1,0 +1,410 @@
+//! Messages: the kinds, the bodies of control messages, and payloads from their pieces.
+
+use alloc::vec::Vec;
+use core::fmt;
+use core::iter::Peekable;
+use core::marker::PhantomData;
+use core::mem;
+
+use bytes::Bytes;
+use serde::de::value::SeqAccessDeserializer;
+use serde::de::{DeserializeOwned, Error, IgnoredAny, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::handshake::canonical_id;
+use crate::record::BODY_MAX;
+use crate::{NodeId, PeerFault};
+
+/// What a message is, by its first byte.
+pub(crate) mod kind {
+    use core::ops::RangeInclusive;
+
+    pub(crate) const GOODBYE: u8 = 0x1F;
+    pub(crate) const HEARTBEAT: u8 = 0x10;
+    pub(crate) const INTRO: u8 = 0x16;
+    pub(crate) const MEMBERS: u8 = 0x11;
+    pub(crate) const MEMBERS_REQUEST: u8 = 0x12;
+    pub(crate) const OFFER: u8 = 0x15;
+    pub(crate) const PAYLOAD: u8 = 0x20;
+    pub(crate) const PING: u8 = 0x13;
+    pub(crate) const PONG: u8 = 0x14;
+    pub(crate) const REFUSED: u8 = 0x1D;
+
+    /// Kinds that are ignored when they are not known.
+    pub(crate) const EXTENSIONS: RangeInclusive<u8> = 0x60..=0x7F;
+    /// Set on every piece of a payload but the last.
+    pub(crate) const MORE: u8 = 0x80;
+}
+
+/// A node and the instance it has been seen with.
+pub(crate) type Member = (NodeId, [u8; 16]);
+
+/// The shortest identity is `a@b:1`; with its instance, both heads and that of the pair, it takes this much.
+const MEMBER_LEN_MIN: usize = 1 + (1 + 5) + (1 + 16);
+/// No page that fits a record has more members.
+const PAGE_MEMBERS_MAX: usize = BODY_MAX / MEMBER_LEN_MIN;
+/// The most that a page takes beside its members: the map, its three keys, digest, flag, and the head of the list.
+const PAGE_HEAD_MAX: usize = 1 + (2 + 9) + (2 + 1) + (2 + 3);
+
+const RECURSION_MAX: usize = 16;
+
+/// A payload of at least this size may keep the record that it came in alive; a smaller one is copied out of it.
+const SHARED_MIN: usize = 1024;
+
+/// A control message.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) enum Control {
+    /// The sender leaves the cluster. The last message of its session.
+    Goodbye,
+    /// The sender lives.
+    Heartbeat {
+        /// The digest of its view.
+        digest: u64,
+        process_count: u64,
+        uptime_ms: u64,
+    },
+    /// The sender admits this session.
+    Intro {
+        /// Its admission count.
+        count: u64,
+        /// The digest of its view.
+        digest: u64,
+        /// The number of members in its view.
+        members: u64,
+        process_count: u64,
+        uptime_ms: u64,
+    },
+    /// A page of the members in the sender's view.
+    Members {
+        /// The digest of the view that it answers for.
+        digest: u64,
+        /// Whether no page follows.
+        last: bool,
+        members: Vec<Member>,
+    },
+    /// The sender asks for the members in the receiver's view.
+    MembersRequest {
+        /// The digest of its own view.
+        digest: u64,
+    },
+    /// The sender, which has the lesser identity, offers this session.
+    Offer {
+        /// Whether it believes a session to be up.
+        holds: bool,
+        /// Its admission count when it last admitted a session with this instance; 0: never.
+        n: u64,
+    },
+    /// A question that a PONG answers.
+    Ping(u64),
+    /// The answer to a PING.
+    Pong {
+        /// What the PING said.
+        echo: u64,
+        /// Whether the sender is leaving.
+        leaving: bool,
+    },
+    /// The sender does not admit this session: the code of a [`Refusal`]. The last message of its session.
+    Refused(u8),
+}
+
+impl Control {
+    /// The type byte of this message.
+    pub(crate) fn kind(&self) -> u8 {
+        match self {
+            Self::Goodbye => kind::GOODBYE,
+            Self::Heartbeat { .. } => kind::HEARTBEAT,
+            Self::Intro { .. } => kind::INTRO,
+            Self::Members { .. } => kind::MEMBERS,
+            Self::MembersRequest { .. } => kind::MEMBERS_REQUEST,
+            Self::Offer { .. } => kind::OFFER,
+            Self::Ping(_) => kind::PING,
+            Self::Pong { .. } => kind::PONG,
+            Self::Refused(_) => kind::REFUSED,
+        }
+    }
+
+    /// Appends this message's body.
+    pub(crate) fn encode_into(&self, body: &mut Vec<u8>) {
+        match *self {
+            Self::Goodbye => encode(body, &GoodbyeBody {}),
+            Self::Heartbeat { digest, process_count, uptime_ms } => encode(body, &(process_count, uptime_ms, digest)),
+            Self::Intro { count, digest, members, process_count, uptime_ms } => {
+                encode(body, &IntroBody { c: count, d: digest, m: members, p: process_count, u: uptime_ms });
+            }
+            Self::Members { digest, last, ref members } => encode(body, &MembersBodyRef { d: digest, l: last, m: members }),
+            Self::MembersRequest { digest } => encode(body, &MembersRequestBody { d: digest }),
+            Self::Offer { holds, n } => encode(body, &(n, holds)),
+            Self::Ping(echo) => encode(body, &(echo,)),
+            Self::Pong { echo, leaving } => encode(body, &(echo, leaving)),
+            Self::Refused(code) => encode(body, &RefusedBody { c: code }),
+        }
+    }
+
+    /// Reads a message that is no payload; `None` for an extension, which is to be ignored.
+    pub(crate) fn decode(kind: u8, body: &[u8]) -> Result<Option<Self>, PeerFault> {
+        Ok(Some(match kind {
+            kind::GOODBYE => {
+                let GoodbyeBody {} = decode(body)?;
+                Self::Goodbye
+            }
+            kind::HEARTBEAT => {
+                let Exact((process_count, uptime_ms, digest)) = decode(body)?;
+                Self::Heartbeat { digest, process_count, uptime_ms }
+            }
+            kind::INTRO => {
+                let IntroBody { c, d, m, p, u } = decode(body)?;
+                Self::Intro { count: c, digest: d, members: m, process_count: p, uptime_ms: u }
+            }
+            kind::MEMBERS => {
+                let MembersBody { d, l, m } = decode(body)?;
+                Self::Members { digest: d, last: l, members: m.0 }
+            }
+            kind::MEMBERS_REQUEST => {
+                let MembersRequestBody { d } = decode(body)?;
+                Self::MembersRequest { digest: d }
+            }
+            kind::OFFER => {
+                let Exact((n, holds)) = decode(body)?;
+                Self::Offer { holds, n }
+            }
+            kind::PING => {
+                let Exact((echo,)) = decode(body)?;
+                Self::Ping(echo)
+            }
+            kind::PONG => {
+                let Exact((echo, leaving)) = decode(body)?;
+                Self::Pong { echo, leaving }
+            }
+            kind::REFUSED => {
+                let RefusedBody { c } = decode(body)?;
+                Self::Refused(c)
+            }
+            kind if kind::EXTENSIONS.contains(&kind) => return Ok(None),
+            _ => return Err(PeerFault::UnknownMessage),
+        }))
+    }
+
+    /// A page with as many of these members as fit one record. It is the last one where none is left over.
+    pub(crate) fn members_page(digest: u64, members: &mut Peekable<impl Iterator<Item = Member>>) -> Self {
+        let mut page = Vec::new();
+        let mut room = BODY_MAX - PAGE_HEAD_MAX;
+        while let Some(member) = members.next_if(|(id, _)| member_len(id) <= room) {
+            room -= member_len(&member.0);
+            page.push(member);
+        }
+        Self::Members { digest, last: members.peek().is_none(), members: page }
+    }
+}
+
+/// What a member takes in a page.
+fn member_len(id: &NodeId) -> usize {
+    let len = id.as_str().len();
+    let head = match len {
+        ..24 => 1,
+        24..256 => 2,
+        _ => 3,
+    };
+    1 + (head + len) + (1 + 16)
+}
+
+fn encode(body: &mut Vec<u8>, value: &impl Serialize) {
+    ciborium::into_writer(value, body).expect("a vector takes everything, and these types are plain");
+}
+
+fn decode<T: DeserializeOwned>(mut body: &[u8]) -> Result<T, PeerFault> {
+    let value = ciborium::de::from_reader_with_recursion_limit(&mut body, RECURSION_MAX).map_err(|_| PeerFault::MalformedBody)?;
+    if body.is_empty() { Ok(value) } else { Err(PeerFault::MalformedBody) }
+}
+
+#[derive(Deserialize, Serialize)]
+struct GoodbyeBody {}
+
+#[derive(Deserialize, Serialize)]
+struct IntroBody {
+    c: u64,
+    d: u64,
+    m: u64,
+    p: u64,
+    u: u64,
+}
+
+#[derive(Deserialize)]
+struct MembersBody {
+    d: u64,
+    l: bool,
+    m: Page,
+}
+
+#[derive(Serialize)]
+struct MembersBodyRef<'a> {
+    d: u64,
+    l: bool,
+    #[serde(serialize_with = "encode_members")]
+    m: &'a [Member],
+}
+
+#[derive(Deserialize, Serialize)]
+struct MembersRequestBody {
+    d: u64,
+}
+
+#[derive(Deserialize, Serialize)]
+struct RefusedBody {
+    c: u8,
+}
+
+fn encode_members<S: Serializer>(members: &[Member], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(members.iter().map(|(id, instance)| (id.as_str(), Instance(*instance))))
+}
+
+/// An array that holds exactly the elements of the tuple `T`. A tuple alone would leave further elements unread, and take a byte
+/// string for an array of numbers.
+struct Exact<T>(T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Exact<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(ExactVisitor(PhantomData))
+    }
+}
+
+struct ExactVisitor<T>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for ExactVisitor<T> {
+    type Value = Exact<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an array")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+        let value = T::deserialize(SeqAccessDeserializer::new(&mut seq))?;
+        match seq.next_element::<IgnoredAny>()? {
+            Some(_) => Err(A::Error::custom("an element too many")),
+            None => Ok(Exact(value)),
+        }
+    }
+}
+
+/// The members of a page. Their number is capped while they are read, and no announced number is relied on.
+struct Page(Vec<Member>);
+
+impl<'de> Deserialize<'de> for Page {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(PageVisitor)
+    }
+}
+
+struct PageVisitor;
+
+impl<'de> Visitor<'de> for PageVisitor {
+    type Value = Page;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an array of members")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Page, A::Error> {
+        let mut members = Vec::new();
+        while let Some(Exact((Id(id), Instance(instance)))) = seq.next_element()? {
+            if members.len() == PAGE_MEMBERS_MAX {
+                return Err(A::Error::custom("more members than fit a record"));
+            }
+            members.push((id, instance));
+        }
+        Ok(Page(members))
+    }
+}
+
+/// An identity, as a text in canonical form.
+struct Id(NodeId);
+
+impl<'de> Deserialize<'de> for Id {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_str(IdVisitor)
+    }
+}
+
+struct IdVisitor;
+
+impl Visitor<'_> for IdVisitor {
+    type Value = Id;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a node id")
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<Id, E> {
+        canonical_id(text).map(Id).ok_or_else(|| E::custom("an invalid node id"))
+    }
+}
+
+/// An instance, as a string of sixteen bytes.
+struct Instance([u8; 16]);
+
+impl Serialize for Instance {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Instance {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_bytes(InstanceVisitor)
+    }
+}
+
+struct InstanceVisitor;
+
+impl Visitor<'_> for InstanceVisitor {
+    type Value = Instance;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("sixteen bytes")
+    }
+
+    fn visit_bytes<E: Error>(self, bytes: &[u8]) -> Result<Instance, E> {
+        bytes.try_into().map(Instance).map_err(|_| E::invalid_length(bytes.len(), &self))
+    }
+}
+
+/// Puts a payload together from its pieces. What it holds grows with the bytes received, up to the limit.
+#[derive(Clone, Default)]
+pub(crate) struct Assembler {
+    /// The pieces so far. None of them is empty, so that this is empty between payloads.
+    pieces: Vec<u8>,
+}
+
+impl Assembler {
+    /// How many bytes of an unfinished payload are held.
+    pub(crate) fn len(&self) -> usize {
+        self.pieces.len()
+    }
+
+    /// Takes a piece; `more` says that it is not the last. The payload, once it is whole, is at most `limit` bytes long.
+    pub(crate) fn push(&mut self, piece: Bytes, more: bool, limit: usize) -> Result<Option<Bytes>, PeerFault> {
+        if piece.len() > limit.saturating_sub(self.pieces.len()) {
+            return Err(PeerFault::MessageTooLarge);
+        }
+        if more {
+            if piece.is_empty() {
+                return Err(PeerFault::MalformedRecord);
+            }
+            self.pieces.extend_from_slice(&piece);
+            return Ok(None);
+        }
+        if self.pieces.is_empty() {
+            return Ok(Some(if piece.len() < SHARED_MIN { Bytes::copy_from_slice(&piece) } else { piece }));
+        }
+        self.pieces.extend_from_slice(&piece);
+        Ok(Some(mem::take(&mut self.pieces).into_boxed_slice().into()))
+    }
+}
+
+impl fmt::Debug for Assembler {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Assembler").field("len", &self.len()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,132 @@
+//! What waits to be sent to one peer: control messages first, then payloads in pieces, then the last message of the session.
+
+use alloc::collections::VecDeque;
+
+use bytes::{Buf, Bytes};
+
+use crate::message::{Control, kind};
+use crate::record::{BODY_MAX, MESSAGE_HEAD, PIECE, RecordBuilder};
+
+/// While bytes are on their way out, smaller records than this wait, so that a burst of small messages shares a record and its tag.
+const BATCH: usize = 16 * 1024;
+
+/// The most that a control message other than a page of members takes; such a page has a record to itself.
+const SMALL_CONTROL: usize = 128;
+
+/// What a payload costs in the queue beyond its bytes, so that empty ones are bounded too.
+pub(crate) const PAYLOAD_OVERHEAD: usize = 64;
+
+/// The bounded queue to one peer. The limits are checked where messages are queued.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct SendQueue {
+    control: VecDeque<Control>,
+    /// Bytes released to the adapter and not yet reported as sent.
+    in_flight: usize,
+    /// The last message of the session, after which nothing is queued.
+    last: Option<Control>,
+    payloads: VecDeque<Bytes>,
+    /// The cost of all queued payloads.
+    queued: usize,
+}
+
+impl SendQueue {
+    pub(crate) fn control_len(&self) -> usize {
+        self.control.len()
+    }
+
+    /// Whether everything has been released, the last message included.
+    pub(crate) fn is_finished(&self) -> bool {
+        self.last.is_none() && self.control.is_empty() && self.payloads.is_empty()
+    }
+
+    /// Whether a payload of this size finds room. One payload always does in an empty queue.
+    pub(crate) fn has_room(&self, size: usize, limit: usize) -> bool {
+        self.queued == 0 || self.queued + size + PAYLOAD_OVERHEAD <= limit
+    }
+
+    /// Whether a page of members is still to be released.
+    pub(crate) fn has_members(&self) -> bool {
+        self.control.iter().any(|control| matches!(control, Control::Members { .. }))
+    }
+
+    /// Whether a heartbeat is still to be released: a second one would say no more.
+    pub(crate) fn has_heartbeat(&self) -> bool {
+        self.control.iter().any(|control| matches!(control, Control::Heartbeat { .. }))
+    }
+
+    pub(crate) fn push_control(&mut self, control: Control) {
+        self.control.push_back(control);
+    }
+
+    pub(crate) fn push_payload(&mut self, payload: Bytes) {
+        self.queued += payload.len() + PAYLOAD_OVERHEAD;
+        self.payloads.push_back(payload);
+    }
+
+    pub(crate) fn push_last(&mut self, control: Control) {
+        self.last = Some(control);
+    }
+
+    pub(crate) fn sent(&mut self, bytes: usize) {
+        self.in_flight = self.in_flight.saturating_sub(bytes);
+    }
+
+    pub(crate) fn released(&mut self, bytes: usize) {
+        self.in_flight += bytes;
+    }
+
+    /// About how many bytes the next record's messages take.
+    fn expected(&self) -> usize {
+        let payloads = self.payloads.iter().map(|payload| payload.len() + MESSAGE_HEAD);
+        let mut expected = (self.control.len() + 1) * SMALL_CONTROL / 2;
+        for payload in payloads {
+            expected += payload;
+            if expected >= BODY_MAX {
+                return BODY_MAX;
+            }
+        }
+        expected
+    }
+
+    /// The messages of the next record, if one may be released now, and whether the last of the session is among them.
+    pub(crate) fn next_record(&mut self, window: usize) -> Option<(RecordBuilder, bool)> {
+        if self.is_finished() || self.in_flight >= window {
+            return None;
+        }
+        if self.in_flight > 0 && self.control.is_empty() && self.last.is_none() && self.queued < BATCH {
+            return None;
+        }
+        let mut record = RecordBuilder::with_capacity(self.expected());
+        while let Some(control) = self.control.pop_front() {
+            let fits = match control {
+                Control::Members { .. } => record.is_empty(),
+                _ => record.room() >= Some(SMALL_CONTROL),
+            };
+            if !fits {
+                self.control.push_front(control);
+                return Some((record, false));
+            }
+            record.push(control.kind(), |body| control.encode_into(body));
+        }
+        while let Some(payload) = self.payloads.front_mut() {
+            let room = record.room().unwrap_or(0).min(PIECE);
+            if payload.len() > room && !record.is_empty() || record.room().is_none() {
+                break;
+            }
+            if payload.len() > room {
+                record.push_bytes(kind::PAYLOAD | kind::MORE, &payload[..room]);
+                payload.advance(room);
+                self.queued -= room;
+                return Some((record, false));
+            }
+            record.push_bytes(kind::PAYLOAD, payload);
+            self.queued -= payload.len() + PAYLOAD_OVERHEAD;
+            self.payloads.pop_front();
+        }
+        let is_last = self.payloads.is_empty() && record.room() >= Some(SMALL_CONTROL) && self.last.is_some();
+        if is_last && let Some(last) = self.last.take() {
+            record.push(last.kind(), |body| last.encode_into(body));
+        }
+        Some((record, is_last))
+    }
+}

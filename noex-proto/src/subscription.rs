@@ -1,0 +1,220 @@
+//! Subscriptions: a bounded queue of events or of messages per subscriber, and what becomes of one who is too slow.
+
+use alloc::collections::{BTreeMap, VecDeque};
+
+use crate::{ClusterEvent, ClusterStatus, Message, MessagesLagged, NodeDownReason, NodeId, NodeInfo};
+
+/// A subscriber's queue, as given by [`Machine::subscribe_events`](crate::Machine::subscribe_events) and
+/// [`Machine::subscribe_messages`](crate::Machine::subscribe_messages). Never reused.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct SubscriptionId(pub(crate) u64);
+
+/// What a message costs in a queue beyond its bytes, so that empty ones are bounded too.
+pub(crate) const MESSAGE_OVERHEAD: usize = 64;
+
+/// A member as a subscriber may have to be told of it: its data, and the number of its present up-period.
+pub(crate) type Member = (NodeInfo, u64);
+
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Subscriptions {
+    events: BTreeMap<SubscriptionId, EventQueue>,
+    messages: BTreeMap<SubscriptionId, MessageQueue>,
+    next: u64,
+}
+
+/// An event with the number of the up-period that it begins, 0 for any other event.
+#[derive(Clone, Debug)]
+struct Queued {
+    event: ClusterEvent,
+    up: u64,
+}
+
+#[derive(Clone, Debug, Default)]
+struct EventQueue {
+    queue: VecDeque<Queued>,
+    /// Set while events are dropped, from an overflow to the next read.
+    resync: Option<Resync>,
+    /// The members that the subscriber was told are up, by what it has read.
+    told: BTreeMap<NodeId, u64>,
+}
+
+/// What has to be made up for when the subscriber reads next.
+#[derive(Clone, Debug, Default)]
+struct Resync {
+    missed: u64,
+    reasons: BTreeMap<NodeId, NodeDownReason>,
+    status: Option<ClusterStatus>,
+    /// All members that the subscriber was told of went with a stop.
+    stopped: bool,
+}
+
+impl Resync {
+    fn miss(&mut self, event: ClusterEvent) {
+        self.missed += 1;
+        match event {
+            ClusterEvent::NodeDown { id, reason } => {
+                self.reasons.insert(id, reason);
+            }
+            ClusterEvent::StatusChange(status) => {
+                self.status = Some(status);
+                self.stopped |= status == ClusterStatus::Stopped;
+            }
+            ClusterEvent::Error(_) | ClusterEvent::Lagged { .. } | ClusterEvent::NodeUp(_) => {}
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+enum Delivery {
+    Lagged(u64),
+    Message(Message),
+}
+
+#[derive(Clone, Debug, Default)]
+struct MessageQueue {
+    bytes: usize,
+    queue: VecDeque<Delivery>,
+}
+
+impl Subscriptions {
+    pub(crate) fn has_events(&self) -> bool {
+        !self.events.is_empty()
+    }
+
+    /// A new queue of events that begins with the members that are up now.
+    pub(crate) fn subscribe_events(&mut self, members: impl Iterator<Item = Member>) -> SubscriptionId {
+        let id = self.new_id();
+        let queue = members.map(|(info, up)| Queued { event: ClusterEvent::NodeUp(info), up }).collect();
+        self.events.insert(id, EventQueue { queue, ..EventQueue::default() });
+        id
+    }
+
+    pub(crate) fn subscribe_messages(&mut self) -> SubscriptionId {
+        let id = self.new_id();
+        self.messages.insert(id, MessageQueue::default());
+        id
+    }
+
+    pub(crate) fn unsubscribe(&mut self, id: SubscriptionId) {
+        self.events.remove(&id);
+        self.messages.remove(&id);
+    }
+
+    /// Queues an event for every subscriber; `up` numbers the up-period that a node up begins.
+    pub(crate) fn push_event(&mut self, event: &ClusterEvent, up: u64, limit: usize) {
+        for queue in self.events.values_mut() {
+            queue.push(event, up, limit);
+        }
+    }
+
+    pub(crate) fn push_message(&mut self, message: &Message, limit: usize) {
+        for queue in self.messages.values_mut() {
+            queue.push(message, limit);
+        }
+    }
+
+    /// The subscriber's next event. `members` lists those that are up now.
+    pub(crate) fn poll_event<I: Iterator<Item = Member>>(
+        &mut self,
+        id: SubscriptionId,
+        members: impl FnOnce() -> I,
+    ) -> Option<ClusterEvent> {
+        let queue = self.events.get_mut(&id)?;
+        if let Some(resync) = queue.resync.take() {
+            queue.catch_up(resync, members());
+        }
+        queue.pop()
+    }
+
+    pub(crate) fn poll_message(&mut self, id: SubscriptionId) -> Option<Result<Message, MessagesLagged>> {
+        let queue = self.messages.get_mut(&id)?;
+        Some(match queue.queue.pop_front()? {
+            Delivery::Lagged(missed) => Err(MessagesLagged { missed }),
+            Delivery::Message(message) => {
+                queue.bytes -= cost(&message);
+                Ok(message)
+            }
+        })
+    }
+
+    const fn new_id(&mut self) -> SubscriptionId {
+        self.next += 1;
+        SubscriptionId(self.next)
+    }
+}
+
+impl EventQueue {
+    fn push(&mut self, event: &ClusterEvent, up: u64, limit: usize) {
+        if self.resync.is_none() && self.queue.len() < limit {
+            self.queue.push_back(Queued { event: event.clone(), up });
+            return;
+        }
+        let resync = self.resync.get_or_insert_default();
+        for queued in self.queue.drain(..) {
+            resync.miss(queued.event);
+        }
+        resync.miss(event.clone());
+    }
+
+    /// Brings the subscriber's picture from what it was told to the members there are.
+    fn catch_up(&mut self, resync: Resync, members: impl Iterator<Item = Member>) {
+        if resync.stopped {
+            self.told.clear();
+        }
+        let mut gone = self.told.clone();
+        let mut ups = VecDeque::new();
+        for (info, up) in members {
+            if gone.get(&info.id) == Some(&up) {
+                gone.remove(&info.id);
+            } else {
+                ups.push_back(Queued { event: ClusterEvent::NodeUp(info), up });
+            }
+        }
+        let mut first = VecDeque::new();
+        let mut tell = |event| first.push_back(Queued { event, up: 0 });
+        tell(ClusterEvent::Lagged { missed: resync.missed });
+        if let Some(status) = resync.status {
+            tell(ClusterEvent::StatusChange(status));
+        }
+        for id in gone.into_keys() {
+            let reason = resync.reasons.get(&id).copied().unwrap_or(NodeDownReason::ConnectionClosed);
+            tell(ClusterEvent::NodeDown { id, reason });
+        }
+        first.append(&mut ups);
+        self.queue = first;
+    }
+
+    fn pop(&mut self) -> Option<ClusterEvent> {
+        let Queued { event, up } = self.queue.pop_front()?;
+        match &event {
+            ClusterEvent::NodeUp(info) => {
+                self.told.insert(info.id.clone(), up);
+            }
+            ClusterEvent::NodeDown { id, .. } => {
+                self.told.remove(id);
+            }
+            ClusterEvent::StatusChange(ClusterStatus::Stopped) => self.told.clear(),
+            ClusterEvent::Error(_) | ClusterEvent::Lagged { .. } | ClusterEvent::StatusChange(_) => {}
+        }
+        Some(event)
+    }
+}
+
+impl MessageQueue {
+    fn push(&mut self, message: &Message, limit: usize) {
+        let cost = cost(message);
+        if self.bytes > 0 && self.bytes + cost > limit {
+            match self.queue.back_mut() {
+                Some(Delivery::Lagged(missed)) => *missed += 1,
+                _ => self.queue.push_back(Delivery::Lagged(1)),
+            }
+            return;
+        }
+        self.bytes += cost;
+        self.queue.push_back(Delivery::Message(message.clone()));
+    }
+}
+
+const fn cost(message: &Message) -> usize {
+    message.payload.len() + MESSAGE_OVERHEAD
+}

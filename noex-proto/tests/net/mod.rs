@@ -1,0 +1,452 @@
+//! A small network of machines in virtual time, for tests that read like a conversation: no threads, no sockets, no sleeping.
+//!
+//! Every message takes [`Net::latency`]. Hosts can be crashed, frozen and cut off from each other; everything that a driver promises in
+//! the documentation of [`Action`] is kept.
+#![expect(clippy::unwrap_used, dead_code, unreachable_pub, reason = "support of several tests, each of which uses its part")]
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bytes::Bytes;
+use noex_proto::{
+    Action, Close, ClusterConfig, ClusterError, ClusterEvent, ClusterStatus, ConnId, DialError, Input, Instant, Machine,
+    NodeDownReason, NodeId, WallTime,
+};
+
+pub const MS: Duration = Duration::from_millis(1);
+pub const SECOND: Duration = Duration::from_secs(1);
+
+pub type Host = usize;
+
+/// One side of a connection.
+type End = (Host, ConnId);
+
+#[derive(Debug)]
+enum Happening {
+    /// A dial reaches the other host.
+    Arrive {
+        from: End,
+        to: Host,
+    },
+    Input {
+        host: Host,
+        input: Input,
+    },
+    /// The driver looks at the deadline it was told.
+    Wake {
+        host: Host,
+    },
+}
+
+#[derive(Debug, Default)]
+pub struct Node {
+    pub machine: Machine,
+    pub events: Vec<(Duration, ClusterEvent)>,
+    pub messages: Vec<(NodeId, Bytes)>,
+    pub stopped: usize,
+    listening: bool,
+    frozen: bool,
+    /// What arrived while the host was frozen.
+    waiting: Vec<Input>,
+    conns: BTreeSet<ConnId>,
+    closed: BTreeSet<ConnId>,
+    up: BTreeSet<NodeId>,
+    messages_of: Option<noex_proto::SubscriptionId>,
+    wake: Option<Instant>,
+    starts: u8,
+    /// What this host's clock showed when time began.
+    pub dials: Vec<(Duration, String, u16)>,
+    pub sent: usize,
+    pub records: Vec<(ConnId, Bytes)>,
+    /// Bytes are taken from the machine, and the operating system never takes them.
+    pub clogged: bool,
+}
+
+#[derive(Debug, Default)]
+pub struct Net {
+    pub now: Instant,
+    pub latency: Duration,
+    pub nodes: Vec<Node>,
+    /// Names, and where they lead.
+    pub names: BTreeMap<String, Vec<SocketAddr>>,
+    /// Pairs between which nothing arrives: the first cannot reach the second.
+    cut: BTreeSet<(Host, Host)>,
+    /// Pairs of which the first cannot dial the second.
+    undialable: BTreeSet<(Host, Host)>,
+    links: BTreeMap<End, End>,
+    queue: BinaryHeap<Reverse<(Instant, u64)>>,
+    happenings: BTreeMap<u64, Happening>,
+    last: u64,
+}
+
+pub fn config(name: &str, host: Host) -> ClusterConfig {
+    ClusterConfig::new(name)
+        .host(address(host).ip().to_string())
+        .port(4369)
+        .cluster_secret("correct horse battery staple")
+        .heartbeat_interval(SECOND)
+}
+
+pub fn address(host: Host) -> SocketAddr {
+    SocketAddr::from(([10, 0, u8::try_from(host / 250).unwrap(), u8::try_from(host % 250 + 1).unwrap()], 4369))
+}
+
+pub fn id(name: &str, host: Host) -> NodeId {
+    format!("{name}@{}", address(host)).parse().unwrap()
+}
+
+impl Net {
+    pub fn new(hosts: usize) -> Self {
+        let nodes = (0..hosts).map(|_| Node::default()).collect();
+        Self { latency: MS, nodes, ..Self::default() }
+    }
+
+    pub fn start(&mut self, host: Host, config: ClusterConfig) {
+        let now = self.now;
+        let node = &mut self.nodes[host];
+        let listen = node.machine.start(now, config).unwrap();
+        node.messages_of.get_or_insert_with(|| node.machine.subscribe_messages());
+        node.listening = true;
+        node.starts += 1;
+        let mut entropy = [u8::try_from(host % 250).unwrap(); 32];
+        entropy[31] = node.starts;
+        let ip = listen.host.parse().unwrap_or_else(|_| address(host).ip());
+        let local = SocketAddr::new(ip, listen.port);
+        self.feed(host, Input::Listening { entropy, interface: Some(address(host).ip()), local, route: None });
+    }
+
+    /// The process is gone at once; its connections are reset.
+    pub fn crash(&mut self, host: Host) {
+        self.reset_all(host, true);
+    }
+
+    /// The machine is gone without a trace: nobody is told, its connections just carry nothing any more.
+    pub fn lose_power(&mut self, host: Host) {
+        self.reset_all(host, false);
+    }
+
+    fn reset_all(&mut self, host: Host, tell: bool) {
+        let old = std::mem::take(&mut self.nodes[host]);
+        for conn in old.conns {
+            if let Some((peer, remote)) = self.links.remove(&(host, conn)) {
+                self.links.remove(&(peer, remote));
+                if tell {
+                    self.after(self.latency, Happening::Input { host: peer, input: Input::Closed { conn: remote } });
+                }
+            }
+        }
+        let node = &mut self.nodes[host];
+        node.starts = old.starts;
+        node.events = old.events;
+        // Numbers of connections are never reused, not even across crashes of one host of this network.
+        let mut fresh = Machine::new();
+        while fresh.next_conn() < old.machine.next_conn() {
+            let conn = fresh.next_conn();
+            fresh.handle(self.now, Input::Accepted { conn, remote: address(host) });
+        }
+        while fresh.poll_action().is_some() {}
+        node.machine = fresh;
+    }
+
+    pub fn freeze(&mut self, host: Host) {
+        self.nodes[host].frozen = true;
+    }
+
+    /// The host goes on: its timer is late, and what waited is read after it.
+    pub fn thaw(&mut self, host: Host) {
+        self.nodes[host].frozen = false;
+        self.feed(host, Input::Tick);
+        for input in std::mem::take(&mut self.nodes[host].waiting) {
+            self.feed(host, input);
+        }
+    }
+
+    /// From now on nothing that `from` sends reaches `to`.
+    pub fn cut(&mut self, from: Host, to: Host) {
+        self.cut.insert((from, to));
+    }
+
+    pub fn cut_both(&mut self, one: Host, other: Host) {
+        self.cut(one, other);
+        self.cut(other, one);
+    }
+
+    pub fn heal(&mut self) {
+        self.cut.clear();
+        self.undialable.clear();
+    }
+
+    /// Dials from `from` to `to` vanish.
+    pub fn no_dial(&mut self, from: Host, to: Host) {
+        self.undialable.insert((from, to));
+    }
+
+    /// One side's connections to the other break without the other noticing.
+    pub fn break_unnoticed(&mut self, at: Host, with: Host) {
+        let broken: Vec<End> =
+            self.links.iter().filter(|(from, to)| from.0 == at && to.0 == with).map(|(from, _)| *from).collect();
+        for end in broken {
+            self.links.remove(&end);
+            self.feed(at, Input::Closed { conn: end.1 });
+        }
+    }
+
+    /// Every connection between two hosts is reset.
+    pub fn reset(&mut self, one: Host, other: Host) {
+        let broken: Vec<End> =
+            self.links.iter().filter(|(from, to)| from.0 == one && to.0 == other).map(|(from, _)| *from).collect();
+        for end in broken {
+            let Some(peer) = self.links.remove(&end) else { continue };
+            self.links.remove(&peer);
+            self.feed(end.0, Input::Closed { conn: end.1 });
+            self.feed(peer.0, Input::Closed { conn: peer.1 });
+        }
+    }
+
+    /// Feeds an input to a host and performs what its machine asks for.
+    pub fn feed(&mut self, host: Host, input: Input) {
+        if self.nodes[host].frozen {
+            self.nodes[host].waiting.push(input);
+            return;
+        }
+        self.nodes[host].machine.handle(self.now, input);
+        self.perform(host);
+    }
+
+    pub fn perform(&mut self, host: Host) {
+        while let Some(action) = self.nodes[host].machine.poll_action() {
+            self.act(host, action);
+        }
+        let node = &mut self.nodes[host];
+        if let Some(subscription) = node.messages_of {
+            while let Some(message) = node.machine.poll_message(subscription) {
+                let message = message.expect("no test is slow");
+                node.messages.push((message.from, message.payload));
+            }
+        }
+        let wake = node.machine.poll_timeout();
+        if let Some(at) = wake
+            && node.wake.is_none_or(|set| at < set || set < self.now)
+        {
+            node.wake = Some(at);
+            self.at(at, Happening::Wake { host });
+        }
+    }
+
+    fn act(&mut self, host: Host, action: Action) {
+        match action {
+            Action::Connect { conn, host: name, port, skip } => {
+                let node = &mut self.nodes[host];
+                assert!(node.conns.insert(conn), "connection {conn} is reused");
+                node.dials.push((self.now.since_start(), name.clone(), port));
+                let addresses = match name.parse() {
+                    Ok(ip) => vec![SocketAddr::new(ip, port)],
+                    Err(_) => self.names.get(&name).cloned().unwrap_or_default(),
+                };
+                let error = if addresses.is_empty() { DialError::Unresolved } else { DialError::Exhausted };
+                match addresses.into_iter().find(|address| !skip.contains(address)) {
+                    None => self.after(MS, Happening::Input { host, input: Input::DialFailed { conn, error } }),
+                    Some(target) => {
+                        let to = (0..self.nodes.len()).find(|to| address(*to).ip() == target.ip());
+                        match to {
+                            Some(to) => self.after(self.latency, Happening::Arrive { from: (host, conn), to }),
+                            None => {
+                                let error = DialError::Unreachable;
+                                self.after(MS, Happening::Input { host, input: Input::DialFailed { conn, error } });
+                            }
+                        }
+                    }
+                }
+            }
+            Action::Close { conn, how } => {
+                let node = &mut self.nodes[host];
+                assert!(node.conns.contains(&conn), "close of an unknown connection");
+                assert!(node.closed.insert(conn), "two closes of one connection");
+                if let Some((peer, remote)) = self.links.remove(&(host, conn))
+                    && self.links.contains_key(&(peer, remote))
+                    && !self.cut.contains(&(host, peer))
+                {
+                    self.after(self.latency, Happening::Input { host: peer, input: Input::Closed { conn: remote } });
+                }
+                if let Close::Graceful { linger } = how {
+                    let done = (self.latency * 2).min(linger);
+                    self.after(done, Happening::Input { host, input: Input::Closed { conn } });
+                }
+            }
+            Action::Event(event) => self.record(host, event),
+            Action::Message => {}
+            Action::Send { conn, data } => {
+                let node = &mut self.nodes[host];
+                assert!(node.conns.contains(&conn) && !node.closed.contains(&conn), "send on a connection that is not open");
+                node.sent += data.len();
+                node.records.push((conn, data.clone()));
+                if node.clogged {
+                    return;
+                }
+                let bytes = data.len();
+                self.after(Duration::ZERO, Happening::Input { host, input: Input::Sent { bytes, conn } });
+                if let Some((peer, remote)) = self.links.get(&(host, conn)).copied()
+                    && self.links.contains_key(&(peer, remote))
+                    && !self.cut.contains(&(host, peer))
+                {
+                    let wall = WallTime(self.now.since_start());
+                    self.after(
+                        self.latency,
+                        Happening::Input { host: peer, input: Input::Received { conn: remote, data, wall } },
+                    );
+                }
+            }
+            Action::Stopped => {
+                self.nodes[host].stopped += 1;
+                self.nodes[host].listening = false;
+            }
+        }
+    }
+
+    /// Up and down alternate, and agree with the view.
+    fn record(&mut self, host: Host, event: ClusterEvent) {
+        let node = &mut self.nodes[host];
+        match &event {
+            ClusterEvent::NodeUp(info) => assert!(node.up.insert(info.id.clone()), "{} is up twice at {host}", info.id),
+            ClusterEvent::NodeDown { id, .. } => assert!(node.up.remove(id), "{id} is down twice at {host}"),
+            ClusterEvent::StatusChange(ClusterStatus::Stopped) => node.up.clear(),
+            _ => {}
+        }
+        node.events.push((self.now.since_start(), event));
+    }
+
+    fn after(&mut self, delay: Duration, happening: Happening) {
+        self.at(self.now + delay, happening);
+    }
+
+    fn at(&mut self, at: Instant, happening: Happening) {
+        self.last += 1;
+        self.queue.push(Reverse((at.max(self.now), self.last)));
+        self.happenings.insert(self.last, happening);
+    }
+
+    /// Lets everything happen that happens within this time.
+    pub fn run(&mut self, time: Duration) {
+        let end = self.now + time;
+        while let Some(Reverse((at, number))) = self.queue.peek().copied() {
+            if at > end {
+                break;
+            }
+            self.queue.pop();
+            self.now = at;
+            let happening = self.happenings.remove(&number).unwrap();
+            self.happen(happening);
+        }
+        self.now = end;
+        self.check();
+    }
+
+    /// Runs until the condition holds, at most this long.
+    pub fn run_until(&mut self, most: Duration, mut condition: impl FnMut(&Self) -> bool) {
+        let end = self.now + most;
+        while !condition(self) {
+            assert!(self.now < end, "not within {most:?}: {:#?}", self.all_events());
+            self.run(MS);
+        }
+    }
+
+    fn happen(&mut self, happening: Happening) {
+        match happening {
+            Happening::Arrive { from, to } => {
+                let (host, conn) = from;
+                if self.nodes[host].closed.contains(&conn) || !self.nodes[host].conns.contains(&conn) {
+                    return;
+                }
+                if self.cut.contains(&(host, to)) || self.cut.contains(&(to, host)) || self.undialable.contains(&(host, to)) {
+                    return;
+                }
+                if !self.nodes[to].listening {
+                    let error = DialError::Refused;
+                    self.after(self.latency, Happening::Input { host, input: Input::DialFailed { conn, error } });
+                    return;
+                }
+                if self.nodes[to].frozen {
+                    // The kernel accepts in place of a frozen process, which hears of it later.
+                    self.after(self.latency, Happening::Input { host, input: Input::Connected { conn, remote: address(to) } });
+                    return;
+                }
+                let remote = self.nodes[to].machine.next_conn();
+                self.nodes[to].conns.insert(remote);
+                self.links.insert(from, (to, remote));
+                self.links.insert((to, remote), from);
+                self.feed(to, Input::Accepted { conn: remote, remote: SocketAddr::new(address(host).ip(), 50_000) });
+                self.after(self.latency, Happening::Input { host, input: Input::Connected { conn, remote: address(to) } });
+            }
+            Happening::Input { host, input } => self.feed(host, input),
+            Happening::Wake { host } => {
+                let node = &mut self.nodes[host];
+                node.wake = None;
+                if !node.frozen && node.machine.poll_timeout().is_some_and(|at| at <= self.now) {
+                    self.feed(host, Input::Tick);
+                } else if !node.frozen {
+                    self.perform(host);
+                }
+            }
+        }
+    }
+
+    /// What is heard agrees with what is read.
+    fn check(&self) {
+        for node in &self.nodes {
+            if let Ok(nodes) = node.machine.connected_nodes() {
+                let read: BTreeSet<NodeId> = nodes.into_iter().map(|info| info.id).collect();
+                assert_eq!(read, node.up);
+            }
+        }
+    }
+
+    pub fn all_events(&self) -> Vec<(Host, &(Duration, ClusterEvent))> {
+        self.nodes.iter().enumerate().flat_map(|(host, node)| node.events.iter().map(move |event| (host, event))).collect()
+    }
+
+    pub fn ups(&self, host: Host) -> usize {
+        self.nodes[host].events.iter().filter(|(_, event)| matches!(event, ClusterEvent::NodeUp(_))).count()
+    }
+
+    pub fn downs(&self, host: Host) -> Vec<(NodeId, NodeDownReason)> {
+        let downs = self.nodes[host].events.iter().filter_map(|(_, event)| match event {
+            ClusterEvent::NodeDown { id, reason } => Some((id.clone(), *reason)),
+            _ => None,
+        });
+        downs.collect()
+    }
+
+    pub fn errors(&self, host: Host) -> Vec<ClusterError> {
+        let errors = self.nodes[host].events.iter().filter_map(|(_, event)| match event {
+            ClusterEvent::Error(error) => Some(error.clone()),
+            _ => None,
+        });
+        errors.collect()
+    }
+
+    pub fn total_ups(&self) -> usize {
+        (0..self.nodes.len()).map(|host| self.ups(host)).sum()
+    }
+
+    pub fn total_downs(&self) -> usize {
+        (0..self.nodes.len()).map(|host| self.downs(host).len()).sum()
+    }
+
+    pub fn is_up(&self, host: Host, id: &NodeId) -> bool {
+        self.nodes[host].machine.is_node_connected(id).unwrap_or(false)
+    }
+
+    pub fn clear_events(&mut self) {
+        for node in &mut self.nodes {
+            node.events.clear();
+            node.dials.clear();
+        }
+    }
+
+    /// Whether each of the hosts is connected to all others.
+    pub fn is_mesh(&self, hosts: &[Host]) -> bool {
+        hosts.iter().all(|host| self.nodes[*host].machine.connected_node_count() == Ok(hosts.len() - 1))
+    }
+}

@@ -1,0 +1,1 @@
+//! Never compiled: only the manifest is read.
