@@ -1,0 +1,337 @@
+//! The handle that an application holds.
+
+use std::fmt;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_lite::future;
+use noex_proto::{Input, Machine, Message};
+
+use crate::shared::{Shared, State, system_time, wall};
+use crate::{
+    ClusterConfig, ClusterError, ClusterEvent, ClusterNotStartedError, ClusterStatus, Counters, EventStream, LocalFault,
+    MessageStream, NodeDownReason, NodeId, NodeInfo, Runtime, Secret, SecretUse, SendError, SetSecretsError, StartError,
+    Subscribed, Subscription, handlers, listen, log,
+};
+
+/// A node of a cluster: this process, as the others see it, and the others, as it sees them.
+///
+/// Made stopped, without a runtime, cheap to clone, and fit for a static `LazyLock`. Every clone is a handle to the same node; there
+/// may be many nodes in one process. It may be used from any thread and any runtime; while it runs, its tasks run on the runtime in
+/// which [`start`](Self::start) was called. Where that runtime is shut down, the node is stopped without telling its peers.
+///
+/// Dropping the last handle stops the node in the background. A handler that holds a handle keeps the node alive for as long as it
+/// is registered; let it hold a [`WeakCluster`].
+///
+/// # Handlers
+/// A handler is called for one thing after the other, in order, where it may block; that delays neither the protocol nor another
+/// handler. It may call any method, also ones that wait, by blocking on them. If it panics, that becomes an error event, and it is
+/// called again for the next thing. Its queue is bounded as that of [`events`](Self::events) is. Handlers are called from the first
+/// start on, and survive a stop and a restart, under another runtime too.
+#[derive(Clone, Debug)]
+#[must_use = "dropping the last handle stops the node"]
+pub struct Cluster<R: Runtime>(Arc<Handle<R>>);
+
+/// A handle that does not keep the node running, for handlers.
+#[derive(Clone, Debug)]
+pub struct WeakCluster<R: Runtime>(Weak<Handle<R>>);
+
+/// What the handles share, and no task does, so that the last handle can be told.
+#[derive(Debug)]
+struct Handle<R: Runtime>(Arc<Shared<R>>);
+
+impl<R: Runtime> Drop for Handle<R> {
+    fn drop(&mut self) {
+        self.0.drive(|state, now| {
+            state.orphaned = true;
+            state.leave(now);
+        });
+        // Streams of a node that was stopped already end too.
+        self.0.events.notify(usize::MAX);
+        self.0.messages.notify(usize::MAX);
+    }
+}
+
+/// Starting and stopping.
+impl<R: Runtime> Cluster<R> {
+    /// A node that is stopped.
+    pub fn new() -> Self {
+        Self(Arc::new(Handle(Arc::new(Shared::new()))))
+    }
+
+    /// Starts the node in the caller's runtime, and returns once it listens. It waits for no seed and for no seed's name.
+    ///
+    /// Dropping the future before it completes leaves the node stopped.
+    ///
+    /// # Errors
+    /// [`StartError::AlreadyRunning`] unless the node is stopped; [`StartError::Config`] for an invalid configuration;
+    /// [`StartError::Bind`] where the address cannot be listened on; [`StartError::Runtime`] outside a runtime;
+    /// [`StartError::Stopped`] where the node was stopped before it listened.
+    pub async fn start(&self, config: ClusterConfig) -> Result<(), StartError> {
+        listen::start(self.shared(), config).await
+    }
+
+    /// Leaves the cluster: tells the peers, writes what is queued, closes, and returns when the port is free again. It takes as long
+    /// as the configuration's `stop_timeout` at most, whatever the peers do.
+    ///
+    /// It cannot fail: of a node that is stopped, or was never started, it asks nothing. All concurrent callers return when the node
+    /// has stopped; dropping the future does not keep it from stopping. Subscribers get no downs; streams and handlers stay for a
+    /// later start.
+    pub async fn stop(&self) {
+        self.shared().drive(State::leave);
+        self.shared().until(|state| (state.is_stopped() && !state.listening).then_some(())).await;
+    }
+
+    /// Whether the node takes part in a cluster.
+    #[must_use]
+    pub fn status(&self) -> ClusterStatus {
+        self.read(|machine| machine.status())
+    }
+
+    /// A handle that does not keep the node running.
+    #[must_use]
+    pub fn downgrade(&self) -> WeakCluster<R> {
+        WeakCluster(Arc::downgrade(&self.0))
+    }
+}
+
+/// Reading. Every error is that the node is not running.
+#[expect(clippy::missing_errors_doc, reason = "it stands above, once")]
+impl<R: Runtime> Cluster<R> {
+    /// The local node's identity.
+    pub fn local_node_id(&self) -> Result<NodeId, ClusterNotStartedError> {
+        self.read(|machine| machine.local_node_id())
+    }
+
+    /// The local node, as its peers see it.
+    pub fn local_node_info(&self) -> Result<NodeInfo, ClusterNotStartedError> {
+        let mut state = self.shared().lock();
+        let now = state.now();
+        state.machine.local_node_info(now, wall()).map(|node| node.map_time(system_time))
+    }
+
+    /// All known nodes but the local one, also those that are not connected.
+    pub fn nodes(&self) -> Result<Vec<NodeInfo>, ClusterNotStartedError> {
+        self.read(|machine| machine.nodes()).map(system_times)
+    }
+
+    /// The nodes that a session is up with.
+    pub fn connected_nodes(&self) -> Result<Vec<NodeInfo>, ClusterNotStartedError> {
+        self.read(|machine| machine.connected_nodes()).map(system_times)
+    }
+
+    /// The identities of all known nodes but the local one.
+    pub fn node_ids(&self) -> Result<Vec<NodeId>, ClusterNotStartedError> {
+        self.read(|machine| machine.node_ids())
+    }
+
+    /// One node, if it is known.
+    pub fn node(&self, id: &NodeId) -> Result<Option<NodeInfo>, ClusterNotStartedError> {
+        self.read(|machine| machine.node(id)).map(|node| node.map(|node| node.map_time(system_time)))
+    }
+
+    /// Whether a session with a node is up.
+    pub fn is_node_connected(&self, id: &NodeId) -> Result<bool, ClusterNotStartedError> {
+        self.read(|machine| machine.is_node_connected(id))
+    }
+
+    /// The number of nodes that a session is up with.
+    pub fn connected_node_count(&self) -> Result<usize, ClusterNotStartedError> {
+        self.read(|machine| machine.connected_node_count())
+    }
+
+    /// How long the node has been running.
+    pub fn uptime(&self) -> Result<Duration, ClusterNotStartedError> {
+        let mut state = self.shared().lock();
+        let now = state.now();
+        state.machine.uptime(now)
+    }
+
+    /// Which of the local node's secrets the session with a node was authenticated with; `None` where no session is up.
+    pub fn secret_use(&self, id: &NodeId) -> Result<Option<SecretUse>, ClusterNotStartedError> {
+        self.read(|machine| machine.secret_use(id))
+    }
+}
+
+/// Events and messages.
+impl<R: Runtime> Cluster<R> {
+    /// The events from now on; first the nodes that are up, as ups.
+    pub fn events(&self) -> EventStream<R> {
+        Subscribed::events(self.shared().clone())
+    }
+
+    /// The messages that arrive from now on.
+    pub fn messages(&self) -> MessageStream<R> {
+        Subscribed::messages(self.shared().clone())
+    }
+
+    /// Calls `handler` for each node that comes up, and at first for those that are up.
+    pub fn on_node_up(&self, mut handler: impl FnMut(NodeInfo) + Send + 'static) -> Subscription<R> {
+        self.on_event(move |event| {
+            if let ClusterEvent::NodeUp(node) = event {
+                handler(node)
+            }
+        })
+    }
+
+    /// Calls `handler` for each node that goes down.
+    pub fn on_node_down(&self, mut handler: impl FnMut(NodeId, NodeDownReason) + Send + 'static) -> Subscription<R> {
+        self.on_event(move |event| {
+            if let ClusterEvent::NodeDown { id, reason } = event {
+                handler(id, reason)
+            }
+        })
+    }
+
+    /// Calls `handler` for each change of the local node's status.
+    pub fn on_status_change(&self, mut handler: impl FnMut(ClusterStatus) + Send + 'static) -> Subscription<R> {
+        self.on_event(move |event| {
+            if let ClusterEvent::StatusChange(status) = event {
+                handler(status)
+            }
+        })
+    }
+
+    /// Calls `handler` for each error event. If it panics over the report that a handler panicked, that is logged only.
+    pub fn on_error(&self, mut handler: impl FnMut(ClusterError) + Send + 'static) -> Subscription<R> {
+        self.on_event(move |event| match event {
+            // Two handlers that panic over each other's reports would keep each other busy for ever.
+            ClusterEvent::Error(error @ ClusterError::Local(LocalFault::HandlerPanicked { .. })) => {
+                if let Some(message) = handlers::panic_of(|| handler(error)) {
+                    log::warning(&format!("a handler panicked over the report of a panic: {message}"));
+                }
+            }
+            ClusterEvent::Error(error) => handler(error),
+            _ => {}
+        })
+    }
+
+    /// Calls `handler` for each message. That some were dropped because it is too slow is logged; [`messages`](Self::messages) says so
+    /// in its place.
+    pub fn on_message(&self, mut handler: impl FnMut(Message) + Send + 'static) -> Subscription<R> {
+        handlers::register(self.messages(), move |message| match message {
+            Ok(message) => handler(message),
+            Err(lagged) => log::warning(&lagged.to_string()),
+        })
+    }
+
+    /// Waits until sessions with at least `count` other nodes are up.
+    ///
+    /// # Errors
+    /// [`WaitError::TimedOut`] after `timeout`, by the clock of the runtime that the node runs in; [`WaitError::NotStarted`] as soon
+    /// as the node is not running.
+    pub async fn wait_for_nodes(&self, count: usize, timeout: Duration) -> Result<(), WaitError> {
+        let not_started = WaitError::NotStarted(ClusterNotStartedError);
+        let rt = self.shared().lock().clock.as_ref().map(|clock| clock.rt.clone()).ok_or(not_started)?;
+        let enough = self.shared().until(|state| match state.machine.connected_node_count() {
+            Ok(connected) => (connected >= count).then_some(Ok(())),
+            Err(error) => Some(Err(WaitError::NotStarted(error))),
+        });
+        let late = async {
+            match rt.now().checked_add(timeout) {
+                Some(deadline) => rt.sleep_until(deadline).await,
+                None => future::pending().await,
+            }
+            let connected = self.connected_node_count().map_err(WaitError::NotStarted)?;
+            Err(WaitError::TimedOut { connected, wanted: count })
+        };
+        future::or(enough, late).await
+    }
+}
+
+/// Acting.
+impl<R: Runtime> Cluster<R> {
+    /// Sends a message to a connected node: authenticated, in order with others to it, and at most once. `Ok` means that it is
+    /// queued, not that it arrived.
+    ///
+    /// # Errors
+    /// Says why it was not queued.
+    pub fn send(&self, to: &NodeId, payload: impl Into<Bytes>) -> Result<(), SendError> {
+        let payload = payload.into();
+        self.shared().drive(|state, now| state.machine.send(now, to, payload))
+    }
+
+    /// The number of processes to announce; peers see it at the next heartbeat.
+    pub fn set_process_count(&self, count: u64) {
+        self.shared().feed(Input::SetProcessCount(count));
+    }
+
+    /// Replaces the secrets, without losing a session: this node proves itself with `primary` from the next handshake on, and accepts
+    /// that and those in `accepted`.
+    ///
+    /// To rotate a secret, first let every node accept the new one, then let every node prove the new one, and let go of the old one
+    /// when [`secret_use`](Self::secret_use) shows that no peer uses it.
+    ///
+    /// # Errors
+    /// [`SetSecretsError`] where a secret is too short, or the node is not running.
+    pub fn set_secrets(
+        &self,
+        primary: impl Into<Secret>,
+        accepted: impl IntoIterator<Item: Into<Secret>>,
+    ) -> Result<(), SetSecretsError> {
+        let (primary, accepted) = (primary.into(), accepted.into_iter().map(Into::into).collect());
+        self.shared().drive(|state, now| state.machine.set_secrets(now, primary, accepted))
+    }
+
+    /// What the node has counted since this handle was made.
+    #[must_use]
+    pub fn counters(&self) -> Counters {
+        self.read(|machine| machine.counters())
+    }
+
+    fn on_event(&self, handler: impl FnMut(ClusterEvent) + Send + 'static) -> Subscription<R> {
+        handlers::register(self.events(), handler)
+    }
+
+    fn read<T>(&self, read: impl FnOnce(&Machine) -> T) -> T {
+        read(&self.shared().lock().machine)
+    }
+
+    fn shared(&self) -> &Arc<Shared<R>> {
+        &self.0.0
+    }
+}
+
+impl<R: Runtime> WeakCluster<R> {
+    /// The handle, unless the last one is gone.
+    #[must_use]
+    pub fn upgrade(&self) -> Option<Cluster<R>> {
+        self.0.upgrade().map(Cluster)
+    }
+}
+
+impl<R: Runtime> Default for Cluster<R> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Why waiting for nodes ended without them.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum WaitError {
+    /// The node is not running, or was stopped meanwhile.
+    NotStarted(ClusterNotStartedError),
+    /// The time is over.
+    TimedOut {
+        /// How many nodes were connected then.
+        connected: usize,
+        /// How many were waited for.
+        wanted: usize,
+    },
+}
+
+impl fmt::Display for WaitError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotStarted(error) => error.fmt(f),
+            Self::TimedOut { connected, wanted } => write!(f, "timed out with {connected} of {wanted} nodes connected"),
+        }
+    }
+}
+
+impl std::error::Error for WaitError {}
+
+fn system_times(nodes: Vec<noex_proto::NodeInfo>) -> Vec<NodeInfo> {
+    nodes.into_iter().map(|node| node.map_time(system_time)).collect()
+}

@@ -1,0 +1,39 @@
+//! The part of [noex](https://docs.rs/noex-tokio) between the protocol and a runtime: the I/O loops and the [`Cluster`] handle,
+//! written once for every runtime.
+//!
+//! An application depends on an adapter, such as `noex-tokio`, and on nothing else. This crate is for those who write an adapter:
+//! implement [`Runtime`], about a page of code, and name the handle:
+//!
+//! ```ignore
+//! pub type Cluster = noex_driver::Cluster<MyRuntime>;
+//! ```
+//!
+//! Every decision about the protocol is made in `noex-proto`, a state machine that does no I/O. This crate feeds it what happens,
+//! does what it asks for, and wakes it when it wants to be woken. Handlers and streams never run under its lock.
+
+mod cluster;
+mod connection;
+mod handlers;
+mod listen;
+mod log;
+mod runtime;
+mod shared;
+mod streams;
+
+pub use bytes::Bytes;
+pub use cluster::{Cluster, WaitError, WeakCluster};
+pub use handlers::Subscription;
+pub use noex_proto::{
+    ClusterConfig, ClusterError, ClusterNotStartedError, ClusterStatus, Counters, DialError, IntoSecret,
+    InvalidClusterConfigError, InvalidNodeIdError, Limits, LocalFault, Message, MessagesLagged, NodeDownReason, NodeId,
+    NodeIdFault, NodeStatus, PeerFault, Refusal, Secret, SecretUse, SendError, SetSecretsError, StartError, Unreached, bounds,
+    defaults,
+};
+pub use runtime::Runtime;
+pub use streams::{EventStream, MessageStream, Subscribed};
+
+/// Something that happened in the cluster, or to the local node.
+pub type ClusterEvent = noex_proto::ClusterEvent<std::time::SystemTime>;
+
+/// One node, as known at one moment.
+pub type NodeInfo = noex_proto::NodeInfo<std::time::SystemTime>;

@@ -1,0 +1,144 @@
+//! Peer-to-peer clusters of processes, on tokio.
+//!
+//! Nodes find each other through seeds and gossip, keep one session with each other, detect failures, reconnect by themselves, and
+//! tell the application who came, who went, and why; and they carry its messages.
+//!
+//! ```no_run
+//! use noex_tokio::{Cluster, ClusterConfig};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let cluster = Cluster::new();
+//! cluster.on_node_up(|node| println!("{} up, {} processes", node.id, node.process_count));
+//! cluster.on_node_down(|id, reason| println!("{id} down: {reason}"));
+//! cluster.start(ClusterConfig::new("app1").port(4369).seeds(["app2@192.168.1.2:4369"])).await?;
+//!
+//! cluster.wait_for_nodes(1, std::time::Duration::from_secs(10)).await?;
+//! for node in cluster.connected_nodes()? {
+//!     cluster.send(&node.id, "hello")?;
+//! }
+//! cluster.stop().await;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! With a secret ([`ClusterConfig::cluster_secret`]) nodes prove to each other that they know it, and every byte is authenticated.
+//! Nothing is encrypted: where the network must not read what nodes say, run noex inside a tunnel.
+//!
+//! The runtime needs its I/O and time drivers (`enable_all`). Multi-threaded, current-thread and paused-clock runtimes all do.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{TcpListener, TcpStream, lookup_host};
+use tokio::runtime::Handle;
+use tokio::time;
+
+#[doc(inline)]
+pub use noex_driver::{
+    Bytes, ClusterConfig, ClusterError, ClusterEvent, ClusterNotStartedError, ClusterStatus, Counters, DialError, IntoSecret,
+    InvalidClusterConfigError, InvalidNodeIdError, Limits, LocalFault, Message, MessagesLagged, NodeDownReason, NodeId,
+    NodeIdFault, NodeInfo, NodeStatus, PeerFault, Refusal, Secret, SecretUse, SendError, SetSecretsError, StartError, Unreached,
+    WaitError, bounds, defaults,
+};
+
+/// A node of a cluster, on tokio. See [`noex_driver::Cluster`] for its methods.
+pub type Cluster = noex_driver::Cluster<Tokio>;
+
+/// A stream of events, from [`Cluster::events`](noex_driver::Cluster::events).
+pub type EventStream = noex_driver::EventStream<Tokio>;
+
+/// A stream of messages, from [`Cluster::messages`](noex_driver::Cluster::messages).
+pub type MessageStream = noex_driver::MessageStream<Tokio>;
+
+/// A registered handler.
+pub type Subscription = noex_driver::Subscription<Tokio>;
+
+/// A handle that does not keep the node running, for handlers.
+pub type WeakCluster = noex_driver::WeakCluster<Tokio>;
+
+/// A tokio runtime.
+#[derive(Clone, Debug)]
+pub struct Tokio(Handle);
+
+impl noex_driver::Runtime for Tokio {
+    type Listener = TcpListener;
+    type Reader = OwnedReadHalf;
+    type Stream = TcpStream;
+    type Writer = OwnedWriteHalf;
+
+    fn current() -> Result<Self, String> {
+        Handle::try_current().map(Self).map_err(|error| error.to_string())
+    }
+
+    async fn accept(&self, listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
+        let (stream, remote) = listener.accept().await?;
+        // Fails where the peer is gone already, which is no fault of the listener.
+        let _gone = stream.set_nodelay(true);
+        Ok((stream, remote))
+    }
+
+    async fn bind(&self, addr: SocketAddr) -> io::Result<TcpListener> {
+        // Sets `SO_REUSEADDR` where that means what the contract asks for.
+        TcpListener::bind(addr).await
+    }
+
+    async fn connect(&self, addr: SocketAddr) -> io::Result<TcpStream> {
+        let stream = TcpStream::connect(addr).await?;
+        if stream.local_addr()? == addr {
+            return Err(io::ErrorKind::ConnectionRefused.into());
+        }
+        stream.set_nodelay(true)?;
+        Ok(stream)
+    }
+
+    fn local_addr(&self, listener: &TcpListener) -> io::Result<SocketAddr> {
+        listener.local_addr()
+    }
+
+    fn now(&self) -> Instant {
+        // Entered, since a paused clock is known only inside its runtime.
+        let _inside = self.0.enter();
+        time::Instant::now().into_std()
+    }
+
+    async fn read(&self, reader: &mut OwnedReadHalf, buffer: &mut [u8]) -> io::Result<usize> {
+        reader.read(buffer).await
+    }
+
+    async fn resolve(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+        Ok(lookup_host((host, port)).await?.collect())
+    }
+
+    async fn shutdown(&self, writer: &mut OwnedWriteHalf) -> io::Result<()> {
+        writer.shutdown().await
+    }
+
+    fn sleep_until(&self, deadline: Instant) -> impl Future<Output = ()> + Send {
+        let _inside = self.0.enter();
+        time::sleep_until(deadline.into())
+    }
+
+    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.0.spawn(task);
+    }
+
+    fn spawn_blocking<T: Send + 'static>(
+        &self,
+        code: impl FnOnce() -> T + Send + 'static,
+    ) -> impl Future<Output = Option<T>> + Send {
+        let code = self.0.spawn_blocking(code);
+        async { code.await.ok() }
+    }
+
+    fn split(&self, stream: TcpStream) -> (OwnedReadHalf, OwnedWriteHalf) {
+        stream.into_split()
+    }
+
+    async fn write(&self, writer: &mut OwnedWriteHalf, data: &[u8]) -> io::Result<usize> {
+        writer.write(data).await
+    }
+}

@@ -1,0 +1,9 @@
+//! The README and the guide as documentation, so that `cargo test` compiles their code.
+//!
+//! This crate is not published: the published ones cannot include files from outside their own folders.
+
+#[doc = include_str!("../../../README.md")]
+pub mod readme {}
+
+#[doc = include_str!("../../../docs/guide.md")]
+pub mod guide {}
