@@ -1,6 +1,5 @@
 //! The handle that an application holds.
 
-use std::fmt;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -12,7 +11,7 @@ use crate::shared::{Shared, State, system_time, wall};
 use crate::{
     ClusterConfig, ClusterError, ClusterEvent, ClusterNotStartedError, ClusterStatus, Counters, EventStream, LocalFault,
     MessageStream, NodeDownReason, NodeId, NodeInfo, Runtime, Secret, SecretUse, SendError, SetSecretsError, StartError,
-    Subscribed, Subscription, handlers, listen, log,
+    Subscribed, Subscription, WaitError, handlers, listen, log,
 };
 
 /// A node of a cluster: this process, as the others see it, and the others, as it sees them.
@@ -224,10 +223,7 @@ impl<R: Runtime> Cluster<R> {
     pub async fn wait_for_nodes(&self, count: usize, timeout: Duration) -> Result<(), WaitError> {
         let not_started = WaitError::NotStarted(ClusterNotStartedError);
         let rt = self.shared().lock().clock.as_ref().map(|clock| clock.rt.clone()).ok_or(not_started)?;
-        let enough = self.shared().until(|state| match state.machine.connected_node_count() {
-            Ok(connected) => (connected >= count).then_some(Ok(())),
-            Err(error) => Some(Err(WaitError::NotStarted(error))),
-        });
+        let enough = self.shared().until(|state| state.machine.has_nodes(count));
         let late = async {
             match rt.now().checked_add(timeout) {
                 Some(deadline) => rt.sleep_until(deadline).await,
@@ -306,31 +302,6 @@ impl<R: Runtime> Default for Cluster<R> {
         Self::new()
     }
 }
-
-/// Why waiting for nodes ended without them.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum WaitError {
-    /// The node is not running, or was stopped meanwhile.
-    NotStarted(ClusterNotStartedError),
-    /// The time is over.
-    TimedOut {
-        /// How many nodes were connected then.
-        connected: usize,
-        /// How many were waited for.
-        wanted: usize,
-    },
-}
-
-impl fmt::Display for WaitError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NotStarted(error) => error.fmt(f),
-            Self::TimedOut { connected, wanted } => write!(f, "timed out with {connected} of {wanted} nodes connected"),
-        }
-    }
-}
-
-impl std::error::Error for WaitError {}
 
 fn system_times(nodes: Vec<noex_proto::NodeInfo>) -> Vec<NodeInfo> {
     nodes.into_iter().map(|node| node.map_time(system_time)).collect()

@@ -15,8 +15,6 @@ use noex_proto::{Close, ConnId, DialError, Input};
 use crate::shared::{Shared, wall};
 use crate::{Runtime, log};
 
-/// Small pieces are joined to one write of at most this many bytes.
-const JOINED_WRITE: usize = 64 * 1024;
 /// The bounds of the read buffer, which grows while reads fill it and shrinks while they do not.
 const READ_BUFFER: (usize, usize) = (2 * 1024, 64 * 1024);
 /// The most addresses of one name that a dial tries.
@@ -64,7 +62,7 @@ impl Link {
 
     /// The next bytes to write; `None` once there will be no more.
     async fn next(&self) -> Option<Bytes> {
-        poll_fn(|cx| self.poll(cx, |outbox| outbox.pop().map(Some).or(outbox.close.map(|_| None)))).await
+        poll_fn(|cx| self.poll(cx, |outbox| outbox.queue.pop_front().map(Some).or(outbox.close.map(|_| None)))).await
     }
 
     fn poll<T>(&self, cx: &Context<'_>, take: impl FnOnce(&mut Outbox) -> Option<T>) -> Poll<T> {
@@ -78,24 +76,6 @@ impl Link {
 
     fn outbox(&self) -> MutexGuard<'_, Outbox> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Outbox {
-    /// The first piece as it is, or, where that and its successors are small, as many as fit in one write.
-    fn pop(&mut self) -> Option<Bytes> {
-        let first = self.queue.pop_front()?;
-        let fits = |length: usize, queue: &VecDeque<Bytes>| queue.front().is_some_and(|next| length + next.len() <= JOINED_WRITE);
-        if !fits(first.len(), &self.queue) {
-            return Some(first);
-        }
-        let mut joined = Vec::from(first);
-        while fits(joined.len(), &self.queue)
-            && let Some(next) = self.queue.pop_front()
-        {
-            joined.extend_from_slice(&next);
-        }
-        Some(joined.into())
     }
 }
 

@@ -21,13 +21,13 @@ mod shared;
 mod streams;
 
 pub use bytes::Bytes;
-pub use cluster::{Cluster, WaitError, WeakCluster};
+pub use cluster::{Cluster, WeakCluster};
 pub use handlers::Subscription;
 pub use noex_proto::{
     ClusterConfig, ClusterError, ClusterNotStartedError, ClusterStatus, Counters, DialError, IntoSecret,
     InvalidClusterConfigError, InvalidNodeIdError, Limits, LocalFault, Message, MessagesLagged, NodeDownReason, NodeId,
-    NodeIdFault, NodeStatus, PeerFault, Refusal, Secret, SecretUse, SendError, SetSecretsError, StartError, Unreached, bounds,
-    defaults,
+    NodeIdFault, NodeStatus, PeerFault, Refusal, Secret, SecretUse, SendError, SetSecretsError, StartError, Unreached, WaitError,
+    bounds, defaults,
 };
 pub use runtime::Runtime;
 pub use streams::{EventStream, MessageStream, Subscribed};

@@ -350,3 +350,28 @@ impl fmt::Display for SendError {
 }
 
 impl core::error::Error for SendError {}
+
+/// Why waiting for nodes ended without them.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum WaitError {
+    /// The node is not running, or was stopped meanwhile.
+    NotStarted(ClusterNotStartedError),
+    /// The time is over.
+    TimedOut {
+        /// How many nodes were connected then.
+        connected: usize,
+        /// How many were waited for.
+        wanted: usize,
+    },
+}
+
+impl fmt::Display for WaitError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotStarted(error) => error.fmt(f),
+            Self::TimedOut { connected, wanted } => write!(f, "timed out with {connected} of {wanted} nodes connected"),
+        }
+    }
+}
+
+impl core::error::Error for WaitError {}

@@ -100,7 +100,7 @@ mod time;
 mod timers;
 
 pub use config::{ClusterConfig, InvalidClusterConfigError};
-pub use error::{ClusterError, ClusterNotStartedError, LocalFault, PeerFault, Refusal, SendError, Unreached};
+pub use error::{ClusterError, ClusterNotStartedError, LocalFault, PeerFault, Refusal, SendError, Unreached, WaitError};
 pub use event::{ClusterEvent, ClusterStatus, Message, MessagesLagged, NodeDownReason, NodeInfo, NodeStatus, SecretUse};
 pub use io::{Action, Close, ConnId, DialError, Input};
 pub use limits::Limits;

@@ -38,7 +38,7 @@ use crate::subscription::{SubscriptionId, Subscriptions};
 use crate::{
     Action, ClusterConfig, ClusterError, ClusterEvent, ClusterNotStartedError, ClusterStatus, ConnId, Input, Instant,
     InvalidClusterConfigError, Limits, LocalFault, Message, MessagesLagged, NodeId, NodeInfo, NodeStatus, Secret, SecretUse,
-    SendError, WallTime,
+    SendError, WaitError, WallTime,
 };
 use node::Node;
 
@@ -285,6 +285,15 @@ impl Machine {
     /// While the status is not `Running`.
     pub fn connected_node_count(&self) -> Result<usize, ClusterNotStartedError> {
         self.running().map(|node| node.up_count)
+    }
+
+    /// What a wait for sessions with at least `count` other nodes has come to: over, or `None` while it goes on.
+    #[must_use]
+    pub fn has_nodes(&self, count: usize) -> Option<Result<(), WaitError>> {
+        match self.connected_node_count() {
+            Ok(connected) => (connected >= count).then_some(Ok(())),
+            Err(error) => Some(Err(WaitError::NotStarted(error))),
+        }
     }
 
     /// How long the node has been running.
