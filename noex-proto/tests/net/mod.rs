@@ -1,6 +1,6 @@
 //! A small network of machines in virtual time, for tests that read like a conversation: no threads, no sockets, no sleeping.
 //!
-//! Every message takes [`Net::latency`]. Hosts can be crashed, frozen and cut off from each other; everything that a driver promises in
+//! Every message takes [`Net::latency`], or what was set for its pair of hosts. Hosts can be crashed, frozen and cut off from each other; everything that a driver promises in
 //! the documentation of [`Action`] is kept.
 #![expect(clippy::unwrap_used, dead_code, unreachable_pub, reason = "support of several tests, each of which uses its part")]
 
@@ -40,6 +40,25 @@ enum Happening {
     },
 }
 
+/// A connection that its host has not heard of yet: what came on it, and whether its other end is closed.
+#[derive(Debug)]
+struct Backlog {
+    from: End,
+    data: Vec<Bytes>,
+    closed: bool,
+}
+
+/// In which order a frozen host finds what happened meanwhile.
+#[derive(Clone, Copy, Debug)]
+pub enum Thaw {
+    /// What arrived is read before the timer fires.
+    InputFirst,
+    /// The timer fires, and what arrived is read a little later.
+    InputLate,
+    /// The timer fires, then what arrived is read.
+    TickFirst,
+}
+
 #[derive(Debug, Default)]
 pub struct Node {
     pub machine: Machine,
@@ -50,6 +69,10 @@ pub struct Node {
     frozen: bool,
     /// What arrived while the host was frozen.
     waiting: Vec<Input>,
+    /// Connections that the operating system accepted while the host was frozen.
+    backlog: Vec<Backlog>,
+    /// When bytes were handed to the machine, on which connection, and how many.
+    pub received: Vec<(Duration, ConnId, usize)>,
     conns: BTreeSet<ConnId>,
     closed: BTreeSet<ConnId>,
     up: BTreeSet<NodeId>,
@@ -60,6 +83,8 @@ pub struct Node {
     pub dials: Vec<(Duration, String, u16)>,
     pub sent: usize,
     pub records: Vec<(ConnId, Bytes)>,
+    /// The timer does not fire; inputs come in.
+    pub tickless: bool,
     /// Bytes are taken from the machine, and the operating system never takes them.
     pub clogged: bool,
 }
@@ -76,6 +101,14 @@ pub struct Net {
     /// Pairs of which the first cannot dial the second.
     undialable: BTreeSet<(Host, Host)>,
     links: BTreeMap<End, End>,
+    /// Latencies that differ from the common one.
+    latencies: BTreeMap<(Host, Host), Duration>,
+    /// Pairs of which the second reads nothing that the first sends.
+    unread: BTreeSet<(Host, Host)>,
+    /// What the operating system does not take, by the sending end.
+    jammed: BTreeMap<End, Vec<Bytes>>,
+    /// What was sent over a cut, to be sent again when it is healed.
+    lost: Vec<(Host, Host, Happening)>,
     queue: BinaryHeap<Reverse<(Instant, u64)>>,
     happenings: BTreeMap<u64, Happening>,
     last: u64,
@@ -133,7 +166,7 @@ impl Net {
             if let Some((peer, remote)) = self.links.remove(&(host, conn)) {
                 self.links.remove(&(peer, remote));
                 if tell {
-                    self.after(self.latency, Happening::Input { host: peer, input: Input::Closed { conn: remote } });
+                    self.after(self.latency(host, peer), Happening::Input { host: peer, input: Input::Closed { conn: remote } });
                 }
             }
         }
@@ -150,16 +183,112 @@ impl Net {
         node.machine = fresh;
     }
 
+    /// The process goes on, and its port refuses.
+    pub fn close_port(&mut self, host: Host) {
+        self.nodes[host].listening = false;
+    }
+
+    pub fn open_port(&mut self, host: Host) {
+        self.nodes[host].listening = true;
+    }
+
     pub fn freeze(&mut self, host: Host) {
         self.nodes[host].frozen = true;
     }
 
     /// The host goes on: its timer is late, and what waited is read after it.
     pub fn thaw(&mut self, host: Host) {
+        self.thaw_in(host, Thaw::TickFirst);
+    }
+
+    pub fn thaw_in(&mut self, host: Host, order: Thaw) {
         self.nodes[host].frozen = false;
-        self.feed(host, Input::Tick);
+        if !matches!(order, Thaw::InputFirst) {
+            self.feed(host, Input::Tick);
+        }
+        if matches!(order, Thaw::InputLate) {
+            self.nodes[host].frozen = true;
+            self.run(50 * MS);
+            self.nodes[host].frozen = false;
+            self.feed(host, Input::Tick);
+        }
         for input in std::mem::take(&mut self.nodes[host].waiting) {
             self.feed(host, input);
+        }
+        for Backlog { from, data, closed } in std::mem::take(&mut self.nodes[host].backlog) {
+            let conn = self.accept(from, host);
+            if closed {
+                self.links.remove(&from);
+            }
+            let wall = WallTime(self.now.since_start());
+            for data in data {
+                self.feed(host, Input::Received { conn, data, wall });
+            }
+            if closed {
+                self.feed(host, Input::Closed { conn });
+            }
+        }
+        self.feed(host, Input::Tick);
+    }
+
+    fn accept(&mut self, from: End, to: Host) -> ConnId {
+        let conn = self.nodes[to].machine.next_conn();
+        self.nodes[to].conns.insert(conn);
+        self.links.insert(from, (to, conn));
+        self.links.insert((to, conn), from);
+        self.feed(to, Input::Accepted { conn, remote: SocketAddr::new(address(from.0).ip(), 50_000) });
+        conn
+    }
+
+    /// The entry of a connection that its host has not heard of yet.
+    fn unaccepted(&mut self, end: End) -> Option<&mut Backlog> {
+        self.nodes.iter_mut().flat_map(|node| &mut node.backlog).find(|backlog| backlog.from == end)
+    }
+
+    /// From now on what one host sends to the other takes this long.
+    pub fn set_latency(&mut self, from: Host, to: Host, latency: Duration) {
+        self.latencies.insert((from, to), latency);
+    }
+
+    pub fn latency(&self, from: Host, to: Host) -> Duration {
+        self.latencies.get(&(from, to)).copied().unwrap_or(self.latency)
+    }
+
+    /// From now on `reader` reads nothing that `from` sends, and the operating system has no room for it.
+    pub fn clog(&mut self, from: Host, reader: Host) {
+        self.unread.insert((from, reader));
+    }
+
+    /// All is read again.
+    pub fn unclog(&mut self) {
+        self.unread.clear();
+        for ((host, conn), jammed) in std::mem::take(&mut self.jammed) {
+            for data in jammed {
+                self.transmit((host, conn), data);
+            }
+        }
+    }
+
+    /// What is sent over a cut is sent again later.
+    fn pass(&mut self, from: Host, to: Host, happening: Happening) {
+        if self.cut.contains(&(from, to)) {
+            self.lost.push((from, to, happening));
+        } else {
+            self.after(self.latency(from, to), happening);
+        }
+    }
+
+    fn transmit(&mut self, end: End, data: Bytes) {
+        let (host, conn) = end;
+        let bytes = data.len();
+        self.after(Duration::ZERO, Happening::Input { host, input: Input::Sent { bytes, conn } });
+        if let Some((peer, remote)) = self.links.get(&end).copied() {
+            if self.links.contains_key(&(peer, remote)) {
+                let wall = WallTime(self.now.since_start());
+                self.pass(host, peer, Happening::Input { host: peer, input: Input::Received { conn: remote, data, wall } });
+            }
+        } else if let Some(backlog) = self.unaccepted(end) {
+            backlog.data.push(data);
         }
     }
 
@@ -176,6 +305,9 @@ impl Net {
     pub fn heal(&mut self) {
         self.cut.clear();
         self.undialable.clear();
+        for (from, to, happening) in std::mem::take(&mut self.lost) {
+            self.pass(from, to, happening);
+        }
     }
 
     /// Dials from `from` to `to` vanish.
@@ -210,6 +342,9 @@ impl Net {
         if self.nodes[host].frozen {
             self.nodes[host].waiting.push(input);
             return;
+        }
+        if let Input::Received { conn, data, .. } = &input {
+            self.nodes[host].received.push((self.now.since_start(), *conn, data.len()));
         }
         self.nodes[host].machine.handle(self.now, input);
         self.perform(host);
@@ -251,7 +386,7 @@ impl Net {
                     Some(target) => {
                         let to = (0..self.nodes.len()).find(|to| address(*to).ip() == target.ip());
                         match to {
-                            Some(to) => self.after(self.latency, Happening::Arrive { from: (host, conn), to }),
+                            Some(to) => self.after(self.latency(host, to), Happening::Arrive { from: (host, conn), to }),
                             None => {
                                 let error = DialError::Unreachable;
                                 self.after(MS, Happening::Input { host, input: Input::DialFailed { conn, error } });
@@ -264,15 +399,31 @@ impl Net {
                 let node = &mut self.nodes[host];
                 assert!(node.conns.contains(&conn), "close of an unknown connection");
                 assert!(node.closed.insert(conn), "two closes of one connection");
-                if let Some((peer, remote)) = self.links.remove(&(host, conn))
-                    && self.links.contains_key(&(peer, remote))
-                    && !self.cut.contains(&(host, peer))
-                {
-                    self.after(self.latency, Happening::Input { host: peer, input: Input::Closed { conn: remote } });
+                let jammed = self.jammed.remove(&(host, conn)).is_some();
+                let peer = self.links.remove(&(host, conn)).filter(|peer| self.links.contains_key(peer));
+                if let Some(backlog) = self.unaccepted((host, conn)) {
+                    backlog.closed = true;
                 }
-                if let Close::Graceful { linger } = how {
-                    let done = (self.latency * 2).min(linger);
-                    self.after(done, Happening::Input { host, input: Input::Closed { conn } });
+                let away = match (how, peer) {
+                    (Close::Graceful { linger }, Some((peer, _))) => {
+                        let round_trip = self.latency(host, peer) + self.latency(peer, host);
+                        let done = if jammed { linger } else { round_trip.min(linger) };
+                        self.after(done, Happening::Input { host, input: Input::Closed { conn } });
+                        if jammed { done } else { Duration::ZERO }
+                    }
+                    (Close::Graceful { linger }, None) => {
+                        self.after(linger, Happening::Input { host, input: Input::Closed { conn } });
+                        linger
+                    }
+                    (Close::Abort, _) => Duration::ZERO,
+                };
+                if let Some((peer, remote)) = peer {
+                    let closed = Happening::Input { host: peer, input: Input::Closed { conn: remote } };
+                    if self.cut.contains(&(host, peer)) {
+                        self.pass(host, peer, closed);
+                    } else {
+                        self.after(self.latency(host, peer) + away, closed);
+                    }
                 }
             }
             Action::Event(event) => self.record(host, event),
@@ -285,17 +436,11 @@ impl Net {
                 if node.clogged {
                     return;
                 }
-                let bytes = data.len();
-                self.after(Duration::ZERO, Happening::Input { host, input: Input::Sent { bytes, conn } });
-                if let Some((peer, remote)) = self.links.get(&(host, conn)).copied()
-                    && self.links.contains_key(&(peer, remote))
-                    && !self.cut.contains(&(host, peer))
-                {
-                    let wall = WallTime(self.now.since_start());
-                    self.after(
-                        self.latency,
-                        Happening::Input { host: peer, input: Input::Received { conn: remote, data, wall } },
-                    );
+                let peer = self.links.get(&(host, conn)).map(|(peer, _)| *peer);
+                if peer.is_some_and(|peer| self.unread.contains(&(host, peer))) {
+                    self.jammed.entry((host, conn)).or_default().push(data);
+                } else {
+                    self.transmit((host, conn), data);
                 }
             }
             Action::Stopped => {
@@ -364,25 +509,31 @@ impl Net {
                 }
                 if !self.nodes[to].listening {
                     let error = DialError::Refused;
-                    self.after(self.latency, Happening::Input { host, input: Input::DialFailed { conn, error } });
+                    self.after(self.latency(to, host), Happening::Input { host, input: Input::DialFailed { conn, error } });
                     return;
                 }
                 if self.nodes[to].frozen {
                     // The kernel accepts in place of a frozen process, which hears of it later.
-                    self.after(self.latency, Happening::Input { host, input: Input::Connected { conn, remote: address(to) } });
+                    self.nodes[to].backlog.push(Backlog { from, data: Vec::new(), closed: false });
+                    self.after(
+                        self.latency(to, host),
+                        Happening::Input { host, input: Input::Connected { conn, remote: address(to) } },
+                    );
                     return;
                 }
-                let remote = self.nodes[to].machine.next_conn();
-                self.nodes[to].conns.insert(remote);
-                self.links.insert(from, (to, remote));
-                self.links.insert((to, remote), from);
-                self.feed(to, Input::Accepted { conn: remote, remote: SocketAddr::new(address(host).ip(), 50_000) });
-                self.after(self.latency, Happening::Input { host, input: Input::Connected { conn, remote: address(to) } });
+                self.accept(from, to);
+                self.after(
+                    self.latency(to, host),
+                    Happening::Input { host, input: Input::Connected { conn, remote: address(to) } },
+                );
             }
             Happening::Input { host, input } => self.feed(host, input),
             Happening::Wake { host } => {
                 let node = &mut self.nodes[host];
                 node.wake = None;
+                if node.tickless {
+                    return;
+                }
                 if !node.frozen && node.machine.poll_timeout().is_some_and(|at| at <= self.now) {
                     self.feed(host, Input::Tick);
                 } else if !node.frozen {
