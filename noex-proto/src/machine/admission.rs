@@ -280,7 +280,7 @@ impl Node {
     }
 
     /// The node whose session this is, if it is being probed.
-    fn probed(&self, conn: ConnId) -> Option<NodeId> {
+    pub(super) fn probed(&self, conn: ConnId) -> Option<NodeId> {
         let session = self.conn_session(conn)?;
         let peer = self.peers.get(&session.id)?;
         (peer.probing && peer.session == Some(conn)).then(|| session.id.clone())

@@ -92,14 +92,14 @@ impl Node {
         let now = self.now;
         if let Some(conn) = self.conns.get_mut(&conn) {
             conn.remote = Some(remote);
-            conn.since = now;
+            conn.asked = now;
             conn.phase = Phase::Initiating { handshake: alloc::boxed::Box::new(initiator), received: 0 };
         }
         self.out.actions.push_back(Action::Send { conn, data: hello });
     }
 
     pub(super) fn insert_conn(&mut self, conn: ConnId, target: Option<Target>, remote: Option<SocketAddr>, phase: Phase) {
-        self.conns.insert(conn, Conn { target, remote, since: self.now, frames: FrameBuffer::default(), phase });
+        self.conns.insert(conn, Conn { target, remote, since: self.now, asked: self.now, frames: FrameBuffer::default(), phase });
     }
 
     /// Makes room for one more stranger where there is none: the oldest of the address with the most goes, and none younger than a
@@ -173,7 +173,11 @@ impl Node {
             state.phase = phase;
         }
         match outcome {
-            Ok(None) => {}
+            Ok(None) => {
+                if let Some(state) = self.conns.get_mut(&conn) {
+                    state.asked = self.now;
+                }
+            }
             Ok(Some(keyed)) => self.authenticated(conn, keyed),
             Err(HandshakeFailure::Refused(reason)) => self.rejected(conn, reason),
             Err(HandshakeFailure::Fault { fault, reject: None }) => self.fault(conn, fault),

@@ -151,8 +151,10 @@ pub(super) struct Conn {
     pub(super) target: Option<Target>,
     /// The peer's address; none while it is being dialled.
     pub(super) remote: Option<SocketAddr>,
-    /// When the dial, the handshake or the session's present step began, in real time.
+    /// When it was accepted, or its dial began, in real time.
     pub(super) since: Instant,
+    /// When the last frame of the handshake was sent, in real time: its answer measures the round trip.
+    pub(super) asked: Instant,
     pub(super) frames: FrameBuffer,
     pub(super) phase: Phase,
 }

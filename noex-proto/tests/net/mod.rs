@@ -64,6 +64,8 @@ pub struct Node {
     pub machine: Machine,
     pub events: Vec<(Duration, ClusterEvent)>,
     pub messages: Vec<(NodeId, Bytes)>,
+    /// For each message, how many events came before it.
+    pub message_marks: Vec<usize>,
     pub stopped: usize,
     listening: bool,
     frozen: bool,
@@ -83,6 +85,8 @@ pub struct Node {
     pub dials: Vec<(Duration, String, u16)>,
     pub sent: usize,
     pub records: Vec<(ConnId, Bytes)>,
+    /// The operating system takes all bytes, and the machine is not told so: connections and bytes.
+    pub withheld: Option<Vec<(ConnId, usize)>>,
     /// The timer does not fire; inputs come in.
     pub tickless: bool,
     /// Bytes are taken from the machine, and the operating system never takes them.
@@ -196,6 +200,10 @@ impl Net {
         self.nodes[host].frozen = true;
     }
 
+    pub fn is_frozen(&self, host: Host) -> bool {
+        self.nodes[host].frozen
+    }
+
     /// The host goes on: its timer is late, and what waited is read after it.
     pub fn thaw(&mut self, host: Host) {
         self.thaw_in(host, Thaw::TickFirst);
@@ -269,6 +277,17 @@ impl Net {
         }
     }
 
+    /// From now on the machine gets no credit for what it sends.
+    pub fn withhold_credit(&mut self, host: Host) {
+        self.nodes[host].withheld = Some(Vec::new());
+    }
+
+    pub fn give_credit(&mut self, host: Host) {
+        for (conn, bytes) in self.nodes[host].withheld.take().unwrap_or_default() {
+            self.feed(host, Input::Sent { bytes, conn });
+        }
+    }
+
     /// What is sent over a cut is sent again later.
     fn pass(&mut self, from: Host, to: Host, happening: Happening) {
         if self.cut.contains(&(from, to)) {
@@ -281,7 +300,10 @@ impl Net {
     fn transmit(&mut self, end: End, data: Bytes) {
         let (host, conn) = end;
         let bytes = data.len();
-        self.after(Duration::ZERO, Happening::Input { host, input: Input::Sent { bytes, conn } });
+        match &mut self.nodes[host].withheld {
+            Some(withheld) => withheld.push((conn, bytes)),
+            None => self.after(Duration::ZERO, Happening::Input { host, input: Input::Sent { bytes, conn } }),
+        }
         if let Some((peer, remote)) = self.links.get(&end).copied() {
             if self.links.contains_key(&(peer, remote)) {
                 let wall = WallTime(self.now.since_start());
@@ -355,12 +377,6 @@ impl Net {
             self.act(host, action);
         }
         let node = &mut self.nodes[host];
-        if let Some(subscription) = node.messages_of {
-            while let Some(message) = node.machine.poll_message(subscription) {
-                let message = message.expect("no test is slow");
-                node.messages.push((message.from, message.payload));
-            }
-        }
         let wake = node.machine.poll_timeout();
         if let Some(at) = wake
             && node.wake.is_none_or(|set| at < set || set < self.now)
@@ -427,7 +443,15 @@ impl Net {
                 }
             }
             Action::Event(event) => self.record(host, event),
-            Action::Message => {}
+            Action::Message => {
+                let node = &mut self.nodes[host];
+                let Some(subscription) = node.messages_of else { return };
+                while let Some(message) = node.machine.poll_message(subscription) {
+                    let message = message.expect("no test is slow");
+                    node.message_marks.push(node.events.len());
+                    node.messages.push((message.from, message.payload));
+                }
+            }
             Action::Send { conn, data } => {
                 let node = &mut self.nodes[host];
                 assert!(node.conns.contains(&conn) && !node.closed.contains(&conn), "send on a connection that is not open");
@@ -575,6 +599,17 @@ impl Net {
             _ => None,
         });
         errors.collect()
+    }
+
+    /// The events of a host in words, but for the cluster's status.
+    pub fn story(&self, host: Host) -> Vec<String> {
+        let events = self.nodes[host].events.iter().filter_map(|(_, event)| match event {
+            ClusterEvent::NodeUp(info) => Some(format!("up {}", info.id.name())),
+            ClusterEvent::NodeDown { id, reason } => Some(format!("down {} {reason}", id.name())),
+            ClusterEvent::StatusChange(_) => None,
+            other => Some(other.to_string()),
+        });
+        events.collect()
     }
 
     pub fn total_ups(&self) -> usize {
