@@ -29,7 +29,7 @@ pub(super) enum Ended {
     /// Neither a failure nor a reason to wait longer: the peer has too much to do, or holds another session.
     Harmless,
     Failed(Unreached),
-    /// Not worth another try before the longest delay: an identity that is taken, or a name that only leads here.
+    /// Not worth another try before the longest delay: an identity that is taken, a node that leaves, or a name that only leads here.
     Later,
     /// It led to this node itself.
     ToSelf,
@@ -39,7 +39,7 @@ impl From<Refusal> for Ended {
     fn from(reason: Refusal) -> Self {
         match reason {
             Refusal::Busy | Refusal::Duplicate => Self::Harmless,
-            Refusal::IdentityConflict => Self::Later,
+            Refusal::IdentityConflict | Refusal::Leaving => Self::Later,
             Refusal::ToSelf => Self::ToSelf,
             reason => Self::Failed(Unreached::Refused(reason)),
         }

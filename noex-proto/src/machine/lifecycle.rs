@@ -35,9 +35,12 @@ impl Machine {
     /// `Starting` to `Stopped`.
     pub(super) fn bind_failed(&mut self) {
         if let State::Idle { out, start } = &mut self.state
-            && start.take().is_some()
+            && let Some(starting) = start.take()
         {
             out.set_status(ClusterStatus::Stopped);
+            if starting.stopped {
+                out.actions.push_back(Action::Stopped);
+            }
         }
     }
 
@@ -177,6 +180,7 @@ impl Node {
         if self.out.status != ClusterStatus::Running {
             return;
         }
+        self.advance_clocks();
         self.out.set_status(ClusterStatus::Stopping);
         self.timers.set(Timer::Stop, self.now + self.settings.stop_timeout);
         self.dials.clear();
