@@ -116,6 +116,17 @@ pub struct Net {
     queue: BinaryHeap<Reverse<(Instant, u64)>>,
     happenings: BTreeMap<u64, Happening>,
     last: u64,
+    /// Sees, and may change, what one host sends to another.
+    pub wire: Option<Wire>,
+}
+
+/// Whoever sits on the path between the hosts.
+pub struct Wire(pub Box<dyn FnMut(Host, Host, Bytes) -> Bytes>);
+
+impl std::fmt::Debug for Wire {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Wire")
+    }
 }
 
 pub fn config(name: &str, host: Host) -> ClusterConfig {
@@ -307,6 +318,10 @@ impl Net {
         if let Some((peer, remote)) = self.links.get(&end).copied() {
             if self.links.contains_key(&(peer, remote)) {
                 let wall = WallTime(self.now.since_start());
+                let data = match &mut self.wire {
+                    Some(Wire(wire)) => wire(host, peer, data),
+                    None => data,
+                };
                 self.pass(host, peer, Happening::Input { host: peer, input: Input::Received { conn: remote, data, wall } });
             }
         } else if let Some(backlog) = self.unaccepted(end) {
@@ -634,5 +649,35 @@ impl Net {
     /// Whether each of the hosts is connected to all others.
     pub fn is_mesh(&self, hosts: &[Host]) -> bool {
         hosts.iter().all(|host| self.nodes[*host].machine.connected_node_count() == Ok(hosts.len() - 1))
+    }
+
+    /// A connection from somewhere that is no host of this network.
+    pub fn stranger(&mut self, host: Host, remote: SocketAddr) -> ConnId {
+        let conn = self.nodes[host].machine.next_conn();
+        self.nodes[host].conns.insert(conn);
+        self.feed(host, Input::Accepted { conn, remote });
+        conn
+    }
+
+    /// A stranger, or whoever sits on the path, sends these bytes to a host.
+    pub fn say(&mut self, host: Host, conn: ConnId, data: impl Into<Bytes>) {
+        let wall = WallTime(self.now.since_start());
+        self.feed(host, Input::Received { conn, data: data.into(), wall });
+    }
+
+    pub fn is_closed(&self, host: Host, conn: ConnId) -> bool {
+        self.nodes[host].closed.contains(&conn)
+    }
+
+    /// What a host has sent on a connection.
+    pub fn sent_on(&self, host: Host, conn: ConnId) -> Vec<u8> {
+        let records = self.nodes[host].records.iter();
+        records.filter(|(on, _)| *on == conn).flat_map(|(_, data)| data.to_vec()).collect()
+    }
+
+    pub fn send(&mut self, host: Host, to: &NodeId, payload: impl Into<Bytes>) -> Result<(), noex_proto::SendError> {
+        let outcome = self.nodes[host].machine.send(self.now, to, payload.into());
+        self.perform(host);
+        outcome
     }
 }
