@@ -1,5 +1,6 @@
 //! Connections up to authentication: whom to let in, the handshake, and how a connection ends.
 
+use core::cmp::Reverse;
 use core::net::SocketAddr;
 use core::time::Duration;
 
@@ -127,7 +128,7 @@ impl Node {
             self.half_open
                 .values()
                 .filter(|conns| !of_age || oldest(conns).is_some_and(is_old))
-                .max_by_key(|conns| conns.len())
+                .max_by_key(|conns| (conns.len(), Reverse(oldest(conns))))
                 .and_then(oldest)
         };
         crowded(true).or_else(|| crowded(false))
