@@ -358,9 +358,7 @@ fn session() -> Link {
     assert_eq!(link.rules[0].ups.len(), 1);
     for size in [0, 1, 1000, 200_000, 3] {
         for side in [0, 1] {
-            let now = link.now[side];
-            link.machines[side].send(now, &id(1 - side), Bytes::from(vec![5; size])).unwrap();
-            link.feed(side, Input::Tick);
+            link.feed(side, Input::Send { payload: Bytes::from(vec![5; size]), to: id(1 - side) });
         }
         link.run(50);
     }
