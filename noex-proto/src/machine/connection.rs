@@ -314,10 +314,12 @@ impl Node {
     fn close(&mut self, conn: ConnId, how: Close) {
         let mut how = how;
         if let Close::Graceful { linger } = &mut how {
-            if self.closing.len() >= self.settings.limits.closing_connections {
+            // A stop is bounded by the sessions there are: strangers who are being closed must not keep a peer from hearing of it.
+            let stop = self.timers.get(&Timer::Stop);
+            if stop.is_none() && self.closing.len() >= self.settings.limits.closing_connections {
                 how = Close::Abort;
             } else {
-                if let Some(deadline) = self.timers.get(&Timer::Stop) {
+                if let Some(deadline) = stop {
                     *linger = deadline - self.now;
                 }
                 self.closing.insert(conn);
