@@ -436,8 +436,9 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn no_inputs_break_the_rules_of_actions_and_timeouts(steps in vec(step(), 0..120)) {
+    fn no_inputs_break_the_rules_of_actions_and_timeouts(up in any::<bool>(), steps in vec(step(), 0..120)) {
         let mut link = Link::new();
+        link.run(if up { 100 } else { 0 });
         for step in steps {
             link.step(step);
         }

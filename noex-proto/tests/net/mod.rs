@@ -91,6 +91,9 @@ pub struct Node {
     pub tickless: bool,
     /// Bytes are taken from the machine, and the operating system never takes them.
     pub clogged: bool,
+    /// How long the operating system takes to take bytes.
+    pub slow: Duration,
+    pub closes: Vec<(ConnId, Close)>,
 }
 
 #[derive(Debug, Default)]
@@ -311,9 +314,10 @@ impl Net {
     fn transmit(&mut self, end: End, data: Bytes) {
         let (host, conn) = end;
         let bytes = data.len();
+        let slow = self.nodes[host].slow;
         match &mut self.nodes[host].withheld {
             Some(withheld) => withheld.push((conn, bytes)),
-            None => self.after(Duration::ZERO, Happening::Input { host, input: Input::Sent { bytes, conn } }),
+            None => self.after(slow, Happening::Input { host, input: Input::Sent { bytes, conn } }),
         }
         if let Some((peer, remote)) = self.links.get(&end).copied() {
             if self.links.contains_key(&(peer, remote)) {
@@ -430,6 +434,7 @@ impl Net {
                 let node = &mut self.nodes[host];
                 assert!(node.conns.contains(&conn), "close of an unknown connection");
                 assert!(node.closed.insert(conn), "two closes of one connection");
+                node.closes.push((conn, how));
                 let jammed = self.jammed.remove(&(host, conn)).is_some();
                 let peer = self.links.remove(&(host, conn)).filter(|peer| self.links.contains_key(peer));
                 if let Some(backlog) = self.unaccepted((host, conn)) {
