@@ -265,3 +265,13 @@ fn a_plain_close_is_no_leave() {
         assert!(net.nodes[peer].dials.len() > 3, "it is dialled again and again");
     }
 }
+
+#[test]
+fn a_stranger_who_says_nothing_does_not_hold_up_a_stop() {
+    let mut net = trio();
+    net.stranger(0, address(5));
+    net.feed(0, Input::Stop);
+    net.stranger(0, address(6));
+    net.run(10 * MS);
+    assert_over(&mut net, 0);
+}

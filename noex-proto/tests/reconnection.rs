@@ -5,7 +5,7 @@ mod net;
 use std::time::Duration;
 
 use net::{Host, MS, Net, SECOND, address, config, id};
-use noex_proto::{ClusterError, DialError, Limits, NodeStatus, Unreached};
+use noex_proto::{ClusterError, DialError, Limits, NodeStatus, Refusal, Unreached};
 
 /// When this host dialled that one.
 fn dials(net: &Net, from: Host, to: Host) -> Vec<Duration> {
@@ -280,4 +280,22 @@ fn after_an_outage_of_the_network_all_come_back() {
     net.run(41 * SECOND);
     assert!(net.is_mesh(&hosts));
     assert_eq!((net.total_ups(), net.total_downs()), (2 * n * (n - 1), n * (n - 1)));
+}
+
+#[test]
+fn a_dial_that_always_fails_alike_is_reported_once_and_again_when_it_fails_otherwise() {
+    let mut net = Net::new(2);
+    net.start(0, config("a", 0));
+    net.start(1, config("b", 1).cluster_secret("another secret altogether").seeds([id("a", 0).to_string()]));
+    net.run(300 * SECOND);
+    assert!(dials(&net, 1, 0).len() > 8);
+    let refused = ClusterError::Refused { addr: address(0), reason: Refusal::AuthenticationFailed };
+    let why = Unreached::Refused(Refusal::AuthenticationFailed);
+    let unreachable = ClusterError::SeedUnreachable { seed: id("a", 0), why };
+    assert_eq!(net.errors(1), [refused.clone(), unreachable.clone()]);
+    net.crash(0);
+    net.run(60 * SECOND);
+    net.start(0, config("a", 0));
+    net.run(60 * SECOND);
+    assert_eq!(net.errors(1), [refused.clone(), unreachable, refused], "nobody was there in between");
 }

@@ -5,8 +5,8 @@
 
 use core::time::Duration;
 
-use super::connection::{Ended, GRACEFUL};
-use super::node::{Intro, Node, Peer, Session, Stage, Wait};
+use super::connection::GRACEFUL;
+use super::node::{Ended, Intro, Node, Peer, Session, Stage, Wait};
 use super::session::probe_timeout;
 use crate::message::Control;
 use crate::{Close, ClusterError, ClusterEvent, ClusterStatus, ConnId, NodeDownReason, NodeId, PeerFault, Refusal, WallTime};

@@ -7,7 +7,7 @@ use core::time::Duration;
 use bytes::Bytes;
 use rand_chacha::rand_core::Rng;
 
-use super::node::{Conn, Node, Origin, Phase, Target, Timer, Wait};
+use super::node::{Conn, Ended, Node, Origin, Phase, Target, Timer, Wait};
 use crate::frame::{FrameBuffer, HANDSHAKE_BYTES_MAX, HANDSHAKE_FRAME_MAX, LENGTH_LEN, RECORD_MAX};
 use crate::handshake::{HandshakeFailure, Initiator, InitiatorStep, Keyed, RejectCode, Responder, ResponderStep, reject_frame};
 use crate::{Action, Close, ClusterError, ClusterEvent, ConnId, NodeDownReason, PeerFault, Refusal, Unreached, WallTime};
@@ -23,29 +23,6 @@ const LINGER: Duration = Duration::from_secs(2);
 
 /// The close that lets a last message arrive.
 pub(super) const GRACEFUL: Close = Close::Graceful { linger: LINGER };
-
-/// Why a connection ended before a session on it was up.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Ended {
-    /// Neither a failure nor a reason to wait longer: the peer has too much to do, or holds another session.
-    Harmless,
-    Failed(Unreached),
-    /// Not worth another try before the longest delay: an identity that is taken, a node that leaves, or a name that only leads here.
-    Later,
-    /// It led to this node itself.
-    ToSelf,
-}
-
-impl From<Refusal> for Ended {
-    fn from(reason: Refusal) -> Self {
-        match reason {
-            Refusal::Busy | Refusal::Duplicate => Self::Harmless,
-            Refusal::IdentityConflict | Refusal::Leaving => Self::Later,
-            Refusal::ToSelf => Self::ToSelf,
-            reason => Self::Failed(Unreached::Refused(reason)),
-        }
-    }
-}
 
 impl Node {
     // Beginnings
@@ -248,10 +225,22 @@ impl Node {
         let Some(state) = self.conns.get(&conn) else { return };
         let Some(addr) = state.remote else { return };
         let id = state.session().map(|session| session.id.clone());
-        self.report_limited(ClusterError::Peer { addr, fault, id });
+        if !self.is_reported(conn, Unreached::Fault(fault)) {
+            self.report_limited(ClusterError::Peer { addr, fault, id });
+        }
+    }
+
+    /// Whether a dial failed in just this way before: a failure is reported once, not at each try.
+    fn is_reported(&self, conn: ConnId, why: Unreached) -> bool {
+        let target = self.conns.get(&conn).and_then(|conn| conn.target.as_ref());
+        let dial = target.and_then(|target| self.dials.get(target));
+        dial.is_some_and(|dial| dial.conn == Some(conn) && dial.reported == Some(why))
     }
 
     pub(super) fn report_refusal(&mut self, conn: ConnId, reason: Refusal) {
+        if self.is_reported(conn, Unreached::Refused(reason)) {
+            return;
+        }
         if let Some(addr) = self.conns.get(&conn).and_then(|conn| conn.remote) {
             self.report_limited(ClusterError::Refused { addr, reason });
         }

@@ -9,7 +9,6 @@ use core::time::Duration;
 use rand_chacha::ChaCha12Rng;
 
 use super::Outbox;
-use super::connection::Ended;
 use crate::backoff::Backoff;
 use crate::config::Settings;
 use crate::frame::FrameBuffer;
@@ -21,7 +20,7 @@ use crate::reports::ReportLimiter;
 use crate::send_queue::SendQueue;
 use crate::subscription::Member;
 use crate::timers::Timers;
-use crate::{ConnId, Input, Instant, NodeId, NodeInfo, NodeStatus, WallTime};
+use crate::{ConnId, Input, Instant, NodeId, NodeInfo, NodeStatus, Refusal, Unreached, WallTime};
 
 /// Random bytes that tell one start of a node from another.
 pub(crate) type InstanceId = [u8; 16];
@@ -173,6 +172,29 @@ pub(super) enum Phase {
     Session(Box<Session>),
 }
 
+/// Why a connection ended before a session on it was up.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Ended {
+    /// Neither a failure nor a reason to wait longer: the peer has too much to do, or holds another session.
+    Harmless,
+    Failed(Unreached),
+    /// Not worth another try before the longest delay: an identity that is taken, a node that leaves, or a name that only leads here.
+    Later,
+    /// It led to this node itself.
+    ToSelf,
+}
+
+impl From<Refusal> for Ended {
+    fn from(reason: Refusal) -> Self {
+        match reason {
+            Refusal::Busy | Refusal::Duplicate => Self::Harmless,
+            Refusal::IdentityConflict | Refusal::Leaving => Self::Later,
+            Refusal::ToSelf => Self::ToSelf,
+            reason => Self::Failed(Unreached::Refused(reason)),
+        }
+    }
+}
+
 /// An authenticated session.
 #[derive(Clone, Debug)]
 pub(super) struct Session {
@@ -316,8 +338,8 @@ pub(super) struct Dial {
     pub(super) port: u16,
     /// It is due and waits for a free dial.
     pub(super) queued: bool,
-    /// The failure has been reported, and no session was up since.
-    pub(super) reported: bool,
+    /// The failure that was reported last, if no session was up since.
+    pub(super) reported: Option<Unreached>,
     /// The identity that was found at a seed's address.
     pub(super) found: Option<NodeId>,
     /// The identity whose mismatch was reported.

@@ -5,8 +5,8 @@ use core::time::Duration;
 
 use bytes::Bytes;
 
-use super::connection::{Ended, GRACEFUL};
-use super::node::{Conn, Intro, Node, Phase, Reach, Session, Stage, Wait};
+use super::connection::GRACEFUL;
+use super::node::{Conn, Ended, Intro, Node, Phase, Reach, Session, Stage, Wait};
 use crate::handshake::Keyed;
 use crate::message::{Control, kind as message_kind};
 use crate::record::Messages;
