@@ -1,4 +1,5 @@
 //! Failure detection: silence, the node's own pauses, closed connections, the port of a silent peer, heartbeats.
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 mod net;
 
@@ -169,6 +170,39 @@ fn a_throttled_node_accuses_nobody_who_lives_and_finds_the_dead() {
 }
 
 #[test]
+fn nodes_that_were_all_frozen_accuse_nobody() {
+    let mut net = mesh(4);
+    // Given: nothing waits when they go on, and what they then send takes longer than a look at the clock.
+    net.latency = 300 * MS;
+    net.run(5 * SECOND);
+    for host in 0..4 {
+        net.freeze(host);
+    }
+    net.run(35 * SECOND);
+    for host in 0..4 {
+        net.thaw(host);
+    }
+    net.run(20 * SECOND);
+    assert_eq!(net.total_downs(), 0);
+}
+
+#[test]
+fn what_waits_is_read_before_anyone_is_judged() {
+    for phase in 0..20 {
+        let mut net = Net::new(2);
+        // Given: the tightest limit, and a pause that begins at any point of the silence between two heartbeats.
+        net.start(0, config("a", 0).heartbeat_miss_threshold(1));
+        net.start(1, config("b", 1).seeds([id("a", 0).to_string()]));
+        net.run(5 * SECOND + phase * 50 * MS);
+        net.freeze(0);
+        net.run(2 * SECOND);
+        net.thaw_in(0, Thaw::InputLate);
+        net.run(5 * SECOND);
+        assert_eq!(net.total_downs(), 0, "{phase}");
+    }
+}
+
+#[test]
 fn a_throttled_node_joins() {
     let mut net = Net::new(2);
     net.start(0, config("a", 0));
@@ -259,6 +293,26 @@ fn an_answer_of_the_port_between_two_refusals_begins_anew() {
     let dials: Vec<_> = net.nodes[1].dials.iter().map(|(at, ..)| *at - heard).take(4).collect();
     assert_eq!(dials, [SECOND, 1502 * MS, 2504 * MS, 3006 * MS]);
     assert_eq!(downs_at(&net, 1), [(heard + 3008 * MS, ConnectionRefused)]);
+}
+
+#[test]
+fn a_dial_that_fails_otherwise_is_no_refusal() {
+    let mut net = Net::new(2);
+    net.start(0, config("a", 0));
+    net.start(1, config("b", 1).seeds([id("a", 0).to_string()]).heartbeat_miss_threshold(30));
+    net.run(5 * SECOND);
+    net.clear_events();
+    net.no_dial(1, 0);
+    net.lose_power(0);
+    net.run(2 * MS);
+    let heard = last_heard(&net, 1);
+    net.run(heard + 11_500 * MS - net.now.since_start());
+    net.heal();
+    net.run(10 * SECOND);
+    // Nobody answered for 10 s; an interval later the port refuses, and half an interval after that again.
+    let dials: Vec<_> = net.nodes[1].dials.iter().map(|(at, ..)| *at - heard).take(3).collect();
+    assert_eq!(dials, [SECOND, 12 * SECOND, 12_502 * MS]);
+    assert_eq!(downs_at(&net, 1), [(heard + 12_504 * MS, ConnectionRefused)]);
 }
 
 #[test]

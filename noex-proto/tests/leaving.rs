@@ -1,4 +1,5 @@
 //! Leaving: what is queued, then GOODBYE; who hears what; how long a stop takes; and what a failure is not.
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 mod net;
 

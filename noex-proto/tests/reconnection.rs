@@ -1,4 +1,5 @@
 //! Reconnection: how long the delays are, when they begin anew, how many dials there are, and what a seed is.
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 mod net;
 

@@ -1,4 +1,5 @@
 //! One session per pair: simultaneous dials, sessions that died on one side only, restarts, conflicts, and what payloads are promised.
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 mod net;
 
