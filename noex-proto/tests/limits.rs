@@ -502,6 +502,29 @@ fn a_status_change_is_not_lost_across_a_lag() {
 }
 
 #[test]
+fn a_subscriber_that_lags_while_the_node_stops_hears_of_no_downs_for_it() {
+    let mut net = cluster(3, limits(|limits| limits.events_per_subscriber = 2));
+    let slow = net.nodes[0].machine.subscribe_events();
+    assert_eq!(events(&mut net, 0, slow).len(), 2);
+    net.reset(0, 2);
+    for _ in 0..2 {
+        net.feed(0, Input::Report(noex_proto::LocalFault::NoSecret));
+    }
+    net.feed(0, Input::Stop);
+    let found = events(&mut net, 0, slow);
+    assert_eq!(
+        found,
+        [
+            ClusterEvent::Lagged { missed: 4 },
+            ClusterEvent::StatusChange(ClusterStatus::Stopping),
+            down(id("n", 2), NodeDownReason::ConnectionClosed)
+        ]
+    );
+    net.run(SECOND);
+    assert_eq!(events(&mut net, 0, slow), [ClusterEvent::StatusChange(ClusterStatus::Stopped)]);
+}
+
+#[test]
 fn a_subscriber_to_messages_is_told_how_many_it_missed_where_they_were() {
     let room = limits(|limits| {
         limits.message_bytes = 100;
