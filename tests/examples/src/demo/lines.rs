@@ -1,5 +1,6 @@
 //! The demonstration as lines of text.
 
+use std::fmt;
 use std::io::{self, Write};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -27,8 +28,13 @@ pub(super) fn follow<T, R: Runtime>(board: &Board<R>, script: &JoinHandle<T>) {
 
 /// Prints what was played and seen.
 pub(super) fn summary<R: Runtime>(board: &Board<R>) {
-    let told = |entry: &&Entry| !matches!(entry.what, What::Deed { .. } | What::Heard { .. });
-    board.entries(0).iter().filter(told).for_each(print);
+    for entry in board.entries(0) {
+        match &entry.what {
+            What::Deed { .. } | What::Heard { .. } => {}
+            What::Step { number, title, .. } => write(format_args!("{number}. {title}")),
+            what => write(format_args!("   {}", words(what))),
+        }
+    }
 }
 
 /// A deed or a report, in words.
@@ -52,6 +58,10 @@ pub(super) fn words(what: &What) -> String {
 
 fn print(entry: &Entry) {
     let blank = if matches!(entry.what, What::Step { .. }) { "\n" } else { "" };
+    write(format_args!("{blank}{:6.3}  {}", entry.at.as_secs_f64(), words(&entry.what)));
+}
+
+fn write(line: fmt::Arguments<'_>) {
     // A reader that is gone needs no output; the exit code still tells how it ended.
-    let _unread = writeln!(io::stdout(), "{blank}{:6.3}  {}", entry.at.as_secs_f64(), words(&entry.what));
+    let _unread = writeln!(io::stdout(), "{line}");
 }

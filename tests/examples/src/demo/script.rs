@@ -1,6 +1,8 @@
 //! What is played: each step does something, says what has to follow, and waits until that is seen.
 
 use std::collections::BTreeSet;
+use std::io;
+use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
 use std::thread;
@@ -94,7 +96,7 @@ impl<H: Host> Script<H> {
         self.step(
             3,
             "carol is killed, without a goodbye",
-            "Her connections break, which the others notice at once. They report her down and keep trying to reach her.",
+            "Her connections break. The others notice that at once and report her down.",
         );
         self.kill(CAROL);
         let downs = self.downs(&others, &[CAROL], NodeDownReason::ConnectionClosed)?;
@@ -127,10 +129,19 @@ impl<H: Host> Script<H> {
         self.look(downs)?;
 
         let others = except(&everyone, ERIN);
-        self.step(7, "erin leaves", "She says goodbye, so the others know that it is no failure, and do not try to reach her.");
+        self.step(7, "erin leaves", "She says goodbye, so the others know that it is no failure, and nobody tries to reach her.");
         self.leave(ERIN);
+        let door = self.doorkeeper(ERIN)?;
         let downs = self.downs(&others, &[ERIN], NodeDownReason::GracefulShutdown)?;
-        self.look(downs)
+        self.look(downs)?;
+        match door.accept() {
+            Ok(_) => Err(Ending::Failed("somebody tried to reach erin".into())),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.board.write(What::Seen("since then nobody has tried to reach erin".into()));
+                self.pause(LOOK / 2)
+            }
+            Err(error) => Err(Ending::Failed(format!("cannot watch the port of erin: {error}"))),
+        }
     }
 
     /// Begins a step.
@@ -195,6 +206,13 @@ impl<H: Host> Script<H> {
         }
     }
 
+    /// Listens where a node listened, to see whether it is missed.
+    fn doorkeeper(&self, node: usize) -> Result<TcpListener, Ending> {
+        let port = self.board.id(node).map_or(0, |id| id.port());
+        let door = TcpListener::bind(("127.0.0.1", port)).and_then(|door| door.set_nonblocking(true).map(|()| door));
+        door.map_err(|error| Ending::Failed(format!("cannot watch the port of {}: {error}", NAMES[node])))
+    }
+
     fn write_to_all(&mut self) -> Result<(), Ending> {
         const TEXT: &str = "tea at five?";
         self.act(ALICE, Mood::Running, "writes to all");
@@ -205,7 +223,7 @@ impl<H: Host> Script<H> {
             }
         }
         let wanted: Vec<usize> = (0..NAMES.len()).filter(|node| *node != ALICE).collect();
-        self.see(format!("{} got it", list(&wanted)), |_, log| {
+        self.see("the others got it".into(), |_, log| {
             let got = log.iter().filter_map(|entry| match &entry.what {
                 What::Heard { node, report: Report::Message { from: ALICE, text } } if text == TEXT => Some(*node),
                 _ => None,
@@ -309,6 +327,7 @@ fn sorted(nodes: impl Iterator<Item = usize>) -> Vec<usize> {
 fn list(nodes: &[usize]) -> String {
     let names: Vec<&str> = nodes.iter().map(|node| NAMES[*node]).collect();
     match names.as_slice() {
+        names if names.len() == NAMES.len() - 1 => "the others".into(),
         [] => "nobody".into(),
         [one] => (*one).into(),
         [first @ .., last] => format!("{} and {last}", first.join(", ")),

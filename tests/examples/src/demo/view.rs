@@ -9,7 +9,7 @@ use ratatui::crossterm::event::{self, Event, KeyCode, KeyEventKind, KeyModifiers
 use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::style::{Style, Stylize};
 use ratatui::text::{Line, Span};
-use ratatui::widgets::{Block, Paragraph, Wrap};
+use ratatui::widgets::{Block, Padding, Paragraph, Wrap};
 use ratatui::{DefaultTerminal, Frame};
 
 use super::board::{Board, Entry, Mood, NAMES, Report, Sight, What};
@@ -47,20 +47,22 @@ fn quits(event: &Event) -> bool {
 
 fn draw<R: Runtime>(frame: &mut Frame<'_>, board: &Board<R>) {
     let log = board.entries(0);
-    let rows = [Constraint::Length(1), Constraint::Length(6), Constraint::Length(10), Constraint::Min(3)];
+    let rows = [Constraint::Length(1), Constraint::Length(6), Constraint::Length(8), Constraint::Min(3)];
     let [title, now, matrix, reports] = Layout::vertical(rows).areas(frame.area());
     draw_title(frame, title, board);
     draw_now(frame, now, &log);
-    frame.render_widget(Paragraph::new(who_sees_whom(board)).block(boxed(" Who sees whom ")), matrix);
+    let legend = Line::from(" ● up   ✗ down   ○ has left   ? not heard of   · itself ").dim();
+    let block = boxed(" Who sees whom ").title_bottom(legend);
+    frame.render_widget(Paragraph::new(who_sees_whom(board)).block(block), matrix);
     draw_reports(frame, reports, &log);
 }
 
 fn draw_title<R: Runtime>(frame: &mut Frame<'_>, area: Rect, board: &Board<R>) {
-    let heartbeat = HEARTBEAT.as_millis();
-    let what = format!(" noex demo: five nodes on loopback, a heartbeat each {heartbeat} ms, {MISSES} may be missed");
-    let time = format!("{:.1} s  q ends ", board.elapsed().as_secs_f64());
-    frame.render_widget(Line::from(what.bold()), area);
-    frame.render_widget(Line::from(time.dim()).right_aligned(), area);
+    let about = format!(" five nodes on loopback, heartbeat {} ms × {MISSES}", HEARTBEAT.as_millis());
+    let time = format!("{:.1} s   q: quit ", board.elapsed().as_secs_f64());
+    let [left, right] = Layout::horizontal([Constraint::Fill(1), Constraint::Length(18)]).areas(area);
+    frame.render_widget(Line::from(vec![" noex demo ".bold().reversed(), about.into()]), left);
+    frame.render_widget(Line::from(time.dim()).right_aligned(), right);
 }
 
 /// What is done now, in words, and what came of it.
@@ -78,7 +80,7 @@ fn draw_now(frame: &mut Frame<'_>, area: Rect, log: &[Entry]) {
     let [text_area, finding_area] = Layout::vertical([Constraint::Length(3), Constraint::Length(1)]).areas(block.inner(area));
     frame.render_widget(block, area);
     frame.render_widget(Paragraph::new(text).wrap(Wrap { trim: true }), text_area);
-    frame.render_widget(finding.unwrap_or_else(|| Line::from("… waiting for it".dim())), finding_area);
+    frame.render_widget(finding.unwrap_or_else(|| Line::from("… waiting to see that".dim())), finding_area);
 }
 
 /// A row for each node: how it sees the others.
@@ -87,7 +89,7 @@ fn who_sees_whom<R: Runtime>(board: &Board<R>) -> Vec<Line<'static>> {
     let mut lines = vec![Line::from_iter([Span::from(" ".repeat(COLUMN))].into_iter().chain(header)).dim()];
     for (node, name) in NAMES.iter().enumerate() {
         let mood = board.mood(node);
-        let mut row = vec![Span::from(format!(" {name:<width$}", width = COLUMN - 1)).bold()];
+        let mut row = vec![Span::from(format!("{name:<COLUMN$}")).bold()];
         for other in 0..NAMES.len() {
             let (symbol, style) = match board.sight(node, other) {
                 None if node == other => ("·", Style::new().dim()),
@@ -111,8 +113,6 @@ fn who_sees_whom<R: Runtime>(board: &Board<R>) -> Vec<Line<'static>> {
         });
         lines.push(Line::from(row));
     }
-    lines.push(Line::default());
-    lines.push(Line::from(" ● up   ✗ down, being redialled   ○ has left   ? not heard of   · itself").dim());
     lines
 }
 
@@ -133,9 +133,9 @@ fn report(entry: &Entry) -> Line<'static> {
         What::Deed { .. } => text.bold(),
         _ => text,
     };
-    Line::from(vec![format!(" {:6.3}  ", entry.at.as_secs_f64()).dim(), text])
+    Line::from(vec![format!("{:6.3}  ", entry.at.as_secs_f64()).dim(), text])
 }
 
 fn boxed<'a>(title: impl Into<Line<'a>>) -> Block<'a> {
-    Block::bordered().title(title).border_style(Style::new().dim())
+    Block::bordered().title(title).border_style(Style::new().dim()).padding(Padding::horizontal(1))
 }
