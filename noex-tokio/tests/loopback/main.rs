@@ -6,7 +6,12 @@
 
 mod common;
 mod formation;
+mod payloads;
 mod proxy;
+mod reading;
+mod starting;
+mod stopping;
+mod strangers;
 
 macro_rules! on_tokio {
     ($($theme:ident: $($scenario:ident)*;)*) => {
@@ -38,4 +43,35 @@ on_tokio! {
         seeds_that_swallow_packets_delay_nothing
         the_identity_is_the_one_proved_whatever_the_seed_said
         who_was_lost_is_kept_until_it_is_forgotten;
+    payloads:
+        a_slow_reader_costs_a_bounded_queue_and_no_heartbeat
+        messages_of_every_size_arrive_whole_and_in_order;
+    reading:
+        a_node_knows_itself_and_the_others
+        a_node_that_does_not_run_says_so
+        a_node_without_a_secret_warns_beyond_loopback
+        a_reader_that_lags_is_told_how_many_messages_it_missed
+        a_subscriber_that_lags_is_told_and_catches_up
+        each_handler_hears_its_own_in_order
+        nodes_and_configurations_are_written_and_read
+        the_status_changes_in_order
+        waiting_for_nodes_counts_the_others
+        who_is_unsubscribed_is_not_called;
+    starting:
+        a_second_start_is_refused_at_any_stage
+        a_session_without_a_secret_is_open
+        an_invalid_configuration_is_refused_before_anything_listens
+        an_occupied_port_is_named
+        only_who_knows_the_secret_joins
+        secrets_are_rotated_without_a_down;
+    stopping:
+        a_seed_that_left_and_comes_back_is_found
+        a_stop_is_no_down_for_its_own_subscribers
+        all_who_stop_at_once_return
+        nodes_that_stop_at_once_stop
+        peers_that_read_nothing_delay_a_stop_for_its_timeout_only
+        the_last_handle_stops_the_node
+        what_was_queued_arrives_before_the_leave;
+    strangers:
+        strangers_harm_nobody_and_keep_nobody_out;
 }

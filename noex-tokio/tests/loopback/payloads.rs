@@ -1,0 +1,100 @@
+//! Messages: whole, in order, and bounded where the reader is slow.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_lite::future;
+use noex_driver::{Cluster, Limits, Runtime, SendError};
+
+use crate::common::*;
+use crate::proxy::Proxy;
+
+const MIB: usize = 1 << 20;
+
+/// Bytes that show where they were cut, swapped or repeated.
+fn payload(number: usize, size: usize) -> Bytes {
+    (0..size).map(|at| (at / 251 + at + number * 7) as u8).collect()
+}
+
+async fn exchange<R: Runtime>(from: &Cluster<R>, to: &Cluster<R>, sizes: &[usize]) {
+    let mut messages = to.messages();
+    let (sender, receiver) = (id(from), id(to));
+    let send = async {
+        for (number, &size) in sizes.iter().enumerate() {
+            let payload = payload(number, size);
+            // A queue that is full has room again when some of it has been read.
+            eventually::<R>("the queue has room", || match from.send(&receiver, payload.clone()) {
+                Ok(()) => true,
+                Err(SendError::QueueFull { .. }) => false,
+                Err(error) => panic!("{error}"),
+            })
+            .await;
+        }
+    };
+    let read = async {
+        for (number, &size) in sizes.iter().enumerate() {
+            let message = message(&mut messages).await;
+            assert_eq!((&message.from, message.payload.len()), (&sender, size));
+            assert!(message.payload == payload(number, size), "message {number} of {size} bytes arrives as it was sent");
+        }
+    };
+    future::zip(send, read).await;
+}
+
+pub(crate) async fn messages_of_every_size_arrive_whole_and_in_order<R: Runtime>() {
+    let (a, b) =
+        pair::<R>(config("a").cluster_secret("sixteen bytes or more"), config("b").cluster_secret("sixteen bytes or more")).await;
+    // Around the limits of a piece and of a record, and the largest there is, with small ones between.
+    let edges = [0, 1, 2, 255, 256, 16 << 10, 32 << 10, (64 << 10) - 21, 64 << 10, 65 << 10, MIB, 16 * MIB, 1, 16 * MIB - 1, 3];
+    let mut sizes = edges.to_vec();
+    sizes.extend((0..8).flat_map(|power| [1 << (2 * power), (1 << (2 * power)) + 1]));
+    future::zip(exchange(&a, &b, &sizes), exchange(&b, &a, &sizes)).await;
+    let too_large = a.send(&id(&b), vec![0; 16 * MIB + 1]);
+    assert_eq!(too_large, Err(SendError::TooLarge { limit: 16 * MIB, size: 16 * MIB + 1 }));
+}
+
+pub(crate) async fn a_slow_reader_costs_a_bounded_queue_and_no_heartbeat<R: Runtime>() {
+    const QUEUE: usize = 100 * MIB;
+    let b = start::<R>(lively("b")).await;
+    let proxy = Proxy::new(id(&b).port());
+    let limits = Limits { send_queue_bytes: QUEUE, ..Limits::default() };
+    // Nobody can go round the proxy.
+    let a = start(lively("a").advertise_host("127.9.9.9").limits(limits).seeds([proxy.seed("b")])).await;
+    meet(&a, &b).await;
+    let b_id = id(&b);
+    let (mut at_a, mut at_b) = (Watch::new(&a), Watch::new(&b));
+    at_a.forget().await;
+    at_b.forget().await;
+    let mut messages = b.messages();
+    // About 4 MiB a second.
+    proxy.slow_down(Duration::from_millis(4));
+
+    // All share one payload, so that only what is written takes memory.
+    let payload = Bytes::from(vec![7; MIB]);
+    let mut queued = 0;
+    let full = loop {
+        match a.send(&b_id, payload.clone()) {
+            Ok(()) => queued += 1,
+            Err(full) => break full,
+        }
+    };
+    assert_eq!(full, SendError::QueueFull { limit: QUEUE, to: b_id.clone() });
+    // What the machine has handed over it no longer counts. That is a window, and what the system's buffers have taken since.
+    assert!((99..=120).contains(&queued), "{queued} MiB were taken");
+    // Heartbeats come through, both ways, while most of it still waits.
+    heartbeats(&[&a, &b], 5).await;
+    let arrived = b.counters().messages_received;
+    assert!(arrived < queued / 2, "{arrived} of {queued} MiB have arrived already");
+    assert_eq!(a.send(&b_id, vec![0; 16 * MIB]), Err(SendError::QueueFull { limit: QUEUE, to: b_id.clone() }));
+
+    // The reader recovers, and everything arrives.
+    proxy.slow_down(Duration::ZERO);
+    for _ in 0..queued {
+        assert_eq!(message(&mut messages).await.payload.len(), MIB);
+    }
+    a.send(&b_id, "the last").unwrap();
+    assert_eq!(message(&mut messages).await.payload, "the last");
+    at_a.read().await;
+    at_b.read().await;
+    assert_eq!((at_a.downs(), at_b.downs()), (vec![], vec![]));
+}
