@@ -15,7 +15,15 @@ mod strangers;
 
 macro_rules! on_tokio {
     ($($theme:ident: $($scenario:ident)*;)*) => {
-        mod on_tokio {
+        mod one_thread {
+            $(mod $theme {
+                $(#[tokio::test(flavor = "current_thread")]
+                async fn $scenario() {
+                    crate::$theme::$scenario::<noex_tokio::Tokio>().await;
+                })*
+            })*
+        }
+        mod threads {
             $(mod $theme {
                 $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
                 async fn $scenario() {
@@ -45,7 +53,8 @@ on_tokio! {
         who_was_lost_is_kept_until_it_is_forgotten;
     payloads:
         a_slow_reader_costs_a_bounded_queue_and_no_heartbeat
-        messages_of_every_size_arrive_whole_and_in_order;
+        messages_of_every_size_arrive_whole_and_in_order
+        nothing_comes_twice_or_too_early_when_connections_break;
     reading:
         a_node_knows_itself_and_the_others
         a_node_that_does_not_run_says_so

@@ -16,6 +16,11 @@ fn payload(number: usize, size: usize) -> Bytes {
     (0..size).map(|at| (at / 251 + at + number * 7) as u8).collect()
 }
 
+/// On a busy machine the test itself reads slowly; how that is bounded is not the matter here.
+fn patient_reader() -> Limits {
+    Limits { message_bytes_per_subscriber: 256 * MIB, ..Limits::default() }
+}
+
 async fn exchange<R: Runtime>(from: &Cluster<R>, to: &Cluster<R>, sizes: &[usize]) {
     let mut messages = to.messages();
     let (sender, receiver) = (id(from), id(to));
@@ -42,8 +47,8 @@ async fn exchange<R: Runtime>(from: &Cluster<R>, to: &Cluster<R>, sizes: &[usize
 }
 
 pub(crate) async fn messages_of_every_size_arrive_whole_and_in_order<R: Runtime>() {
-    let (a, b) =
-        pair::<R>(config("a").cluster_secret("sixteen bytes or more"), config("b").cluster_secret("sixteen bytes or more")).await;
+    let config = |name| config(name).cluster_secret("sixteen bytes or more").limits(patient_reader());
+    let (a, b) = pair::<R>(config("a"), config("b")).await;
     // Around the limits of a piece and of a record, and the largest there is, with small ones between.
     let edges = [0, 1, 2, 255, 256, 16 << 10, 32 << 10, (64 << 10) - 21, 64 << 10, 65 << 10, MIB, 16 * MIB, 1, 16 * MIB - 1, 3];
     let mut sizes = edges.to_vec();
@@ -55,7 +60,7 @@ pub(crate) async fn messages_of_every_size_arrive_whole_and_in_order<R: Runtime>
 
 pub(crate) async fn a_slow_reader_costs_a_bounded_queue_and_no_heartbeat<R: Runtime>() {
     const QUEUE: usize = 100 * MIB;
-    let b = start::<R>(lively("b")).await;
+    let b = start::<R>(lively("b").limits(patient_reader())).await;
     let proxy = Proxy::new(id(&b).port());
     let limits = Limits { send_queue_bytes: QUEUE, ..Limits::default() };
     // Nobody can go round the proxy.
@@ -97,4 +102,41 @@ pub(crate) async fn a_slow_reader_costs_a_bounded_queue_and_no_heartbeat<R: Runt
     at_a.read().await;
     at_b.read().await;
     assert_eq!((at_a.downs(), at_b.downs()), (vec![], vec![]));
+}
+
+/// What is lost with a connection is lost, but nothing comes twice, or too early.
+pub(crate) async fn nothing_comes_twice_or_too_early_when_connections_break<R: Runtime>() {
+    let b = start::<R>(config("b").advertise_host("127.9.9.9")).await;
+    let proxy = Proxy::new(id(&b).port());
+    let a = start::<R>(config("a").advertise_host("127.9.9.9").seeds([proxy.seed("b")])).await;
+    let b_id = id(&b);
+    let mut messages = b.messages();
+    let mut watch = Watch::new(&a);
+    let mut last = None;
+    for round in 0..10_u64 {
+        watch.up(&b_id).await;
+        watch.forget().await;
+        for number in 0..400 {
+            // The connection breaks on the way of these.
+            if number == 200 {
+                proxy.cut();
+            }
+            let mut payload = (round * 1000 + number).to_be_bytes().to_vec();
+            payload.resize(8 + (number as usize * 37) % 5_000, 0);
+            match a.send(&b_id, payload) {
+                Ok(()) | Err(SendError::NotConnected { .. }) => {}
+                Err(error) => panic!("{error}"),
+            }
+        }
+    }
+    watch.up(&b_id).await;
+    a.send(&b_id, u64::MAX.to_be_bytes().to_vec()).unwrap();
+    while last != Some(u64::MAX) {
+        let payload = message(&mut messages).await.payload;
+        let number = u64::from_be_bytes(payload[..8].try_into().unwrap());
+        assert!(last < Some(number), "{number} after {last:?}");
+        last = Some(number);
+    }
+    // The deciding side may never have been told of one that broke at once.
+    assert!(a.counters().downs >= 10 && b.counters().downs > 0);
 }

@@ -138,6 +138,7 @@ enum Heard {
 pub(crate) async fn each_handler_hears_its_own_in_order<R: Runtime>() {
     let (a, b) = pair::<R>(config("a"), config("b")).await;
     let (a_id, b_id) = (id(&a), id(&b));
+    let mut at_b = b.messages();
     let heard = Arc::new(Mutex::new(Vec::new()));
     let push = |heard: &Arc<Mutex<Vec<Heard>>>| {
         let heard = heard.clone();
@@ -155,7 +156,6 @@ pub(crate) async fn each_handler_hears_its_own_in_order<R: Runtime>() {
     a.on_node_down(move |id, reason| down(Heard::Down(id, reason)));
     a.on_error(move |fault| error(Heard::Error(fault)));
     a.on_message(move |message| text(Heard::Message(message.from, String::from_utf8(message.payload.to_vec()).unwrap())));
-    let mut at_b = b.messages();
     let until = async |count: usize| {
         eventually::<R>("the handlers are called", || heard.lock().unwrap().len() == count).await;
     };
@@ -210,6 +210,10 @@ pub(crate) async fn a_node_without_a_secret_warns_beyond_loopback<R: Runtime>() 
     a.start(config("a")).await.unwrap();
     watch.read().await;
     assert_eq!(watch.errors(), [], "nobody else can join on loopback");
+
+    // Nobody can be told to dial the address of every interface.
+    let everywhere = start::<R>(config("a").host("0.0.0.0").cluster_secret("0123456789abcdef")).await;
+    assert_ne!(id(&everywhere).host(), "0.0.0.0");
 }
 
 pub(crate) async fn a_subscriber_that_lags_is_told_and_catches_up<R: Runtime>() {
