@@ -193,6 +193,15 @@ impl<R: Runtime> Watch<R> {
         self.find("a status", |event| (*event == ClusterEvent::StatusChange(wanted)).then_some(())).await;
     }
 
+    /// Fails as soon as a node goes down, and not by the end of somebody's patience.
+    pub(crate) async fn nobody_goes_down<T>(&mut self) -> T {
+        while let Some(event) = self.events.next().await {
+            assert!(!matches!(event, ClusterEvent::NodeDown { .. }), "{event}");
+            self.seen.push(event);
+        }
+        panic!("the stream is open")
+    }
+
     /// The ids that came up, in order.
     pub(crate) fn ups(&self) -> Vec<NodeId> {
         let ups = self.seen.iter().filter_map(|event| match event {
