@@ -1,6 +1,6 @@
 //! Messages: whole, in order, and bounded where the reader is slow.
 
-use std::time::Duration;
+use std::sync::LazyLock;
 
 use bytes::Bytes;
 use futures_lite::future;
@@ -11,9 +11,15 @@ use crate::proxy::Proxy;
 
 const MIB: usize = 1 << 20;
 
-/// Bytes that show where they were cut, swapped or repeated.
+/// Bytes that show where they were cut, swapped or repeated: all are taken from one pattern, each from its own place.
 fn payload(number: usize, size: usize) -> Bytes {
-    (0..size).map(|at| (at / 251 + at + number * 7) as u8).collect()
+    const PERIOD: usize = 251;
+    static PATTERN: LazyLock<Bytes> = LazyLock::new(|| {
+        let period: Vec<u8> = (0..PERIOD as u8).collect();
+        period.repeat(16 * MIB / PERIOD + 2).into()
+    });
+    let begin = number * 7 % PERIOD;
+    PATTERN.slice(begin..begin + size)
 }
 
 /// On a busy machine the test itself reads slowly; how that is bounded is not the matter here.
@@ -71,8 +77,7 @@ pub(crate) async fn a_slow_reader_costs_a_bounded_queue_and_no_heartbeat<R: Runt
     at_a.forget().await;
     at_b.forget().await;
     let mut messages = b.messages();
-    // About 4 MiB a second.
-    proxy.slow_down(Duration::from_millis(4));
+    proxy.limit(Some(4 * MIB));
 
     // All share one payload, so that only what is written takes memory.
     let payload = Bytes::from(vec![7; MIB]);
@@ -93,7 +98,7 @@ pub(crate) async fn a_slow_reader_costs_a_bounded_queue_and_no_heartbeat<R: Runt
     assert_eq!(a.send(&b_id, vec![0; 16 * MIB]), Err(SendError::QueueFull { limit: QUEUE, to: b_id.clone() }));
 
     // The reader recovers, and everything arrives.
-    proxy.slow_down(Duration::ZERO);
+    proxy.limit(None);
     let everything = async {
         for _ in 0..queued {
             assert_eq!(message(&mut messages).await.payload.len(), MIB);

@@ -4,10 +4,12 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// What is read at once: little, so that not much is under way in the proxy itself.
 const CHUNK: usize = 16 * 1024;
+/// The lateness that a limited rate makes up for.
+const LATE: Duration = Duration::from_millis(500);
 
 /// Forwards each connection to one address.
 pub(crate) struct Proxy {
@@ -25,8 +27,8 @@ struct Network {
 struct State {
     closed: bool,
     frozen: bool,
-    /// How long each chunk takes on its way to the address.
-    delay: Duration,
+    /// The bytes that pass to the address in one second, if their number is limited.
+    rate: Option<usize>,
     streams: Vec<TcpStream>,
 }
 
@@ -63,9 +65,9 @@ impl Proxy {
         self.network.change(|state| state.frozen = false);
     }
 
-    /// Takes `delay` for each chunk of 16 KiB on its way to the address, not back.
-    pub(crate) fn slow_down(&self, delay: Duration) {
-        self.network.change(|state| state.delay = delay);
+    /// Lets only so many bytes pass to the address in one second. The way back is free.
+    pub(crate) fn limit(&self, rate: Option<usize>) {
+        self.network.change(|state| state.rate = rate);
     }
 
     /// Ends every connection.
@@ -109,6 +111,7 @@ impl Network {
 
     fn forward(&self, mut from: TcpStream, mut to: TcpStream, slow: bool) {
         let mut chunk = vec![0; CHUNK];
+        let mut due = Instant::now();
         loop {
             let length = match from.read(&mut chunk) {
                 Ok(0) => break,
@@ -116,9 +119,13 @@ impl Network {
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
                 Err(_) => break,
             };
-            let delay = self.changed.wait_while(self.state.lock().unwrap(), |state| state.frozen).unwrap().delay;
-            if slow && !delay.is_zero() {
-                thread::sleep(delay);
+            let rate = self.changed.wait_while(self.state.lock().unwrap(), |state| state.frozen).unwrap().rate;
+            if let Some(rate) = rate
+                && slow
+            {
+                // What a late wake-up has cost is made up for, so that the rate is kept on a busy machine too.
+                due = due.max(Instant::now() - LATE) + Duration::from_secs_f64(length as f64 / rate as f64);
+                thread::sleep(due.saturating_duration_since(Instant::now()));
             }
             if to.write_all(&chunk[..length]).is_err() {
                 break;
