@@ -1,7 +1,8 @@
 //! The live view: what is done now, who sees whom, what was reported last.
 
 use std::io;
-use std::thread::JoinHandle;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use noex_driver::Runtime;
@@ -22,8 +23,11 @@ const PERIOD: Duration = Duration::from_millis(80);
 const COLUMN: usize = 8;
 
 /// Draws until the script has ended or the user has seen enough. The terminal is then as it was, also after a panic.
-pub(super) fn show<T, R: Runtime>(board: &Board<R>, script: &JoinHandle<T>) -> io::Result<()> {
+pub(super) fn show<T, R: Runtime>(board: &Arc<Board<R>>, script: &JoinHandle<T>) -> io::Result<()> {
     let mut terminal = ratatui::try_init()?;
+    // A thread that nobody waits for: where the terminal is gone, crossterm may try to read from it for ever.
+    let reading = board.clone();
+    thread::spawn(move || read_keys(&reading));
     let shown = draw_all(&mut terminal, board, script);
     ratatui::try_restore().and(shown)
 }
@@ -31,11 +35,17 @@ pub(super) fn show<T, R: Runtime>(board: &Board<R>, script: &JoinHandle<T>) -> i
 fn draw_all<T, R: Runtime>(terminal: &mut DefaultTerminal, board: &Board<R>, script: &JoinHandle<T>) -> io::Result<()> {
     while !script.is_finished() {
         terminal.draw(|frame| draw(frame, board))?;
-        if event::poll(PERIOD)? && quits(&event::read()?) {
+        thread::sleep(PERIOD);
+    }
+    Ok(())
+}
+
+fn read_keys<R: Runtime>(board: &Board<R>) {
+    while let Ok(event) = event::read() {
+        if quits(&event) {
             board.quit();
         }
     }
-    Ok(())
 }
 
 /// Ctrl-C is a key like any other here.
