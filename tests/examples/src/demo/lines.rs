@@ -26,9 +26,13 @@ pub(super) fn follow<T, R: Runtime>(board: &Board<R>, script: &JoinHandle<T>) {
     }
 }
 
-/// Prints what was played and seen.
-pub(super) fn summary<R: Runtime>(board: &Board<R>) {
-    for entry in board.entries(0) {
+/// Prints what was played and seen; all that happened, where that was not what should have.
+pub(super) fn summary<R: Runtime>(board: &Board<R>, failed: bool) {
+    let log = board.entries(0);
+    if failed {
+        return log.iter().for_each(print);
+    }
+    for entry in &log {
         match &entry.what {
             What::Deed { .. } | What::Heard { .. } => {}
             What::Step { number, title, .. } => write(format_args!("{number}. {title}")),

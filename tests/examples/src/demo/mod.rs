@@ -73,16 +73,17 @@ fn play<H: Host>(drawn: bool) -> Result<Result<(), Ending>, Box<dyn std::error::
     let script = thread::spawn(move || script::play::<H>(&playing));
 
     let shown = if drawn {
-        let shown = view::show(&board, &script);
-        // What was seen stays on the screen after the view is gone.
-        lines::summary(&board);
-        shown
+        view::show(&board, &script)
     } else {
         lines::follow(&board, &script);
         Ok(())
     };
     board.quit();
     let ending = script.join().unwrap_or_else(|_| Err(Ending::Failed("the script panicked".into())));
+    if drawn {
+        // What was seen stays on the screen after the view is gone.
+        lines::summary(&board, matches!(ending, Err(Ending::Failed(_))));
+    }
     shown?;
     Ok(ending)
 }

@@ -248,8 +248,9 @@ impl<H: Host> Script<H> {
 
     /// Waits until something is seen in the log of this step, or on the board.
     fn see(&mut self, what: String, seen: impl Fn(&Board<H::Runtime>, &[Entry]) -> bool) -> Result<(), Ending> {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
+        const LAP: Duration = Duration::from_millis(10);
+        // In laps and not by the clock: a machine that stood still has shown nothing.
+        for _ in 0..PATIENCE.as_millis() / LAP.as_millis() {
             let log = self.board.entries(self.since);
             if seen(&self.board, &log) {
                 let last = log.iter().rev().find(|entry| matches!(entry.what, What::Heard { .. }));
@@ -257,11 +258,24 @@ impl<H: Host> Script<H> {
                 self.board.write(What::Seen(format!("{what}, after {} ms", after.as_millis())));
                 return Ok(());
             }
-            if Instant::now() > deadline {
-                return Err(Ending::Failed(format!("waited {} s in vain for: {what}", PATIENCE.as_secs())));
-            }
-            self.pause(Duration::from_millis(10))?;
+            self.pause(LAP)?;
         }
+        Err(Ending::Failed(format!("waited {} s in vain for: {what}; {}", PATIENCE.as_secs(), self.unseen())))
+    }
+
+    /// Who does not see whom, of those that run.
+    fn unseen(&self) -> String {
+        let running = |node: &usize| self.board.mood(*node) == Mood::Running;
+        let mut unseen = Vec::new();
+        for node in (0..NAMES.len()).filter(running) {
+            for other in (0..NAMES.len()).filter(running).filter(|other| *other != node) {
+                let sight = self.board.sight(node, other);
+                if sight != Some(Sight::Up) {
+                    unseen.push(format!("{} of {}: {sight:?}", NAMES[node], NAMES[other]));
+                }
+            }
+        }
+        if unseen.is_empty() { "all that run see each other".into() } else { unseen.join(", ") }
     }
 
     /// Ends a step: leaves time to look at it, and makes sure that nobody was reported down but these, and that the others are up.
