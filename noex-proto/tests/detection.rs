@@ -6,7 +6,8 @@ mod net;
 use std::time::Duration;
 
 use bytes::Bytes;
-use net::{MS, Net, SECOND, Thaw, config, id};
+use net::faults::Thaw;
+use net::{MS, Net, SECOND, config, id};
 use noex_proto::{ClusterEvent, Input, NodeDownReason, NodeStatus, WallTime};
 
 use NodeDownReason::{ConnectionClosed, ConnectionRefused, HeartbeatTimeout};
@@ -188,12 +189,12 @@ fn nodes_that_were_all_frozen_accuse_nobody() {
 
 #[test]
 fn what_waits_is_read_before_anyone_is_judged() {
-    for phase in 0..20 {
+    for phase in 0..40 {
         let mut net = Net::new(2);
         // Given: the tightest limit, and a pause that begins at any point of the silence between two heartbeats.
         net.start(0, config("a", 0).heartbeat_miss_threshold(1));
         net.start(1, config("b", 1).seeds([id("a", 0).to_string()]));
-        net.run(5 * SECOND + phase * 50 * MS);
+        net.run(5 * SECOND + phase * 25 * MS);
         net.freeze(0);
         net.run(2 * SECOND);
         net.thaw_in(0, Thaw::InputLate);

@@ -22,7 +22,7 @@ fn trio() -> Net {
 }
 
 fn leaver() -> noex_proto::ClusterConfig {
-    config("a", 0).seeds([id("b", 1).to_string(), id("c", 2).to_string()]).stop_timeout(2 * SECOND)
+    config("a", 0).seeds([id("b", 1).to_string(), id("c", 2).to_string()]).stop_timeout(2400 * MS)
 }
 
 /// The statuses of a host's cluster, each with its moment.
@@ -101,7 +101,7 @@ fn a_stop_is_bounded_whatever_a_peer_reads() {
         net.run(MS);
         assert_eq!(net.story(1), ["down a graceful_shutdown"], "who reads hears at once");
         net.run(10 * SECOND);
-        assert_eq!(statuses(&net, 0), [(now, ClusterStatus::Stopping), (now + 2 * SECOND, ClusterStatus::Stopped)], "{size}");
+        assert_eq!(statuses(&net, 0), [(now, ClusterStatus::Stopping), (now + 2400 * MS, ClusterStatus::Stopped)], "{size}");
         assert_eq!(net.story(0), Vec::<String>::new());
         assert_eq!(net.story(2), ["down a connection_closed"], "who does not read cannot know better");
         assert_over(&mut net, 0);
@@ -168,7 +168,7 @@ fn a_second_stop_changes_nothing() {
     net.feed(0, Input::Stop);
     net.run(SECOND);
     net.feed(0, Input::Stop);
-    assert_eq!(statuses(&net, 0), [(now, ClusterStatus::Stopping), (now + 2 * SECOND, ClusterStatus::Stopped)]);
+    assert_eq!(statuses(&net, 0), [(now, ClusterStatus::Stopping), (now + 2400 * MS, ClusterStatus::Stopped)]);
     assert_over(&mut net, 0);
 }
 
