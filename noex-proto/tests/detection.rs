@@ -195,6 +195,7 @@ fn what_waits_is_read_before_anyone_is_judged() {
         net.start(0, config("a", 0).heartbeat_miss_threshold(1));
         net.start(1, config("b", 1).seeds([id("a", 0).to_string()]));
         net.run(5 * SECOND + phase * 25 * MS);
+        net.feed(0, Input::Tick);
         net.freeze(0);
         net.run(2 * SECOND);
         net.thaw_in(0, Thaw::InputLate);
