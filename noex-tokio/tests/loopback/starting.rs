@@ -4,7 +4,7 @@ use std::net::TcpListener;
 use std::time::Duration;
 
 use noex_driver::{
-    Cluster, ClusterConfig, ClusterError, ClusterStatus, Limits, NodeDownReason, PeerFault, Refusal, Runtime, Secret, SecretUse,
+    Cluster, ClusterConfig, ClusterError, ClusterStatus, Limits, NodeDownReason, PeerFault, Refusal, Runtime, SecretUse,
     SetSecretsError, StartError,
 };
 
@@ -157,28 +157,28 @@ pub(crate) async fn secrets_are_rotated_without_a_down<R: Runtime>() {
 
     // Everyone accepts the new one, then everyone proves it, then nobody accepts the old one.
     for node in [&a, &b] {
-        node.set_secrets(Secret::from(OLD), vec![NEW.into()]).unwrap();
+        node.set_secrets(OLD, [NEW]).unwrap();
     }
-    b.set_secrets(NEW.into(), vec![OLD.into()]).unwrap();
+    b.set_secrets(NEW, [OLD]).unwrap();
     assert_eq!(uses(), (Some(SecretUse::Primary), Some(SecretUse::Accepted(0))));
-    a.set_secrets(NEW.into(), vec![OLD.into()]).unwrap();
+    a.set_secrets(NEW, [OLD]).unwrap();
     assert_eq!(uses(), (Some(SecretUse::Accepted(0)), Some(SecretUse::Accepted(0))));
     reconnect(&mut at_a).await;
     assert_eq!(uses(), (Some(SecretUse::Primary), Some(SecretUse::Primary)));
-    b.set_secrets(OLD.into(), vec![]).unwrap();
+    b.set_secrets(OLD, [""; 0]).unwrap();
     assert_eq!(uses().1, Some(SecretUse::Retired), "the session stays up");
-    b.set_secrets(NEW.into(), vec![]).unwrap();
-    a.set_secrets(NEW.into(), vec![]).unwrap();
+    b.set_secrets(NEW, [""; 0]).unwrap();
+    a.set_secrets(NEW, [""; 0]).unwrap();
     let mut messages = b.messages();
     a.send(&b_id, "still there").unwrap();
     assert_eq!(message(&mut messages).await.payload, "still there");
     at_a.read().await;
     assert_eq!(at_a.downs().len(), 1, "the one that was made");
 
-    let invalid = a.set_secrets("short".into(), vec![]);
+    let invalid = a.set_secrets("short", [""; 0]);
     assert!(matches!(&invalid, Err(SetSecretsError::Invalid(error)) if error.field() == "cluster_secret"), "{invalid:?}");
     a.stop().await;
-    assert!(matches!(a.set_secrets(OLD.into(), vec![]), Err(SetSecretsError::NotStarted(_))));
+    assert!(matches!(a.set_secrets(OLD, [""; 0]), Err(SetSecretsError::NotStarted(_))));
 }
 
 pub(crate) async fn a_session_without_a_secret_is_open<R: Runtime>() {
