@@ -152,10 +152,10 @@ impl Node {
 
     // Decisions
 
-    /// Gives every session that waits with this peer its turn.
+    /// Gives every session that waits with this peer its turn: the newest first, since it is the least likely to have died unnoticed.
     fn decide_all(&mut self, id: &NodeId) {
         let Some(peer) = self.peers.get(id) else { return };
-        for conn in peer.admission.sessions.clone() {
+        for conn in peer.admission.sessions.clone().into_iter().rev() {
             match self.conn_session(conn).map(|session| &session.stage) {
                 Some(Stage::Keyed) => self.offer(conn),
                 Some(Stage::Waiting { .. }) => self.decide(conn),

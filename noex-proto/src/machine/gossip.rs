@@ -129,13 +129,11 @@ impl Node {
     pub(super) fn members_told(&mut self, conn: ConnId, last: bool, members: Vec<Member>) -> Result<(), PeerFault> {
         let limit = self.settings.limits.members;
         let Some(asked) = self.asked.as_mut().filter(|asked| asked.conn == conn) else { return Ok(()) };
+        let room = limit.saturating_sub(asked.received);
         asked.received += members.len();
-        let (joining, within) = (asked.joining, asked.received <= limit);
-        let last = last || !within;
-        if within {
-            for (id, instance) in members {
-                self.learn(id, instance, joining);
-            }
+        let (joining, last) = (asked.joining, last || asked.received >= limit);
+        for (id, instance) in members.into_iter().take(room) {
+            self.learn(id, instance, joining);
         }
         if last {
             self.waits.cancel(&Wait::Answer);
