@@ -336,6 +336,36 @@ fn a_departed_instance_is_not_dialled_and_the_number_of_the_remembered_is_bounde
 }
 
 #[test]
+fn who_left_is_remembered_longer_than_it_is_listed() {
+    let mut bench = Bench::new(Limits { disconnected_nodes: 1, ..Limits::default() });
+    let conn = bench.up("b");
+    for name in ["x", "y"] {
+        let leaving = bench.up(name);
+        bench.run(Duration::from_millis(10));
+        bench.say(leaving, &[Control::Goodbye]);
+    }
+    assert_eq!(bench.machine.node_ids(), Ok(vec![node("b"), node("y")]));
+    bench.say(conn, &[heartbeat(5), heartbeat(5)]);
+    assert_eq!(bench.requests(conn), 1);
+    bench.say(conn, &[members(vec![told("x", b'x')])]);
+    assert!(bench.dials().is_empty());
+    assert_eq!(bench.machine.node_ids(), Ok(vec![node("b"), node("y")]));
+}
+
+#[test]
+fn hints_beyond_the_nodes_that_may_be_known_are_passed_over() {
+    let mut bench = Bench::new(Limits { members: 3, disconnected_nodes: 1, ..Limits::default() });
+    let conn = bench.up_as(&node("b"), 1, [10, 0, 1, 1]);
+    let page = |ports: std::ops::Range<u8>| members(ports.map(|port| hint("x", port)).collect());
+    bench.say(conn, &[page(1..4)]);
+    assert_eq!(bench.dials(), [1, 2, 3]);
+    bench.say(conn, &[heartbeat(5), heartbeat(5), page(4..7)]);
+    assert_eq!(bench.requests(conn), 2);
+    assert!(bench.dials().is_empty());
+    assert_eq!(bench.machine.node_ids().map(|ids| ids.len()), Ok(4));
+}
+
+#[test]
 fn no_more_members_are_learned_from_an_answer_than_there_may_be() {
     let mut bench = Bench::new(Limits { members: 3, ..Limits::default() });
     let conn = bench.up_as(&node("b"), 1, [10, 0, 1, 1]);
