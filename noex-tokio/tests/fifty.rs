@@ -55,15 +55,25 @@ async fn fifty_nodes_form_a_full_mesh_from_one_seed() {
 
     // Each has heard a heartbeat of each other one, and nobody was lost meanwhile.
     let first: Vec<_> = clusters.iter().map(|cluster| cluster.nodes().unwrap()).collect();
-    let beaten = || {
-        clusters.iter().zip(&first).all(|(cluster, first)| {
+    let silent = || {
+        let mut silent = Vec::new();
+        for (cluster, first) in clusters.iter().zip(&first) {
             let now = cluster.nodes().unwrap();
-            now.len() == NODES - 1 && now.iter().zip(first).all(|(now, then)| now.uptime > then.uptime)
-        })
+            assert_eq!(now.len(), NODES - 1);
+            silent.extend(now.into_iter().zip(first).filter(|(now, then)| now.uptime <= then.uptime).map(|(now, _)| now));
+        }
+        silent
     };
     let deadline = Instant::now() + PATIENCE;
-    while !beaten() {
-        assert!(Instant::now() < deadline, "heartbeats take too long");
+    let mut looked = Instant::now();
+    loop {
+        let silent = silent();
+        if silent.is_empty() {
+            break;
+        }
+        let pause = looked.elapsed();
+        assert!(Instant::now() < deadline, "{} are silent, the last look was {pause:?} ago: {}", silent.len(), silent[0]);
+        looked = Instant::now();
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     assert_eq!(count(&mut streams).await, (0, 0), "ups and downs after the formation");

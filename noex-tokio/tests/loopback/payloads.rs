@@ -82,20 +82,20 @@ pub(crate) async fn a_slow_reader_costs_a_bounded_queue_and_no_heartbeat<R: Runt
     // All share one payload, so that only what is written takes memory.
     let payload = Bytes::from(vec![7; MIB]);
     let mut queued = 0;
-    let full = loop {
-        match a.send(&b_id, payload.clone()) {
-            Ok(()) => queued += 1,
-            Err(full) => break full,
-        }
-    };
-    assert_eq!(full, SendError::QueueFull { limit: QUEUE, to: b_id.clone() });
-    // What the machine has handed over it no longer counts. That is a window, and what the system's buffers have taken since.
-    assert!((99..=120).contains(&queued), "{queued} MiB were taken");
-    // Heartbeats come through, both ways, while most of it still waits.
-    heartbeats(&[&a, &b], 5).await;
-    let arrived = b.counters().messages_received;
-    assert!(arrived < queued / 2, "{arrived} of {queued} MiB have arrived already");
-    assert_eq!(a.send(&b_id, vec![0; 16 * MIB]), Err(SendError::QueueFull { limit: QUEUE, to: b_id.clone() }));
+    for round in 0..5 {
+        let full = loop {
+            match a.send(&b_id, payload.clone()) {
+                Ok(()) => queued += 1,
+                Err(full) => break full,
+            }
+        };
+        assert_eq!(full, SendError::QueueFull { limit: QUEUE, to: b_id.clone() });
+        // What the machine has handed over it no longer counts. That is a window, and what the system's buffers have taken since.
+        assert!(round > 0 || (99..=120).contains(&queued), "{queued} MiB were taken");
+        // Heartbeats come through, both ways, while the queue is full.
+        heartbeats(&[&a, &b], 1).await;
+    }
+    assert!(b.counters().messages_received < queued, "all of it arrived while the reader was slow");
 
     // The reader recovers, and everything arrives.
     proxy.limit(None);
