@@ -4,7 +4,7 @@
 //! An application depends on an adapter, such as `noex-tokio`, and on nothing else. This crate is for those who write an adapter:
 //! implement [`Runtime`], about a page of code, and name the handle:
 //!
-//! ```ignore
+//! ```text
 //! pub type Cluster = noex_driver::Cluster<MyRuntime>;
 //! ```
 //!
