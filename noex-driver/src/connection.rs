@@ -21,8 +21,11 @@ const READ_BUFFER: (usize, usize) = (2 * 1024, 64 * 1024);
 const DIAL_ADDRESSES: usize = 16;
 /// How long an address may take to answer while the name has others to try.
 const DIAL_PATIENCE: Duration = Duration::from_secs(2);
-/// A side that could go on for ever lets the other side and other tasks run after this many turns.
-const TURNS: u32 = 16;
+/// A side that could go on for ever lets the other side and other tasks run after this many bytes. Few, as a runtime may look for
+/// further readiness and for timers only after dozens of tasks: what each of them does meanwhile delays heartbeats.
+const TURN: usize = 64 * 1024;
+/// What a small read or write counts at least.
+const TURN_LEAST: usize = 4 * 1024;
 
 /// What the machine wants of one connection, on its way to the connection's task.
 #[derive(Debug)]
@@ -133,7 +136,7 @@ async fn finish<R: Runtime>(shared: &Arc<Shared<R>>, conn: ConnId, link: &Link) 
 async fn receive<R: Runtime>(shared: &Arc<Shared<R>>, rt: &R, conn: ConnId, reader: &mut R::Reader) {
     let (least, most) = READ_BUFFER;
     let mut buffer = vec![0; least];
-    let mut turns = 0;
+    let mut turn = 0;
     while let Ok(length @ 1..) = rt.read(reader, &mut buffer).await {
         log::bytes("read", conn, length);
         let data = Bytes::copy_from_slice(&buffer[..length]);
@@ -143,7 +146,7 @@ async fn receive<R: Runtime>(shared: &Arc<Shared<R>>, rt: &R, conn: ConnId, read
         } else if length < buffer.len() / 4 && buffer.len() > least {
             buffer = vec![0; buffer.len() / 2];
         }
-        take_turn(&mut turns).await;
+        take_turn(&mut turn, length).await;
     }
     shared.drive(|state, now| {
         // After a graceful close this input would say that the writing is done with too.
@@ -156,23 +159,24 @@ async fn receive<R: Runtime>(shared: &Arc<Shared<R>>, rt: &R, conn: ConnId, read
 /// Writes what is queued until the close, then shuts the write side down. An error is left to the reader to meet, after what the
 /// peer sent before.
 async fn transmit<R: Runtime>(shared: &Arc<Shared<R>>, rt: &R, conn: ConnId, link: &Link, writer: &mut R::Writer) {
-    let mut turns = 0;
+    let mut turn = 0;
     while let Some(mut data) = link.next().await {
         while !data.is_empty() {
             let Ok(length @ 1..) = rt.write(writer, &data).await else { return };
             log::bytes("written", conn, length);
             data.advance(length);
             shared.feed(Input::Sent { bytes: length, conn });
-            take_turn(&mut turns).await;
+            take_turn(&mut turn, length).await;
         }
     }
     // Fails only where the connection is broken, which the reader meets too.
     let _broken = rt.shutdown(writer).await;
 }
 
-async fn take_turn(turns: &mut u32) {
-    *turns = (*turns + 1) % TURNS;
-    if *turns == 0 {
+async fn take_turn(turn: &mut usize, length: usize) {
+    *turn += length.max(TURN_LEAST);
+    if *turn >= TURN {
+        *turn = 0;
         future::yield_now().await;
     }
 }

@@ -34,8 +34,9 @@ impl Backoff {
         delay
     }
 
-    /// A delay for what is not worth trying often, without counting an attempt.
-    pub(crate) fn longest(&self, rng: &mut impl Rng) -> Duration {
+    /// A delay for what is not worth trying often; the next ones are as long.
+    pub(crate) fn longest(&mut self, rng: &mut impl Rng) -> Duration {
+        self.delay = self.max;
         jitter(self.max, rng)
     }
 
@@ -72,9 +73,12 @@ mod tests {
                 let full = (u128::from(base) << k).min(max.into());
                 let delay = backoff.next(&mut rng).as_nanos();
                 prop_assert!((full.div_ceil(2)..=full).contains(&delay));
-                let longest = backoff.longest(&mut rng).as_nanos();
+                let longest = backoff.clone().longest(&mut rng).as_nanos();
                 prop_assert!((u128::from(max).div_ceil(2)..=max.into()).contains(&longest));
             }
+            backoff.reset();
+            backoff.longest(&mut rng);
+            prop_assert!(backoff.next(&mut rng).as_nanos() >= u128::from(max).div_ceil(2));
             backoff.reset();
             prop_assert_eq!(backoff.attempts(), 0);
             prop_assert!(backoff.next(&mut rng) <= Duration::from_nanos(base));
@@ -94,7 +98,7 @@ mod tests {
     #[test]
     fn delays_of_many_nodes_are_spread() {
         let mut rng = ChaCha12Rng::seed_from_u64(0);
-        let backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(30));
+        let mut backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(30));
         let early = (0..1000).filter(|_| backoff.longest(&mut rng) < Duration::from_millis(22_500)).count();
         assert!((400..600).contains(&early), "{early} of 1000 in the earlier half");
     }

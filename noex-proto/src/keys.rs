@@ -7,7 +7,6 @@ use hmac::digest::CtOutput;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
 
-use crate::record::{Opener, Sealer};
 use crate::{Secret, SecretUse};
 
 /// HMAC-SHA256. Its state is wiped when it is dropped.
@@ -139,21 +138,13 @@ impl SessionKeys {
         self.key(b"noex/1 auth r").chain_update(AUTH_OK_LABEL).chain_update(self.th).chain_update([0])
     }
 
-    /// What the initiator seals and opens records with.
-    pub(crate) fn initiator(&self) -> (Sealer, Opener) {
-        (Sealer::new(self.initiator_data()), Opener::new(self.responder_data()))
-    }
-
-    /// What the responder seals and opens records with.
-    pub(crate) fn responder(&self) -> (Sealer, Opener) {
-        (Sealer::new(self.responder_data()), Opener::new(self.initiator_data()))
-    }
-
-    fn initiator_data(&self) -> HmacSha256 {
+    /// What records from the initiator are tagged with.
+    pub(crate) fn initiator_data(&self) -> HmacSha256 {
         self.key(b"noex/1 data i>r")
     }
 
-    fn responder_data(&self) -> HmacSha256 {
+    /// What records from the responder are tagged with.
+    pub(crate) fn responder_data(&self) -> HmacSha256 {
         self.key(b"noex/1 data r>i")
     }
 

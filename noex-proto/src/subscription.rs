@@ -173,12 +173,18 @@ impl EventQueue {
         let mut first = VecDeque::new();
         let mut tell = |event| first.push_back(Queued { event, up: 0 });
         tell(ClusterEvent::Lagged { missed: resync.missed });
+        if resync.stopped && resync.status != Some(ClusterStatus::Stopped) {
+            // Those that were up before went with this stop.
+            tell(ClusterEvent::StatusChange(ClusterStatus::Stopped));
+        }
         if let Some(status) = resync.status {
             tell(ClusterEvent::StatusChange(status));
         }
         for id in gone.into_keys() {
-            let reason = resync.reasons.get(&id).copied().unwrap_or(NodeDownReason::ConnectionClosed);
-            tell(ClusterEvent::NodeDown { id, reason });
+            // Without a reason it did not go down: it goes with the stop that is under way.
+            if let Some(reason) = resync.reasons.get(&id).copied() {
+                tell(ClusterEvent::NodeDown { id, reason });
+            }
         }
         first.append(&mut ups);
         self.queue = first;

@@ -52,7 +52,7 @@ impl Initiator {
             State::AwaitingAuthOk { keys, peer, root } => {
                 let proof = frames::parse_auth_ok(frame)?;
                 keys.auth_ok().verify_slice(&proof).map_err(|_| PeerFault::AuthenticationFailed)?;
-                Ok(InitiatorStep::Done(Box::new(peer.proved(root, keys.initiator()))))
+                Ok(InitiatorStep::Done(Box::new(peer.proved(root, keys.initiator_data(), keys.responder_data()))))
             }
             State::AwaitingChallenge { nonce, target, mut transcript } => {
                 let peer = check(local, &nonce, target.as_ref(), frame)?;

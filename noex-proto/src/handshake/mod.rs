@@ -8,7 +8,7 @@ mod tests;
 
 use core::time::Duration;
 
-use crate::keys::{Root, Secrets};
+use crate::keys::{HmacSha256, Root, Secrets};
 use crate::record::{Opener, Sealer};
 use crate::{NodeId, PeerFault, Refusal};
 
@@ -101,8 +101,10 @@ struct Claimed {
 }
 
 impl Claimed {
-    fn proved(self, root: Root, (sealer, opener): (Sealer, Opener)) -> Keyed {
+    /// The peer, now that it proved `root`, with the keys of what it is sent and of what it sends.
+    fn proved(self, root: Root, sent: HmacSha256, received: HmacSha256) -> Keyed {
         let Self { caps, id, instance, interval, version } = self;
+        let (opener, sealer) = (Opener::new(received), Sealer::new(sent));
         Keyed { caps, id, instance, interval, opener, root, sealer, version }
     }
 }

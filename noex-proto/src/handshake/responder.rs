@@ -47,7 +47,10 @@ impl Responder {
                 })?;
                 let keys = root.session(&th);
                 let auth_ok = frames::auth_ok_frame(keys.auth_ok().finalize().as_bytes());
-                Ok(ResponderStep::Done(auth_ok, Box::new(peer.proved(root.clone(), keys.responder()))))
+                Ok(ResponderStep::Done(
+                    auth_ok,
+                    Box::new(peer.proved(root.clone(), keys.responder_data(), keys.initiator_data())),
+                ))
             }
             State::AwaitingHello { nonce } => {
                 let peer =

@@ -5,8 +5,8 @@
 
 use core::time::Duration;
 
-use super::connection::{Ended, GRACEFUL};
-use super::node::{Intro, Node, Peer, Session, Stage, Wait};
+use super::connection::GRACEFUL;
+use super::node::{Ended, Intro, Node, Peer, Session, Stage, Wait};
 use super::session::probe_timeout;
 use crate::message::Control;
 use crate::{Close, ClusterError, ClusterEvent, ClusterStatus, ConnId, NodeDownReason, NodeId, PeerFault, Refusal, WallTime};
@@ -280,7 +280,7 @@ impl Node {
     }
 
     /// The node whose session this is, if it is being probed.
-    fn probed(&self, conn: ConnId) -> Option<NodeId> {
+    pub(super) fn probed(&self, conn: ConnId) -> Option<NodeId> {
         let session = self.conn_session(conn)?;
         let peer = self.peers.get(&session.id)?;
         (peer.probing && peer.session == Some(conn)).then(|| session.id.clone())

@@ -1,12 +1,13 @@
 //! Connections up to authentication: whom to let in, the handshake, and how a connection ends.
 
+use core::cmp::Reverse;
 use core::net::SocketAddr;
 use core::time::Duration;
 
 use bytes::Bytes;
 use rand_chacha::rand_core::Rng;
 
-use super::node::{Conn, Node, Origin, Phase, Target, Timer, Wait};
+use super::node::{Conn, Ended, Node, Origin, Phase, Target, Timer, Wait};
 use crate::frame::{FrameBuffer, HANDSHAKE_BYTES_MAX, HANDSHAKE_FRAME_MAX, LENGTH_LEN, RECORD_MAX};
 use crate::handshake::{HandshakeFailure, Initiator, InitiatorStep, Keyed, RejectCode, Responder, ResponderStep, reject_frame};
 use crate::{Action, Close, ClusterError, ClusterEvent, ConnId, NodeDownReason, PeerFault, Refusal, Unreached, WallTime};
@@ -22,29 +23,6 @@ const LINGER: Duration = Duration::from_secs(2);
 
 /// The close that lets a last message arrive.
 pub(super) const GRACEFUL: Close = Close::Graceful { linger: LINGER };
-
-/// Why a connection ended before a session on it was up.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Ended {
-    /// Neither a failure nor a reason to wait longer: the peer has too much to do, or holds another session.
-    Harmless,
-    Failed(Unreached),
-    /// Not worth another try before the longest delay: an identity that is taken, or a name that only leads here.
-    Later,
-    /// It led to this node itself.
-    ToSelf,
-}
-
-impl From<Refusal> for Ended {
-    fn from(reason: Refusal) -> Self {
-        match reason {
-            Refusal::Busy | Refusal::Duplicate => Self::Harmless,
-            Refusal::IdentityConflict => Self::Later,
-            Refusal::ToSelf => Self::ToSelf,
-            reason => Self::Failed(Unreached::Refused(reason)),
-        }
-    }
-}
 
 impl Node {
     // Beginnings
@@ -92,14 +70,14 @@ impl Node {
         let now = self.now;
         if let Some(conn) = self.conns.get_mut(&conn) {
             conn.remote = Some(remote);
-            conn.since = now;
+            conn.asked = now;
             conn.phase = Phase::Initiating { handshake: alloc::boxed::Box::new(initiator), received: 0 };
         }
         self.out.actions.push_back(Action::Send { conn, data: hello });
     }
 
     pub(super) fn insert_conn(&mut self, conn: ConnId, target: Option<Target>, remote: Option<SocketAddr>, phase: Phase) {
-        self.conns.insert(conn, Conn { target, remote, since: self.now, frames: FrameBuffer::default(), phase });
+        self.conns.insert(conn, Conn { target, remote, since: self.now, asked: self.now, frames: FrameBuffer::default(), phase });
     }
 
     /// Makes room for one more stranger where there is none: the oldest of the address with the most goes, and none younger than a
@@ -127,7 +105,7 @@ impl Node {
             self.half_open
                 .values()
                 .filter(|conns| !of_age || oldest(conns).is_some_and(is_old))
-                .max_by_key(|conns| conns.len())
+                .max_by_key(|conns| (conns.len(), Reverse(oldest(conns))))
                 .and_then(oldest)
         };
         crowded(true).or_else(|| crowded(false))
@@ -173,7 +151,11 @@ impl Node {
             state.phase = phase;
         }
         match outcome {
-            Ok(None) => {}
+            Ok(None) => {
+                if let Some(state) = self.conns.get_mut(&conn) {
+                    state.asked = self.now;
+                }
+            }
             Ok(Some(keyed)) => self.authenticated(conn, keyed),
             Err(HandshakeFailure::Refused(reason)) => self.rejected(conn, reason),
             Err(HandshakeFailure::Fault { fault, reject: None }) => self.fault(conn, fault),
@@ -243,10 +225,22 @@ impl Node {
         let Some(state) = self.conns.get(&conn) else { return };
         let Some(addr) = state.remote else { return };
         let id = state.session().map(|session| session.id.clone());
-        self.report_limited(ClusterError::Peer { addr, fault, id });
+        if !self.is_reported(conn, Unreached::Fault(fault)) {
+            self.report_limited(ClusterError::Peer { addr, fault, id });
+        }
+    }
+
+    /// Whether a dial failed in just this way before: a failure is reported once, not at each try.
+    fn is_reported(&self, conn: ConnId, why: Unreached) -> bool {
+        let target = self.conns.get(&conn).and_then(|conn| conn.target.as_ref());
+        let dial = target.and_then(|target| self.dials.get(target));
+        dial.is_some_and(|dial| dial.conn == Some(conn) && dial.reported == Some(why))
     }
 
     pub(super) fn report_refusal(&mut self, conn: ConnId, reason: Refusal) {
+        if self.is_reported(conn, Unreached::Refused(reason)) {
+            return;
+        }
         if let Some(addr) = self.conns.get(&conn).and_then(|conn| conn.remote) {
             self.report_limited(ClusterError::Refused { addr, reason });
         }
@@ -309,10 +303,12 @@ impl Node {
     fn close(&mut self, conn: ConnId, how: Close) {
         let mut how = how;
         if let Close::Graceful { linger } = &mut how {
-            if self.closing.len() >= self.settings.limits.closing_connections {
+            // A stop is bounded by the sessions there are: strangers who are being closed must not keep a peer from hearing of it.
+            let stop = self.timers.get(&Timer::Stop);
+            if stop.is_none() && self.closing.len() >= self.settings.limits.closing_connections {
                 how = Close::Abort;
             } else {
-                if let Some(deadline) = self.timers.get(&Timer::Stop) {
+                if let Some(deadline) = stop {
                     *linger = deadline - self.now;
                 }
                 self.closing.insert(conn);

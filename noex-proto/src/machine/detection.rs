@@ -7,9 +7,8 @@ use core::time::Duration;
 
 use rand_chacha::rand_core::Rng;
 
-use super::connection::Ended;
 use super::membership::fraction;
-use super::node::{Node, Phase, Reach, Session, Timer, Wait};
+use super::node::{Ended, Node, Phase, Reach, Session, Timer, Wait};
 use crate::message::Control;
 use crate::{Action, Close, ConnId, DialError, Instant, NodeDownReason, PeerFault, WallTime};
 

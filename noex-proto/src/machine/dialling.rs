@@ -5,9 +5,8 @@ use core::time::Duration;
 
 use alloc::vec::Vec;
 
-use super::connection::Ended;
 use super::detection::CONNECT_TIMEOUT;
-use super::node::{Dial, InstanceId, Node, Peer, Phase, Target, Timer, Wait};
+use super::node::{Dial, Ended, InstanceId, Node, Peer, Phase, Target, Timer, Wait};
 use crate::backoff::Backoff;
 use crate::{
     Action, Close, ClusterError, ClusterEvent, ClusterStatus, ConnId, DialError, Instant, NodeId, NodeStatus, Unreached,
@@ -36,7 +35,7 @@ impl Node {
             host: address.host().into(),
             port: address.port(),
             queued: false,
-            reported: false,
+            reported: None,
             found: None,
             mismatch: None,
             skip: Vec::new(),
@@ -194,7 +193,7 @@ impl Node {
     /// Reports a failure once: who was never up cannot go down.
     fn report_unreachable(&mut self, target: &Target, why: Unreached) {
         let Some(dial) = self.dials.get_mut(target) else { return };
-        let reported = core::mem::replace(&mut dial.reported, true);
+        let reported = dial.reported.replace(why).is_some();
         let id = match target {
             Target::Node(id) => id.clone(),
             Target::Seed(place) => {
@@ -237,7 +236,7 @@ impl Node {
         for target in self.targets_of(id) {
             self.timers.cancel(&Timer::Dial(target.clone()));
             let Some(dial) = self.dials.get_mut(&target) else { continue };
-            dial.reported = false;
+            dial.reported = None;
             if dial.conn == Some(conn) {
                 dial.conn = None;
                 dial.skip.clear();
@@ -267,7 +266,7 @@ impl Node {
         }
         for target in self.targets_of(id) {
             let Some(dial) = self.dials.get_mut(&target) else { continue };
-            dial.reported = true;
+            dial.reported = Some(Unreached::Closed);
             let delay = if left { dial.backoff.longest(&mut self.rng) } else { dial.backoff.next(&mut self.rng) };
             self.timers.set(Timer::Dial(target), self.now + delay);
         }

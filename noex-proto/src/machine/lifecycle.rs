@@ -7,8 +7,7 @@ use core::net::{IpAddr, SocketAddr};
 use rand_chacha::ChaCha12Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
-use super::connection::Ended;
-use super::node::{Node, Phase, Stage, Target, Timer};
+use super::node::{Ended, Node, Phase, Stage, Target, Timer};
 use super::{Machine, Outbox, Starting, State};
 use crate::digest::member_digest;
 use crate::message::Control;
@@ -35,9 +34,12 @@ impl Machine {
     /// `Starting` to `Stopped`.
     pub(super) fn bind_failed(&mut self) {
         if let State::Idle { out, start } = &mut self.state
-            && start.take().is_some()
+            && let Some(starting) = start.take()
         {
             out.set_status(ClusterStatus::Stopped);
+            if starting.stopped {
+                out.actions.push_back(Action::Stopped);
+            }
         }
     }
 
@@ -83,13 +85,14 @@ impl Machine {
         }
     }
 
-    /// `Stopping` to `Stopped` once no connection is left.
+    /// `Stopping` to `Stopped` once no session is left. Strangers cannot hold it up.
     pub(super) fn finish_if_stopped(&mut self) {
         if let State::Node(node) = &mut self.state
             && node.out.status == ClusterStatus::Stopping
-            && node.conns.is_empty()
+            && node.session_count == 0
             && node.closing.is_empty()
         {
+            node.abort_all();
             let mut out = core::mem::take(&mut node.out);
             out.set_status(ClusterStatus::Stopped);
             out.actions.push_back(Action::Stopped);
@@ -177,6 +180,7 @@ impl Node {
         if self.out.status != ClusterStatus::Running {
             return;
         }
+        self.advance_clocks();
         self.out.set_status(ClusterStatus::Stopping);
         self.timers.set(Timer::Stop, self.now + self.settings.stop_timeout);
         self.dials.clear();
@@ -201,6 +205,7 @@ impl Node {
     }
 
     fn abort_all(&mut self) {
+        self.session_count = 0;
         while let Some((conn, _)) = self.conns.pop_first() {
             self.out.actions.push_back(Action::Close { conn, how: Close::Abort });
         }

@@ -70,8 +70,9 @@ impl Node {
             self.cap_departed();
         }
         self.timers.set_earliest(Timer::Forget, self.now + self.settings.forget_after);
-        self.cap_disconnected();
+        // Before the cap, which may forget this very node, and its dial with it.
         self.redial_after_down(id, left);
+        self.cap_disconnected();
     }
 
     /// The shortest interval may have gone with this one.

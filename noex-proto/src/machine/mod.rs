@@ -22,6 +22,8 @@ mod lifecycle;
 mod membership;
 mod node;
 mod session;
+#[cfg(test)]
+mod tests;
 
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;

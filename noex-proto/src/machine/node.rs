@@ -9,7 +9,6 @@ use core::time::Duration;
 use rand_chacha::ChaCha12Rng;
 
 use super::Outbox;
-use super::connection::Ended;
 use crate::backoff::Backoff;
 use crate::config::Settings;
 use crate::frame::FrameBuffer;
@@ -21,7 +20,7 @@ use crate::reports::ReportLimiter;
 use crate::send_queue::SendQueue;
 use crate::subscription::Member;
 use crate::timers::Timers;
-use crate::{ConnId, Input, Instant, NodeId, NodeInfo, NodeStatus, WallTime};
+use crate::{ConnId, Input, Instant, NodeId, NodeInfo, NodeStatus, Refusal, Unreached, WallTime};
 
 /// Random bytes that tell one start of a node from another.
 pub(crate) type InstanceId = [u8; 16];
@@ -151,8 +150,10 @@ pub(super) struct Conn {
     pub(super) target: Option<Target>,
     /// The peer's address; none while it is being dialled.
     pub(super) remote: Option<SocketAddr>,
-    /// When the dial, the handshake or the session's present step began, in real time.
+    /// When it was accepted, or its dial began, in real time.
     pub(super) since: Instant,
+    /// When the last frame of the handshake was sent, in real time: its answer measures the round trip.
+    pub(super) asked: Instant,
     pub(super) frames: FrameBuffer,
     pub(super) phase: Phase,
 }
@@ -169,6 +170,29 @@ pub(super) enum Phase {
     Responding { handshake: Box<Responder>, received: usize },
     /// Authenticated.
     Session(Box<Session>),
+}
+
+/// Why a connection ended before a session on it was up.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Ended {
+    /// Neither a failure nor a reason to wait longer: the peer has too much to do, or holds another session.
+    Harmless,
+    Failed(Unreached),
+    /// Not worth another try before the longest delay: an identity that is taken, a node that leaves, or a name that only leads here.
+    Later,
+    /// It led to this node itself.
+    ToSelf,
+}
+
+impl From<Refusal> for Ended {
+    fn from(reason: Refusal) -> Self {
+        match reason {
+            Refusal::Busy | Refusal::Duplicate => Self::Harmless,
+            Refusal::IdentityConflict | Refusal::Leaving => Self::Later,
+            Refusal::ToSelf => Self::ToSelf,
+            reason => Self::Failed(Unreached::Refused(reason)),
+        }
+    }
 }
 
 /// An authenticated session.
@@ -314,8 +338,8 @@ pub(super) struct Dial {
     pub(super) port: u16,
     /// It is due and waits for a free dial.
     pub(super) queued: bool,
-    /// The failure has been reported, and no session was up since.
-    pub(super) reported: bool,
+    /// The failure that was reported last, if no session was up since.
+    pub(super) reported: Option<Unreached>,
     /// The identity that was found at a seed's address.
     pub(super) found: Option<NodeId>,
     /// The identity whose mismatch was reported.

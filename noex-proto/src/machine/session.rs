@@ -5,8 +5,8 @@ use core::time::Duration;
 
 use bytes::Bytes;
 
-use super::connection::{Ended, GRACEFUL};
-use super::node::{Conn, Intro, Node, Phase, Reach, Session, Stage, Wait};
+use super::connection::GRACEFUL;
+use super::node::{Conn, Ended, Intro, Node, Phase, Reach, Session, Stage, Wait};
 use crate::handshake::Keyed;
 use crate::message::{Control, kind as message_kind};
 use crate::record::Messages;
@@ -44,7 +44,7 @@ impl Node {
     /// The handshake is complete: the connection becomes a session, which still has to be admitted.
     pub(super) fn authenticated(&mut self, conn: ConnId, keyed: Keyed) {
         let Some(state) = self.conns.get(&conn) else { return };
-        let round_trip = self.now - state.since;
+        let round_trip = self.now - state.asked;
         let remote = state.remote;
         self.waits.cancel(&Wait::Handshake(conn));
         self.leave_half_open(conn, remote);
@@ -64,9 +64,7 @@ impl Node {
             reach: Reach::Open,
         };
         self.session_count += 1;
-        let now = self.now;
         if let Some(state) = self.conns.get_mut(&conn) {
-            state.since = now;
             state.phase = Phase::Session(Box::new(session));
         }
         self.admit(conn);
@@ -124,7 +122,7 @@ impl Node {
                 self.push_control(conn, Control::Pong { echo, leaving })
             }
             Control::Pong { leaving, .. } => {
-                if leaving {
+                if leaving && self.probed(conn).is_some() {
                     self.said_leaving(conn);
                 }
                 Ok(())

@@ -1,8 +1,10 @@
 //! A small network of machines in virtual time, for tests that read like a conversation: no threads, no sockets, no sleeping.
 //!
-//! Every message takes [`Net::latency`]. Hosts can be crashed, frozen and cut off from each other; everything that a driver promises in
+//! Every message takes [`Net::latency`], or what was set for its pair of hosts. Hosts can be crashed, frozen and cut off from each other; everything that a driver promises in
 //! the documentation of [`Action`] is kept.
 #![expect(clippy::unwrap_used, dead_code, unreachable_pub, reason = "support of several tests, each of which uses its part")]
+
+pub mod faults;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
@@ -40,16 +42,30 @@ enum Happening {
     },
 }
 
+/// A connection that its host has not heard of yet: what came on it, and whether its other end is closed.
+#[derive(Debug)]
+struct Backlog {
+    from: End,
+    data: Vec<Bytes>,
+    closed: bool,
+}
+
 #[derive(Debug, Default)]
 pub struct Node {
     pub machine: Machine,
     pub events: Vec<(Duration, ClusterEvent)>,
     pub messages: Vec<(NodeId, Bytes)>,
+    /// For each message, how many events came before it.
+    pub message_marks: Vec<usize>,
     pub stopped: usize,
     listening: bool,
     frozen: bool,
     /// What arrived while the host was frozen.
     waiting: Vec<Input>,
+    /// Connections that the operating system accepted while the host was frozen.
+    backlog: Vec<Backlog>,
+    /// When bytes were handed to the machine, on which connection, and how many.
+    pub received: Vec<(Duration, ConnId, usize)>,
     conns: BTreeSet<ConnId>,
     closed: BTreeSet<ConnId>,
     up: BTreeSet<NodeId>,
@@ -60,8 +76,15 @@ pub struct Node {
     pub dials: Vec<(Duration, String, u16)>,
     pub sent: usize,
     pub records: Vec<(ConnId, Bytes)>,
+    /// The operating system takes all bytes, and the machine is not told so: connections and bytes.
+    pub withheld: Option<Vec<(ConnId, usize)>>,
+    /// The timer does not fire; inputs come in.
+    pub tickless: bool,
     /// Bytes are taken from the machine, and the operating system never takes them.
     pub clogged: bool,
+    /// How long the operating system takes to take bytes.
+    pub slow: Duration,
+    pub closes: Vec<(ConnId, Close)>,
 }
 
 #[derive(Debug, Default)]
@@ -76,9 +99,28 @@ pub struct Net {
     /// Pairs of which the first cannot dial the second.
     undialable: BTreeSet<(Host, Host)>,
     links: BTreeMap<End, End>,
+    /// Latencies that differ from the common one.
+    latencies: BTreeMap<(Host, Host), Duration>,
+    /// Pairs of which the second reads nothing that the first sends.
+    unread: BTreeSet<(Host, Host)>,
+    /// What the operating system does not take, by the sending end.
+    jammed: BTreeMap<End, Vec<Bytes>>,
+    /// What was sent over a cut, to be sent again when it is healed.
+    lost: Vec<(Host, Host, Happening)>,
     queue: BinaryHeap<Reverse<(Instant, u64)>>,
     happenings: BTreeMap<u64, Happening>,
     last: u64,
+    /// Sees, and may change, what one host sends to another.
+    pub wire: Option<Wire>,
+}
+
+/// Whoever sits on the path between the hosts.
+pub struct Wire(pub Box<dyn FnMut(Host, Host, Bytes) -> Bytes>);
+
+impl std::fmt::Debug for Wire {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Wire")
+    }
 }
 
 pub fn config(name: &str, host: Host) -> ClusterConfig {
@@ -133,7 +175,7 @@ impl Net {
             if let Some((peer, remote)) = self.links.remove(&(host, conn)) {
                 self.links.remove(&(peer, remote));
                 if tell {
-                    self.after(self.latency, Happening::Input { host: peer, input: Input::Closed { conn: remote } });
+                    self.after(self.latency(host, peer), Happening::Input { host: peer, input: Input::Closed { conn: remote } });
                 }
             }
         }
@@ -150,58 +192,52 @@ impl Net {
         node.machine = fresh;
     }
 
-    pub fn freeze(&mut self, host: Host) {
-        self.nodes[host].frozen = true;
+    fn accept(&mut self, from: End, to: Host) -> ConnId {
+        let conn = self.nodes[to].machine.next_conn();
+        self.nodes[to].conns.insert(conn);
+        self.links.insert(from, (to, conn));
+        self.links.insert((to, conn), from);
+        self.feed(to, Input::Accepted { conn, remote: SocketAddr::new(address(from.0).ip(), 50_000) });
+        conn
     }
 
-    /// The host goes on: its timer is late, and what waited is read after it.
-    pub fn thaw(&mut self, host: Host) {
-        self.nodes[host].frozen = false;
-        self.feed(host, Input::Tick);
-        for input in std::mem::take(&mut self.nodes[host].waiting) {
-            self.feed(host, input);
+    /// The entry of a connection that its host has not heard of yet.
+    fn unaccepted(&mut self, end: End) -> Option<&mut Backlog> {
+        self.nodes.iter_mut().flat_map(|node| &mut node.backlog).find(|backlog| backlog.from == end)
+    }
+
+    pub fn latency(&self, from: Host, to: Host) -> Duration {
+        self.latencies.get(&(from, to)).copied().unwrap_or(self.latency)
+    }
+
+    /// What is sent over a cut is sent again later.
+    fn pass(&mut self, from: Host, to: Host, happening: Happening) {
+        if self.cut.contains(&(from, to)) {
+            self.lost.push((from, to, happening));
+        } else {
+            self.after(self.latency(from, to), happening);
         }
     }
 
-    /// From now on nothing that `from` sends reaches `to`.
-    pub fn cut(&mut self, from: Host, to: Host) {
-        self.cut.insert((from, to));
-    }
-
-    pub fn cut_both(&mut self, one: Host, other: Host) {
-        self.cut(one, other);
-        self.cut(other, one);
-    }
-
-    pub fn heal(&mut self) {
-        self.cut.clear();
-        self.undialable.clear();
-    }
-
-    /// Dials from `from` to `to` vanish.
-    pub fn no_dial(&mut self, from: Host, to: Host) {
-        self.undialable.insert((from, to));
-    }
-
-    /// One side's connections to the other break without the other noticing.
-    pub fn break_unnoticed(&mut self, at: Host, with: Host) {
-        let broken: Vec<End> =
-            self.links.iter().filter(|(from, to)| from.0 == at && to.0 == with).map(|(from, _)| *from).collect();
-        for end in broken {
-            self.links.remove(&end);
-            self.feed(at, Input::Closed { conn: end.1 });
+    fn transmit(&mut self, end: End, data: Bytes) {
+        let (host, conn) = end;
+        let bytes = data.len();
+        let slow = self.nodes[host].slow;
+        match &mut self.nodes[host].withheld {
+            Some(withheld) => withheld.push((conn, bytes)),
+            None => self.after(slow, Happening::Input { host, input: Input::Sent { bytes, conn } }),
         }
-    }
-
-    /// Every connection between two hosts is reset.
-    pub fn reset(&mut self, one: Host, other: Host) {
-        let broken: Vec<End> =
-            self.links.iter().filter(|(from, to)| from.0 == one && to.0 == other).map(|(from, _)| *from).collect();
-        for end in broken {
-            let Some(peer) = self.links.remove(&end) else { continue };
-            self.links.remove(&peer);
-            self.feed(end.0, Input::Closed { conn: end.1 });
-            self.feed(peer.0, Input::Closed { conn: peer.1 });
+        if let Some((peer, remote)) = self.links.get(&end).copied() {
+            if self.links.contains_key(&(peer, remote)) {
+                let wall = WallTime(self.now.since_start());
+                let data = match &mut self.wire {
+                    Some(Wire(wire)) => wire(host, peer, data),
+                    None => data,
+                };
+                self.pass(host, peer, Happening::Input { host: peer, input: Input::Received { conn: remote, data, wall } });
+            }
+        } else if let Some(backlog) = self.unaccepted(end) {
+            backlog.data.push(data);
         }
     }
 
@@ -210,6 +246,9 @@ impl Net {
         if self.nodes[host].frozen {
             self.nodes[host].waiting.push(input);
             return;
+        }
+        if let Input::Received { conn, data, .. } = &input {
+            self.nodes[host].received.push((self.now.since_start(), *conn, data.len()));
         }
         self.nodes[host].machine.handle(self.now, input);
         self.perform(host);
@@ -220,12 +259,6 @@ impl Net {
             self.act(host, action);
         }
         let node = &mut self.nodes[host];
-        if let Some(subscription) = node.messages_of {
-            while let Some(message) = node.machine.poll_message(subscription) {
-                let message = message.expect("no test is slow");
-                node.messages.push((message.from, message.payload));
-            }
-        }
         let wake = node.machine.poll_timeout();
         if let Some(at) = wake
             && node.wake.is_none_or(|set| at < set || set < self.now)
@@ -251,7 +284,7 @@ impl Net {
                     Some(target) => {
                         let to = (0..self.nodes.len()).find(|to| address(*to).ip() == target.ip());
                         match to {
-                            Some(to) => self.after(self.latency, Happening::Arrive { from: (host, conn), to }),
+                            Some(to) => self.after(self.latency(host, to), Happening::Arrive { from: (host, conn), to }),
                             None => {
                                 let error = DialError::Unreachable;
                                 self.after(MS, Happening::Input { host, input: Input::DialFailed { conn, error } });
@@ -264,19 +297,44 @@ impl Net {
                 let node = &mut self.nodes[host];
                 assert!(node.conns.contains(&conn), "close of an unknown connection");
                 assert!(node.closed.insert(conn), "two closes of one connection");
-                if let Some((peer, remote)) = self.links.remove(&(host, conn))
-                    && self.links.contains_key(&(peer, remote))
-                    && !self.cut.contains(&(host, peer))
-                {
-                    self.after(self.latency, Happening::Input { host: peer, input: Input::Closed { conn: remote } });
+                node.closes.push((conn, how));
+                let jammed = self.jammed.remove(&(host, conn)).is_some();
+                let peer = self.links.remove(&(host, conn)).filter(|peer| self.links.contains_key(peer));
+                if let Some(backlog) = self.unaccepted((host, conn)) {
+                    backlog.closed = true;
                 }
-                if let Close::Graceful { linger } = how {
-                    let done = (self.latency * 2).min(linger);
-                    self.after(done, Happening::Input { host, input: Input::Closed { conn } });
+                let away = match (how, peer) {
+                    (Close::Graceful { linger }, Some((peer, _))) => {
+                        let round_trip = self.latency(host, peer) + self.latency(peer, host);
+                        let done = if jammed { linger } else { round_trip.min(linger) };
+                        self.after(done, Happening::Input { host, input: Input::Closed { conn } });
+                        if jammed { done } else { Duration::ZERO }
+                    }
+                    (Close::Graceful { linger }, None) => {
+                        self.after(linger, Happening::Input { host, input: Input::Closed { conn } });
+                        linger
+                    }
+                    (Close::Abort, _) => Duration::ZERO,
+                };
+                if let Some((peer, remote)) = peer {
+                    let closed = Happening::Input { host: peer, input: Input::Closed { conn: remote } };
+                    if self.cut.contains(&(host, peer)) {
+                        self.pass(host, peer, closed);
+                    } else {
+                        self.after(self.latency(host, peer) + away, closed);
+                    }
                 }
             }
             Action::Event(event) => self.record(host, event),
-            Action::Message => {}
+            Action::Message => {
+                let node = &mut self.nodes[host];
+                let Some(subscription) = node.messages_of else { return };
+                while let Some(message) = node.machine.poll_message(subscription) {
+                    let message = message.expect("no test is slow");
+                    node.message_marks.push(node.events.len());
+                    node.messages.push((message.from, message.payload));
+                }
+            }
             Action::Send { conn, data } => {
                 let node = &mut self.nodes[host];
                 assert!(node.conns.contains(&conn) && !node.closed.contains(&conn), "send on a connection that is not open");
@@ -285,17 +343,11 @@ impl Net {
                 if node.clogged {
                     return;
                 }
-                let bytes = data.len();
-                self.after(Duration::ZERO, Happening::Input { host, input: Input::Sent { bytes, conn } });
-                if let Some((peer, remote)) = self.links.get(&(host, conn)).copied()
-                    && self.links.contains_key(&(peer, remote))
-                    && !self.cut.contains(&(host, peer))
-                {
-                    let wall = WallTime(self.now.since_start());
-                    self.after(
-                        self.latency,
-                        Happening::Input { host: peer, input: Input::Received { conn: remote, data, wall } },
-                    );
+                let peer = self.links.get(&(host, conn)).map(|(peer, _)| *peer);
+                if peer.is_some_and(|peer| self.unread.contains(&(host, peer))) {
+                    self.jammed.entry((host, conn)).or_default().push(data);
+                } else {
+                    self.transmit((host, conn), data);
                 }
             }
             Action::Stopped => {
@@ -364,25 +416,31 @@ impl Net {
                 }
                 if !self.nodes[to].listening {
                     let error = DialError::Refused;
-                    self.after(self.latency, Happening::Input { host, input: Input::DialFailed { conn, error } });
+                    self.after(self.latency(to, host), Happening::Input { host, input: Input::DialFailed { conn, error } });
                     return;
                 }
                 if self.nodes[to].frozen {
                     // The kernel accepts in place of a frozen process, which hears of it later.
-                    self.after(self.latency, Happening::Input { host, input: Input::Connected { conn, remote: address(to) } });
+                    self.nodes[to].backlog.push(Backlog { from, data: Vec::new(), closed: false });
+                    self.after(
+                        self.latency(to, host),
+                        Happening::Input { host, input: Input::Connected { conn, remote: address(to) } },
+                    );
                     return;
                 }
-                let remote = self.nodes[to].machine.next_conn();
-                self.nodes[to].conns.insert(remote);
-                self.links.insert(from, (to, remote));
-                self.links.insert((to, remote), from);
-                self.feed(to, Input::Accepted { conn: remote, remote: SocketAddr::new(address(host).ip(), 50_000) });
-                self.after(self.latency, Happening::Input { host, input: Input::Connected { conn, remote: address(to) } });
+                self.accept(from, to);
+                self.after(
+                    self.latency(to, host),
+                    Happening::Input { host, input: Input::Connected { conn, remote: address(to) } },
+                );
             }
             Happening::Input { host, input } => self.feed(host, input),
             Happening::Wake { host } => {
                 let node = &mut self.nodes[host];
                 node.wake = None;
+                if node.tickless {
+                    return;
+                }
                 if !node.frozen && node.machine.poll_timeout().is_some_and(|at| at <= self.now) {
                     self.feed(host, Input::Tick);
                 } else if !node.frozen {
@@ -426,6 +484,17 @@ impl Net {
         errors.collect()
     }
 
+    /// The events of a host in words, but for the cluster's status.
+    pub fn story(&self, host: Host) -> Vec<String> {
+        let events = self.nodes[host].events.iter().filter_map(|(_, event)| match event {
+            ClusterEvent::NodeUp(info) => Some(format!("up {}", info.id.name())),
+            ClusterEvent::NodeDown { id, reason } => Some(format!("down {} {reason}", id.name())),
+            ClusterEvent::StatusChange(_) => None,
+            other => Some(other.to_string()),
+        });
+        events.collect()
+    }
+
     pub fn total_ups(&self) -> usize {
         (0..self.nodes.len()).map(|host| self.ups(host)).sum()
     }
@@ -448,5 +517,35 @@ impl Net {
     /// Whether each of the hosts is connected to all others.
     pub fn is_mesh(&self, hosts: &[Host]) -> bool {
         hosts.iter().all(|host| self.nodes[*host].machine.connected_node_count() == Ok(hosts.len() - 1))
+    }
+
+    /// A connection from somewhere that is no host of this network.
+    pub fn stranger(&mut self, host: Host, remote: SocketAddr) -> ConnId {
+        let conn = self.nodes[host].machine.next_conn();
+        self.nodes[host].conns.insert(conn);
+        self.feed(host, Input::Accepted { conn, remote });
+        conn
+    }
+
+    /// A stranger, or whoever sits on the path, sends these bytes to a host.
+    pub fn say(&mut self, host: Host, conn: ConnId, data: impl Into<Bytes>) {
+        let wall = WallTime(self.now.since_start());
+        self.feed(host, Input::Received { conn, data: data.into(), wall });
+    }
+
+    pub fn is_closed(&self, host: Host, conn: ConnId) -> bool {
+        self.nodes[host].closed.contains(&conn)
+    }
+
+    /// What a host has sent on a connection.
+    pub fn sent_on(&self, host: Host, conn: ConnId) -> Vec<u8> {
+        let records = self.nodes[host].records.iter();
+        records.filter(|(on, _)| *on == conn).flat_map(|(_, data)| data.to_vec()).collect()
+    }
+
+    pub fn send(&mut self, host: Host, to: &NodeId, payload: impl Into<Bytes>) -> Result<(), noex_proto::SendError> {
+        let outcome = self.nodes[host].machine.send(self.now, to, payload.into());
+        self.perform(host);
+        outcome
     }
 }

@@ -1,0 +1,53 @@
+//! A transfer at full speed on a runtime of one thread that looks at sockets and timers rarely. About tokio, and no scenario.
+
+use bytes::Bytes;
+use futures_lite::{StreamExt, future};
+use noex_driver::{Limits, SendError};
+use noex_tokio::{Cluster, Tokio};
+use tokio::runtime::Builder;
+
+use crate::common::*;
+use crate::proxy::Proxy;
+
+const SIZE: usize = 1 << 20;
+const MESSAGES: usize = 200;
+
+/// Sends as fast as the other reads.
+async fn transfer(from: &Cluster, to: &Cluster) {
+    let mut messages = to.messages();
+    let to = id(to);
+    let send = async {
+        let payload = Bytes::from(vec![7; SIZE]);
+        for _ in 0..MESSAGES {
+            while let Err(error) = from.send(&to, payload.clone()) {
+                assert!(matches!(error, SendError::QueueFull { .. }), "{error}");
+                tokio::task::yield_now().await;
+            }
+        }
+    };
+    let read = async {
+        for _ in 0..MESSAGES {
+            messages.next().await.unwrap().unwrap();
+        }
+    };
+    future::zip(send, read).await;
+}
+
+#[test]
+fn a_transfer_delays_no_heartbeat() {
+    // Twice the default, as on a machine that is slower.
+    let runtime = Builder::new_current_thread().enable_all().event_interval(122).build().unwrap();
+    runtime.block_on(async {
+        let limits = || Limits { message_bytes_per_subscriber: 2 * SIZE * MESSAGES, ..Limits::default() };
+        let b = start::<Tokio>(lively("b").limits(limits())).await;
+        // Its threads keep the sockets on both sides ready, so that the runtime never idles.
+        let proxy = Proxy::new(id(&b).port());
+        let a = start(lively("a").limits(limits()).seeds([proxy.seed("b")])).await;
+        meet(&a, &b).await;
+        let (mut at_a, mut at_b) = (Watch::new(&a), Watch::new(&b));
+        // In one direction: of the receiver, the sender hears nothing but heartbeats.
+        let transfer = transfer(&a, &b);
+        let watches = future::or(at_a.nobody_goes_down(), at_b.nobody_goes_down());
+        patient::<Tokio, _>("everything arrives", future::or(watches, transfer)).await;
+    });
+}

@@ -1,0 +1,152 @@
+//! Messages: whole, in order, and bounded where the reader is slow.
+
+use std::sync::LazyLock;
+
+use bytes::Bytes;
+use futures_lite::future;
+use noex_driver::{Cluster, Limits, Runtime, SendError};
+
+use crate::common::*;
+use crate::proxy::Proxy;
+
+const MIB: usize = 1 << 20;
+
+/// Bytes that show where they were cut, swapped or repeated: all are taken from one pattern, each from its own place.
+fn payload(number: usize, size: usize) -> Bytes {
+    const PERIOD: usize = 251;
+    static PATTERN: LazyLock<Bytes> = LazyLock::new(|| {
+        let period: Vec<u8> = (0..PERIOD as u8).collect();
+        period.repeat(16 * MIB / PERIOD + 2).into()
+    });
+    let begin = number * 7 % PERIOD;
+    PATTERN.slice(begin..begin + size)
+}
+
+/// On a busy machine the test itself reads slowly; how that is bounded is not the matter here.
+fn patient_reader() -> Limits {
+    Limits { message_bytes_per_subscriber: 256 * MIB, ..Limits::default() }
+}
+
+async fn exchange<R: Runtime>(from: &Cluster<R>, to: &Cluster<R>, sizes: &[usize]) {
+    let mut messages = to.messages();
+    let (sender, receiver) = (id(from), id(to));
+    let send = async {
+        for (number, &size) in sizes.iter().enumerate() {
+            let payload = payload(number, size);
+            // A queue that is full has room again when some of it has been read.
+            eventually::<R>("the queue has room", || match from.send(&receiver, payload.clone()) {
+                Ok(()) => true,
+                Err(SendError::QueueFull { .. }) => false,
+                Err(error) => panic!("{error}"),
+            })
+            .await;
+        }
+    };
+    let read = async {
+        for (number, &size) in sizes.iter().enumerate() {
+            let message = message(&mut messages).await;
+            assert_eq!((&message.from, message.payload.len()), (&sender, size));
+            assert!(message.payload == payload(number, size), "message {number} of {size} bytes arrives as it was sent");
+        }
+    };
+    future::zip(send, read).await;
+}
+
+pub(crate) async fn messages_of_every_size_arrive_whole_and_in_order<R: Runtime>() {
+    let config = |name| config(name).cluster_secret("sixteen bytes or more").limits(patient_reader());
+    let (a, b) = pair::<R>(config("a"), config("b")).await;
+    // Around the limits of a piece and of a record, and the largest there is, with small ones between.
+    let edges = [0, 1, 2, 255, 256, 16 << 10, 32 << 10, (64 << 10) - 21, 64 << 10, 65 << 10, MIB, 16 * MIB, 1, 16 * MIB - 1, 3];
+    let mut sizes = edges.to_vec();
+    sizes.extend((0..8).flat_map(|power| [1 << (2 * power), (1 << (2 * power)) + 1]));
+    future::zip(exchange(&a, &b, &sizes), exchange(&b, &a, &sizes)).await;
+    let too_large = a.send(&id(&b), vec![0; 16 * MIB + 1]);
+    assert_eq!(too_large, Err(SendError::TooLarge { limit: 16 * MIB, size: 16 * MIB + 1 }));
+}
+
+pub(crate) async fn a_slow_reader_costs_a_bounded_queue_and_no_heartbeat<R: Runtime>() {
+    const QUEUE: usize = 100 * MIB;
+    let b = start::<R>(lively("b").limits(patient_reader())).await;
+    let proxy = Proxy::new(id(&b).port());
+    let limits = Limits { send_queue_bytes: QUEUE, ..Limits::default() };
+    // Nobody can go round the proxy.
+    let a = start(lively("a").advertise_host("127.9.9.9").limits(limits).seeds([proxy.seed("b")])).await;
+    meet(&a, &b).await;
+    let b_id = id(&b);
+    let (mut at_a, mut at_b) = (Watch::new(&a), Watch::new(&b));
+    at_a.forget().await;
+    at_b.forget().await;
+    let mut messages = b.messages();
+    proxy.limit(Some(4 * MIB));
+
+    // All share one payload, so that only what is written takes memory.
+    let payload = Bytes::from(vec![7; MIB]);
+    let mut queued = 0;
+    let full = loop {
+        match a.send(&b_id, payload.clone()) {
+            Ok(()) => queued += 1,
+            Err(full) => break full,
+        }
+    };
+    assert_eq!(full, SendError::QueueFull { limit: QUEUE, to: b_id.clone() });
+    // What the machine has handed over it no longer counts. That is a window, and what the system's buffers have taken since.
+    assert!((99..=120).contains(&queued), "{queued} MiB were taken");
+    // Heartbeats come through, both ways, while most of it still waits.
+    heartbeats(&[&a, &b], 5).await;
+    let arrived = b.counters().messages_received;
+    assert!(arrived < queued / 2, "{arrived} of {queued} MiB have arrived already");
+    assert_eq!(a.send(&b_id, vec![0; 16 * MIB]), Err(SendError::QueueFull { limit: QUEUE, to: b_id.clone() }));
+
+    // The reader recovers, and everything arrives.
+    proxy.limit(None);
+    let everything = async {
+        for _ in 0..queued {
+            assert_eq!(message(&mut messages).await.payload.len(), MIB);
+        }
+        a.send(&b_id, "the last").unwrap();
+        assert_eq!(message(&mut messages).await.payload, "the last");
+    };
+    future::or(future::or(at_a.nobody_goes_down(), at_b.nobody_goes_down()), everything).await;
+    at_a.read().await;
+    at_b.read().await;
+    assert_eq!((at_a.downs(), at_b.downs()), (vec![], vec![]));
+}
+
+/// What is lost with a connection is lost, but nothing comes twice, or too early.
+pub(crate) async fn nothing_comes_twice_or_too_early_when_connections_break<R: Runtime>() {
+    let b = start::<R>(config("b").advertise_host("127.9.9.9")).await;
+    let proxy = Proxy::new(id(&b).port());
+    let a = start::<R>(config("a").advertise_host("127.9.9.9").seeds([proxy.seed("b")])).await;
+    let b_id = id(&b);
+    let mut messages = b.messages();
+    let mut watch = Watch::new(&a);
+    let mut last = None;
+    for round in 0..10_u64 {
+        watch.up(&b_id).await;
+        meet(&a, &b).await;
+        watch.forget().await;
+        let received = b.counters().messages_received;
+        for number in 0..400 {
+            // The connection breaks while these are on their way.
+            if number == 200 {
+                eventually::<R>("the first arrive", || b.counters().messages_received > received).await;
+                proxy.cut();
+            }
+            let mut payload = (round * 1000 + number).to_be_bytes().to_vec();
+            payload.resize(8 + (number as usize * 37) % 5_000, 0);
+            match a.send(&b_id, payload) {
+                Ok(()) | Err(SendError::NotConnected { .. }) => {}
+                Err(error) => panic!("{error}"),
+            }
+        }
+    }
+    watch.up(&b_id).await;
+    a.send(&b_id, u64::MAX.to_be_bytes().to_vec()).unwrap();
+    while last != Some(u64::MAX) {
+        let payload = message(&mut messages).await.payload;
+        let number = u64::from_be_bytes(payload[..8].try_into().unwrap());
+        assert!(last < Some(number), "{number} after {last:?}");
+        last = Some(number);
+    }
+    assert!(a.counters().downs >= 10 && b.counters().downs >= 10);
+}

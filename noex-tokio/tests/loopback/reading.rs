@@ -1,0 +1,283 @@
+//! What a node says of itself and of the others: getters, handlers, streams, waiting.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime};
+
+use futures_lite::{StreamExt, future};
+use noex_driver::{
+    Cluster, ClusterConfig, ClusterError, ClusterEvent, ClusterNotStartedError, ClusterStatus, Limits, LocalFault,
+    MessagesLagged, NodeDownReason, NodeId, NodeInfo, NodeStatus, Runtime, SendError, WaitError, defaults,
+};
+
+use crate::common::*;
+
+/// Every getter says that the node is not running.
+async fn nothing_is_said<R: Runtime>(cluster: &Cluster<R>, peer: &NodeId) {
+    let not_started = ClusterNotStartedError;
+    assert_ne!(cluster.status(), ClusterStatus::Running);
+    assert_eq!(cluster.local_node_id(), Err(not_started));
+    assert_eq!(cluster.local_node_info(), Err(not_started));
+    assert_eq!(cluster.nodes(), Err(not_started));
+    assert_eq!(cluster.connected_nodes(), Err(not_started));
+    assert_eq!(cluster.node_ids(), Err(not_started));
+    assert_eq!(cluster.node(peer), Err(not_started));
+    assert_eq!(cluster.is_node_connected(peer), Err(not_started));
+    assert_eq!(cluster.connected_node_count(), Err(not_started));
+    assert_eq!(cluster.uptime(), Err(not_started));
+    assert_eq!(cluster.secret_use(peer), Err(not_started));
+    assert_eq!(cluster.send(peer, "x"), Err(SendError::NotStarted(not_started)));
+    assert_eq!(cluster.wait_for_nodes(0, PATIENCE).await, Err(WaitError::NotStarted(not_started)));
+}
+
+pub(crate) async fn a_node_that_does_not_run_says_so<R: Runtime>() {
+    let (a, b) = pair::<R>(config("a"), config("b")).await;
+    let b_id = id(&b);
+    nothing_is_said(&Cluster::<R>::new(), &b_id).await;
+    a.stop().await;
+    assert_eq!(a.status(), ClusterStatus::Stopped);
+    nothing_is_said(&a, &b_id).await;
+    a.start(config("a")).await.unwrap();
+    assert_eq!(a.nodes(), Ok(vec![]), "a new run begins with nobody");
+}
+
+pub(crate) async fn a_node_knows_itself_and_the_others<R: Runtime>() {
+    let before = SystemTime::now();
+    let a = Cluster::<R>::new();
+    a.set_process_count(7);
+    a.start(lively("a")).await.unwrap();
+    let b = start(lively("b").seeds([seed(&a)])).await;
+    meet(&a, &b).await;
+    let (a_id, b_id) = (id(&a), id(&b));
+
+    let own = a.local_node_info().unwrap();
+    assert_eq!((&own.id, own.host(), own.port()), (&a_id, "127.0.0.1", a_id.port()));
+    assert_eq!((own.status, own.process_count), (NodeStatus::Connected, 7));
+    assert!(own.last_heartbeat_at.unwrap() >= before, "now");
+
+    // The local node is not among the others.
+    assert_eq!(a.node_ids(), Ok(vec![b_id.clone()]));
+    assert_eq!(a.connected_node_count(), Ok(1));
+    assert_eq!(a.is_node_connected(&b_id), Ok(true));
+    assert_eq!((a.node(&a_id), a.is_node_connected(&a_id)), (Ok(None), Ok(false)));
+    let stranger: NodeId = "stranger@example.org:1".parse().unwrap();
+    assert_eq!((b.node(&stranger), b.is_node_connected(&stranger)), (Ok(None), Ok(false)));
+    assert_eq!(b.send(&stranger, "x"), Err(SendError::NotConnected { to: stranger }));
+
+    let nodes = b.nodes().unwrap();
+    assert_eq!((nodes.len(), nodes.clone()), (1, b.connected_nodes().unwrap()));
+    assert_eq!(b.node(&a_id), Ok(Some(nodes[0].clone())));
+    assert_eq!((&nodes[0].id, nodes[0].status, nodes[0].process_count), (&a_id, NodeStatus::Connected, 7));
+    assert!(nodes[0].last_heartbeat_at.unwrap() >= before);
+
+    // Both uptimes grow, the other's by what its heartbeats say.
+    let (own, other) = (a.uptime().unwrap(), nodes[0].uptime);
+    heartbeats(&[&a, &b], 1).await;
+    assert!(a.uptime().unwrap() > own && a.uptime().unwrap() >= b.node(&a_id).unwrap().unwrap().uptime);
+    assert!(b.node(&a_id).unwrap().unwrap().uptime > other);
+
+    // The process count is in the next heartbeat, and outlives a restart.
+    a.set_process_count(8);
+    assert_eq!(a.local_node_info().unwrap().process_count, 8);
+    eventually::<R>("the count is told", || b.node(&a_id).unwrap().unwrap().process_count == 8).await;
+
+    b.stop().await;
+    eventually::<R>("it is down", || a.connected_node_count() == Ok(0)).await;
+    let lost = a.node(&b_id).unwrap().unwrap();
+    assert_eq!((lost.status, a.nodes().unwrap()), (NodeStatus::Disconnected, vec![lost]));
+    assert_eq!(a.connected_nodes(), Ok(vec![]));
+}
+
+pub(crate) async fn waiting_for_nodes_counts_the_others<R: Runtime>() {
+    let a = start::<R>(config("a")).await;
+    a.wait_for_nodes(0, Duration::ZERO).await.unwrap();
+    let late = a.wait_for_nodes(1, Duration::ZERO).await;
+    assert_eq!(late, Err(WaitError::TimedOut { connected: 0, wanted: 1 }));
+    assert_eq!(late.unwrap_err().to_string(), "timed out with 0 of 1 nodes connected");
+    let (waited, (b, c)) = future::zip(a.wait_for_nodes(2, PATIENCE), async {
+        let contact = seed(&a);
+        (start::<R>(config("b").seeds([&contact])).await, start::<R>(config("c").seeds([&contact])).await)
+    })
+    .await;
+    assert_eq!((waited, a.connected_node_count()), (Ok(()), Ok(2)));
+    // So many that no clock reaches the deadline.
+    let forever = future::or(a.wait_for_nodes(3, Duration::MAX), async {
+        b.wait_for_nodes(2, PATIENCE).await.unwrap();
+        Err(WaitError::TimedOut { connected: 9, wanted: 9 })
+    });
+    assert_eq!(forever.await, Err(WaitError::TimedOut { connected: 9, wanted: 9 }));
+    drop(c);
+}
+
+pub(crate) async fn the_status_changes_in_order<R: Runtime>() {
+    use ClusterStatus::{Running, Starting, Stopped, Stopping};
+    let a = Cluster::<R>::new();
+    let mut watch = Watch::new(&a);
+    let heard = Arc::new(Mutex::new(Vec::new()));
+    let by_handler = heard.clone();
+    a.on_status_change(move |status| by_handler.lock().unwrap().push(status));
+    assert_eq!(a.status(), Stopped);
+    for _ in 0..2 {
+        a.start(config("a")).await.unwrap();
+        a.stop().await;
+    }
+    let twice = [Starting, Running, Stopping, Stopped, Starting, Running, Stopping, Stopped];
+    watch.read().await;
+    assert_eq!(watch.statuses(), twice);
+    eventually::<R>("the handler hears the same", || *heard.lock().unwrap() == twice).await;
+}
+
+#[derive(Debug, PartialEq)]
+enum Heard {
+    Down(NodeId, NodeDownReason),
+    Error(ClusterError),
+    Message(NodeId, String),
+    Up(NodeId),
+}
+
+pub(crate) async fn each_handler_hears_its_own_in_order<R: Runtime>() {
+    let (a, b) = pair::<R>(config("a"), config("b")).await;
+    let (a_id, b_id) = (id(&a), id(&b));
+    let mut at_b = b.messages();
+    let heard = Arc::new(Mutex::new(Vec::new()));
+    let push = |heard: &Arc<Mutex<Vec<Heard>>>| {
+        let heard = heard.clone();
+        move |item| heard.lock().unwrap().push(item)
+    };
+    let (up, down, error, text) = (push(&heard), push(&heard), push(&heard), push(&heard));
+    // A handler may call any method, also of the node that calls it.
+    let weak = a.downgrade();
+    a.on_node_up(move |node| {
+        let a = weak.upgrade().unwrap();
+        assert!(a.node(&node.id).unwrap().is_some() && a.nodes().is_ok());
+        a.send(&node.id, "welcome").unwrap();
+        up(Heard::Up(node.id));
+    });
+    a.on_node_down(move |id, reason| down(Heard::Down(id, reason)));
+    a.on_error(move |fault| error(Heard::Error(fault)));
+    a.on_message(move |message| text(Heard::Message(message.from, String::from_utf8(message.payload.to_vec()).unwrap())));
+    let until = async |count: usize| {
+        eventually::<R>("the handlers are called", || heard.lock().unwrap().len() == count).await;
+    };
+    // Registered late, it hears of the members that there are.
+    until(1).await;
+    assert_eq!(message(&mut at_b).await.payload, "welcome");
+    b.send(&a_id, "one").unwrap();
+    b.send(&a_id, "two").unwrap();
+    until(3).await;
+    b.stop().await;
+    until(4).await;
+    let expected = [
+        Heard::Up(b_id.clone()),
+        Heard::Message(b_id.clone(), "one".into()),
+        Heard::Message(b_id.clone(), "two".into()),
+        Heard::Down(b_id, NodeDownReason::GracefulShutdown),
+    ];
+    assert_eq!(*heard.lock().unwrap(), expected);
+}
+
+pub(crate) async fn who_is_unsubscribed_is_not_called<R: Runtime>() {
+    let a = start::<R>(config("a")).await;
+    let (gone, kept) = (Arc::new(Mutex::new(0)), Arc::new(Mutex::new(0)));
+    let count = |counter: &Arc<Mutex<i32>>| {
+        let counter = counter.clone();
+        move |_: NodeInfo| *counter.lock().unwrap() += 1
+    };
+    let subscription = a.on_node_up(count(&gone));
+    // Dropping a subscription keeps the handler.
+    drop(a.on_node_up(count(&kept)));
+    subscription.unsubscribe();
+    subscription.unsubscribe();
+    let b = start(config("b").seeds([seed(&a)])).await;
+    meet(&a, &b).await;
+    eventually::<R>("the other is called", || *kept.lock().unwrap() == 1).await;
+    eventually::<R>("the handler is dropped", || Arc::strong_count(&gone) == 1).await;
+    assert_eq!(*gone.lock().unwrap(), 0);
+}
+
+/// Beyond loopback nothing is sent here: the nodes only listen there.
+pub(crate) async fn a_node_without_a_secret_warns_beyond_loopback<R: Runtime>() {
+    let listen = async |config: ClusterConfig| {
+        let node = Cluster::<R>::new();
+        let mut watch = Watch::new(&node);
+        node.start(config.host("0.0.0.0").advertise_host("127.0.0.1")).await.unwrap();
+        watch.read().await;
+        watch.errors()
+    };
+    assert_eq!(listen(config("a")).await, [ClusterError::Local(LocalFault::NoSecret)]);
+    assert_eq!(listen(config("a").cluster_secret("0123456789abcdef")).await, []);
+    let a = Cluster::<R>::new();
+    let mut watch = Watch::new(&a);
+    a.start(config("a")).await.unwrap();
+    watch.read().await;
+    assert_eq!(watch.errors(), [], "nobody else can join on loopback");
+
+    // Nobody can be told to dial the address of every interface.
+    let everywhere = start::<R>(config("a").host("0.0.0.0").cluster_secret("0123456789abcdef")).await;
+    assert_ne!(id(&everywhere).host(), "0.0.0.0");
+}
+
+pub(crate) async fn a_subscriber_that_lags_is_told_and_catches_up<R: Runtime>() {
+    let limits = Limits { events_per_subscriber: 4, ..Limits::default() };
+    let a = start::<R>(config("a").limits(limits)).await;
+    let mut slow = Watch::new(&a);
+    let mut quick = Watch::new(&a);
+    let mut present = Vec::new();
+    for name in ["b", "c", "d", "e", "f", "g"] {
+        let node = start::<R>(config(name).seeds([seed(&a)])).await;
+        let known = id(&node);
+        quick.up(&known).await;
+        if ["b", "d", "f"].contains(&name) {
+            node.stop().await;
+            quick.down(&known).await;
+        } else {
+            present.push(node);
+        }
+    }
+    slow.read().await;
+    assert!(matches!(slow.seen[0], ClusterEvent::Lagged { missed } if missed >= 9), "{:?}", slow.seen[0]);
+    // What it never heard of it is not told the end of.
+    assert_eq!(slow.downs(), []);
+    assert_eq!(slow.ups().into_iter().collect::<BTreeSet<_>>(), present.iter().map(id).collect());
+    // From here on it is told everything again.
+    let leaver = present.remove(0);
+    let gone = id(&leaver);
+    leaver.stop().await;
+    assert_eq!(slow.down(&gone).await, NodeDownReason::GracefulShutdown);
+}
+
+pub(crate) async fn a_reader_that_lags_is_told_how_many_messages_it_missed<R: Runtime>() {
+    let limits = Limits { message_bytes: 1_000, message_bytes_per_subscriber: 2_000, ..Limits::default() };
+    let (a, b) = pair::<R>(config("a"), config("b").limits(limits)).await;
+    let mut slow = b.messages();
+    for number in 0..10_u8 {
+        a.send(&id(&b), vec![number; 900]).unwrap();
+    }
+    eventually::<R>("all have arrived", || b.counters().messages_received == 10).await;
+    for number in [0, 1] {
+        assert_eq!(message(&mut slow).await.payload, vec![number; 900]);
+    }
+    assert_eq!(slow.next().await, Some(Err(MessagesLagged { missed: 8 })));
+    a.send(&id(&b), "again").unwrap();
+    assert_eq!(message(&mut slow).await.payload, "again");
+}
+
+pub(crate) async fn nodes_and_configurations_are_written_and_read<R: Runtime>() {
+    let (a, b) = pair::<R>(config("a"), config("b")).await;
+    let node = a.node(&id(&b)).unwrap().unwrap();
+    let text = serde_json::to_string(&node).unwrap();
+    assert!(text.contains(&format!(r#""id":"{}""#, id(&b))) && text.contains(r#""status":"connected""#), "{text}");
+    let read: NodeInfo = serde_json::from_str(&text).unwrap();
+    assert_eq!((&read.id, read.last_heartbeat_at), (&node.id, node.last_heartbeat_at));
+    assert_eq!(node.to_string(), format!("{} (connected, 0 processes, up {}s)", id(&b), node.uptime.as_secs()));
+
+    // As the original writes it, and as this one does.
+    let file =
+        format!(r#"{{"nodeName": "c", "host": "127.0.0.1", "port": 0, "seeds": ["{}"], "heartbeatIntervalMs": 200}}"#, seed(&a));
+    let config: ClusterConfig = serde_json::from_str(&file).unwrap();
+    let c = start::<R>(serde_json::from_str(&serde_json::to_string(&config).unwrap()).unwrap()).await;
+    meet(&a, &c).await;
+    assert_eq!(id(&c).name(), "c");
+    assert_eq!(defaults::HEARTBEAT_INTERVAL, Duration::from_secs(5));
+    assert_eq!((defaults::HOST, defaults::PORT, defaults::PROTOCOL_VERSION), ("0.0.0.0", 4369, 1));
+}

@@ -1,0 +1,202 @@
+//! A node that prints what happens as lines, and sends the lines that it is given.
+//!
+//! A line is the wall-clock time in seconds, a word, and what belongs to it:
+//!
+//! ```text
+//! 1763912345.120 status running
+//! 1763912345.121 self a@127.0.0.1:4001
+//! 1763912345.123 up b@127.0.0.1:4002 processes=0
+//! 1763912345.400 message from b@127.0.0.1:4002: hello
+//! 1763912345.500 sent 1
+//! 1763912345.600 member b@127.0.0.1:4002 connected processes=0 uptime_ms=512
+//! 1763912345.700 error seed c@127.0.0.1:4003 is unreachable: connection refused
+//! 1763912345.800 lagged 12
+//! 1763912345.900 down b@127.0.0.1:4002 connection_closed
+//! ```
+//!
+//! A line that is typed goes to all connected nodes; an empty one lists the known nodes. The end of the input does not end the node.
+
+use std::fmt::Display;
+use std::io::{self, BufRead, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::{env, error, fs, thread};
+
+use clap::Parser;
+use futures_lite::{StreamExt, future, stream};
+use noex_driver::{
+    Bytes, Cluster, ClusterConfig, ClusterEvent, ClusterNotStartedError, ClusterStatus, Message, MessagesLagged, Runtime,
+    WeakCluster, defaults,
+};
+
+/// A node of a noex cluster. It prints members and events, and sends each line that is typed to all the others; an empty line lists
+/// the known nodes. Ctrl-C leaves the cluster.
+///
+/// The secret that all members share is read from --secret-file, or else from the environment variable CLUSTER_SECRET; without
+/// either, anyone who reaches the port can join.
+#[derive(Debug, Parser)]
+struct Options {
+    /// The node's name: a letter, then letters, digits, _ and -
+    #[arg(long)]
+    name: String,
+    /// The address or name to listen on
+    #[arg(long, default_value = defaults::HOST)]
+    host: String,
+    /// The TCP port to listen on; 0 lets the system choose
+    #[arg(long, default_value_t = defaults::PORT)]
+    port: u16,
+    /// A node to contact first, as name@host:port; may be repeated
+    #[arg(long = "seed", value_name = "NODE")]
+    seeds: Vec<String>,
+    /// The cluster's name
+    #[arg(long, default_value = defaults::CLUSTER_NAME)]
+    cluster_name: String,
+    /// The time between two heartbeats
+    #[arg(long, value_name = "MS", default_value_t = millis(defaults::HEARTBEAT_INTERVAL))]
+    heartbeat_ms: u64,
+    /// How many heartbeats in a row a node may miss
+    #[arg(long, value_name = "N", default_value_t = defaults::HEARTBEAT_MISS_THRESHOLD)]
+    miss_threshold: u32,
+    /// A file with the secret, instead of CLUSTER_SECRET; one line end after it does not count
+    #[arg(long, value_name = "FILE")]
+    secret_file: Option<PathBuf>,
+    /// The number of processes to announce
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    processes: u64,
+    /// The most time that leaving may take
+    #[arg(long, value_name = "MS", default_value_t = millis(defaults::STOP_TIMEOUT))]
+    stop_timeout_ms: u64,
+}
+
+/// Runs a node as the command line says, until it is interrupted.
+pub async fn run<R: Runtime>() -> ExitCode {
+    match node::<R>(Options::parse()).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn node<R: Runtime>(options: Options) -> Result<(), Box<dyn error::Error>> {
+    let cluster = Cluster::<R>::new();
+    cluster.set_process_count(options.processes);
+    let events = cluster.events().map(Heard::Event);
+    let messages = cluster.messages().map(Heard::Message);
+    cluster.start(config(options)?).await?;
+
+    // Its own thread may wait for the stop. The loop below sees the end of it as an event.
+    let leaving = cluster.clone();
+    ctrlc::set_handler(move || future::block_on(leaving.stop()))?;
+    let sender = cluster.downgrade();
+    thread::spawn(move || read_input(&sender));
+
+    let mut heard = stream::or(events, messages);
+    while let Some(heard) = heard.next().await {
+        match heard {
+            Heard::Event(ClusterEvent::NodeUp(node)) => say("up", format_args!("{} processes={}", node.id, node.process_count)),
+            Heard::Event(ClusterEvent::NodeDown { id, reason }) => say("down", format_args!("{id} {reason}")),
+            Heard::Event(ClusterEvent::StatusChange(status)) => {
+                say("status", status);
+                match status {
+                    // Unknown again where it was stopped meanwhile.
+                    ClusterStatus::Running => cluster.local_node_id().iter().for_each(|id| say("self", id)),
+                    ClusterStatus::Starting | ClusterStatus::Stopping => {}
+                    ClusterStatus::Stopped => break,
+                }
+            }
+            Heard::Event(ClusterEvent::Error(error)) => say("error", error),
+            Heard::Event(ClusterEvent::Lagged { missed }) => say("lagged", missed),
+            Heard::Message(Ok(Message { from, payload })) => say("message", format_args!("from {from}: {}", shown(&payload))),
+            Heard::Message(Err(lagged)) => say("error", lagged),
+        }
+    }
+    // Returns when the port is free.
+    cluster.stop().await;
+    Ok(())
+}
+
+enum Heard {
+    Event(ClusterEvent),
+    Message(Result<Message, MessagesLagged>),
+}
+
+fn config(options: Options) -> Result<ClusterConfig, Box<dyn error::Error>> {
+    let secret = match options.secret_file {
+        Some(file) => {
+            let mut secret = fs::read(&file).map_err(|error| format!("{}: {error}", file.display()))?;
+            secret.pop_if(|last| *last == b'\n');
+            secret.pop_if(|last| *last == b'\r');
+            Some(secret)
+        }
+        None => match env::var("CLUSTER_SECRET") {
+            Ok(secret) => Some(secret.into_bytes()),
+            Err(env::VarError::NotPresent) => None,
+            Err(error) => return Err(format!("CLUSTER_SECRET: {error}").into()),
+        },
+    };
+    Ok(ClusterConfig::new(options.name)
+        .host(options.host)
+        .port(options.port)
+        .seeds(options.seeds)
+        .cluster_name(options.cluster_name)
+        .cluster_secret(secret)
+        .heartbeat_interval(Duration::from_millis(options.heartbeat_ms))
+        .heartbeat_miss_threshold(options.miss_threshold)
+        .stop_timeout(Duration::from_millis(options.stop_timeout_ms)))
+}
+
+/// Sends each line of the standard input to all, until it ends.
+fn read_input<R: Runtime>(cluster: &WeakCluster<R>) {
+    for line in io::stdin().lock().split(b'\n') {
+        let Some(cluster) = cluster.upgrade() else { return };
+        let done = match line {
+            Ok(mut line) => {
+                line.pop_if(|last| *last == b'\r');
+                if line.is_empty() { list(&cluster) } else { send(&cluster, &line.into()) }
+            }
+            Err(error) => return say("error", format_args!("standard input: {error}")),
+        };
+        if let Err(error) = done {
+            say("error", error);
+        }
+    }
+}
+
+fn list<R: Runtime>(cluster: &Cluster<R>) -> Result<(), ClusterNotStartedError> {
+    for node in cluster.nodes()? {
+        let uptime = node.uptime.as_millis();
+        say("member", format_args!("{} {} processes={} uptime_ms={uptime}", node.id, node.status, node.process_count));
+    }
+    Ok(())
+}
+
+fn send<R: Runtime>(cluster: &Cluster<R>, payload: &Bytes) -> Result<(), ClusterNotStartedError> {
+    let mut sent = 0;
+    for node in cluster.connected_nodes()? {
+        match cluster.send(&node.id, payload.clone()) {
+            Ok(()) => sent += 1,
+            Err(error) => say("error", error),
+        }
+    }
+    say("sent", sent);
+    Ok(())
+}
+
+fn say(word: &str, rest: impl Display) {
+    let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    // Written at the end of each line, whatever it is written to. That nobody reads it is no reason to leave the cluster.
+    let _unread = writeln!(io::stdout(), "{}.{:03} {word} {rest}", time.as_secs(), time.subsec_millis());
+}
+
+/// What a peer sent, on one line and harmless to a terminal.
+fn shown(payload: &[u8]) -> String {
+    let text = String::from_utf8_lossy(payload);
+    text.chars().flat_map(|one| if one.is_control() { one.escape_default().collect() } else { vec![one] }).collect()
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
