@@ -27,8 +27,10 @@
 //!
 //! The runtime needs its I/O and time drivers (`enable_all`). Multi-threaded, current-thread and paused-clock runtimes all do.
 
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::time::Instant;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -64,6 +66,18 @@ pub type WeakCluster = noex_driver::WeakCluster<Tokio>;
 #[derive(Clone, Debug)]
 pub struct Tokio(Handle);
 
+impl Tokio {
+    /// Polls a future inside the runtime, on whatever thread that is: to open a socket there is a panic elsewhere.
+    async fn inside<T>(&self, future: impl Future<Output = T>) -> T {
+        let mut future = pin!(future);
+        poll_fn(|cx| {
+            let _inside = self.0.enter();
+            future.as_mut().poll(cx)
+        })
+        .await
+    }
+}
+
 impl noex_driver::Runtime for Tokio {
     type Listener = TcpListener;
     type Reader = OwnedReadHalf;
@@ -75,7 +89,7 @@ impl noex_driver::Runtime for Tokio {
     }
 
     async fn accept(&self, listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
-        let (stream, remote) = listener.accept().await?;
+        let (stream, remote) = self.inside(listener.accept()).await?;
         // Fails where the peer is gone already, which is no fault of the listener.
         let _gone = stream.set_nodelay(true);
         Ok((stream, remote))
@@ -83,11 +97,11 @@ impl noex_driver::Runtime for Tokio {
 
     async fn bind(&self, addr: SocketAddr) -> io::Result<TcpListener> {
         // Sets `SO_REUSEADDR` where that means what the contract asks for.
-        TcpListener::bind(addr).await
+        self.inside(TcpListener::bind(addr)).await
     }
 
     async fn connect(&self, addr: SocketAddr) -> io::Result<TcpStream> {
-        let stream = TcpStream::connect(addr).await?;
+        let stream = self.inside(TcpStream::connect(addr)).await?;
         if stream.local_addr()? == addr {
             return Err(io::ErrorKind::ConnectionRefused.into());
         }
@@ -110,7 +124,7 @@ impl noex_driver::Runtime for Tokio {
     }
 
     async fn resolve(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
-        Ok(lookup_host((host, port)).await?.collect())
+        Ok(self.inside(lookup_host((host, port))).await?.collect())
     }
 
     async fn shutdown(&self, writer: &mut OwnedWriteHalf) -> io::Result<()> {

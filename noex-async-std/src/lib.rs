@@ -1,0 +1,145 @@
+//! Peer-to-peer clusters of processes, on async-std.
+//!
+//! Nodes find each other through seeds and gossip, keep one session with each other, detect failures, reconnect, and
+//! tell the application who came, who went, and why; and they carry its messages.
+//!
+//! ```no_run
+//! use noex_async_std::{Cluster, ClusterConfig};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # async_std::task::block_on(async {
+//! let cluster = Cluster::new();
+//! cluster.on_node_up(|node| println!("{} up, {} processes", node.id, node.process_count));
+//! cluster.on_node_down(|id, reason| println!("{id} down: {reason}"));
+//! cluster.start(ClusterConfig::new("app1").port(4369).seeds(["app2@192.168.1.2:4369"])).await?;
+//!
+//! cluster.wait_for_nodes(1, std::time::Duration::from_secs(10)).await?;
+//! for node in cluster.connected_nodes()? {
+//!     cluster.send(&node.id, "hello")?;
+//! }
+//! cluster.stop().await;
+//! # Ok(())
+//! # })
+//! # }
+//! ```
+//!
+//! With a secret ([`ClusterConfig::cluster_secret`]) nodes prove to each other that they know it, and every byte is authenticated.
+//! Nothing is encrypted: where the network must not read what nodes say, run noex inside a tunnel.
+//!
+//! async-std is one runtime for the whole process, which begins by itself: a node can be started anywhere, and runs on.
+//!
+//! async-std is discontinued, which tools such as `cargo deny` report as RUSTSEC-2025-0052. This crate is for programs that have it in
+//! place; its README says what that means and where to go from here.
+
+use std::io;
+use std::net::{Shutdown, SocketAddr};
+use std::time::Instant;
+
+use async_std::io::{ReadExt, WriteExt};
+use async_std::net::{TcpListener, TcpStream, ToSocketAddrs};
+use async_std::task;
+
+#[doc(inline)]
+pub use noex_driver::{
+    Bytes, ClusterConfig, ClusterError, ClusterEvent, ClusterNotStartedError, ClusterStatus, Counters, DialError, IntoSecret,
+    InvalidClusterConfigError, InvalidNodeIdError, Limits, LocalFault, Message, MessagesLagged, NodeDownReason, NodeId,
+    NodeIdFault, NodeInfo, NodeStatus, PeerFault, Refusal, Secret, SecretUse, SendError, SetSecretsError, StartError, Unreached,
+    WaitError, bounds, defaults,
+};
+
+/// A node of a cluster, on async-std. See [`noex_driver::Cluster`] for its methods.
+pub type Cluster = noex_driver::Cluster<AsyncStd>;
+
+/// A stream of events, from [`Cluster::events`](noex_driver::Cluster::events).
+pub type EventStream = noex_driver::EventStream<AsyncStd>;
+
+/// A stream of messages, from [`Cluster::messages`](noex_driver::Cluster::messages).
+pub type MessageStream = noex_driver::MessageStream<AsyncStd>;
+
+/// A registered handler.
+pub type Subscription = noex_driver::Subscription<AsyncStd>;
+
+/// A handle that does not keep the node running, for handlers.
+pub type WeakCluster = noex_driver::WeakCluster<AsyncStd>;
+
+/// The async-std runtime, of which a process has one.
+#[derive(Clone, Debug)]
+pub struct AsyncStd(());
+
+impl noex_driver::Runtime for AsyncStd {
+    type Listener = TcpListener;
+    type Reader = TcpStream;
+    type Stream = TcpStream;
+    type Writer = TcpStream;
+
+    fn current() -> Result<Self, String> {
+        Ok(Self(()))
+    }
+
+    async fn accept(&self, listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
+        let (stream, remote) = listener.accept().await?;
+        // Fails where the peer is gone already, which is no fault of the listener.
+        let _gone = stream.set_nodelay(true);
+        Ok((stream, remote))
+    }
+
+    async fn bind(&self, addr: SocketAddr) -> io::Result<TcpListener> {
+        // By the standard library, which sets `SO_REUSEADDR` where that means what the contract asks for.
+        TcpListener::bind(addr).await
+    }
+
+    async fn connect(&self, addr: SocketAddr) -> io::Result<TcpStream> {
+        let stream = TcpStream::connect(addr).await?;
+        if stream.local_addr()? == addr {
+            return Err(io::ErrorKind::ConnectionRefused.into());
+        }
+        stream.set_nodelay(true)?;
+        Ok(stream)
+    }
+
+    fn local_addr(&self, listener: &TcpListener) -> io::Result<SocketAddr> {
+        listener.local_addr()
+    }
+
+    fn now(&self) -> Instant {
+        Instant::now()
+    }
+
+    async fn read(&self, reader: &mut TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
+        reader.read(buffer).await
+    }
+
+    async fn resolve(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+        Ok((host, port).to_socket_addrs().await?.collect())
+    }
+
+    async fn shutdown(&self, writer: &mut TcpStream) -> io::Result<()> {
+        writer.shutdown(Shutdown::Write)
+    }
+
+    async fn sleep_until(&self, deadline: Instant) {
+        task::sleep(deadline.saturating_duration_since(Instant::now())).await;
+    }
+
+    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        // Without its handle it runs on by itself.
+        drop(task::spawn(task));
+    }
+
+    fn spawn_blocking<T: Send + 'static>(
+        &self,
+        code: impl FnOnce() -> T + Send + 'static,
+    ) -> impl Future<Output = Option<T>> + Send {
+        let code = task::spawn_blocking(code);
+        async { Some(code.await) }
+    }
+
+    fn split(&self, stream: TcpStream) -> (TcpStream, TcpStream) {
+        // Two handles to one socket, which is closed with the second of them.
+        (stream.clone(), stream)
+    }
+
+    async fn write(&self, writer: &mut TcpStream, data: &[u8]) -> io::Result<usize> {
+        writer.write(data).await
+    }
+}

@@ -1,0 +1,1 @@
+//! Tests over all adapters, and over clusters that mix them; there is no code of its own.

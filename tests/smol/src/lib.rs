@@ -1,0 +1,114 @@
+//! Peer-to-peer clusters of processes, on smol.
+
+use std::io;
+use std::net::{Shutdown, SocketAddr};
+use std::time::Instant;
+
+use smol::Timer;
+use smol::io::{AsyncReadExt, AsyncWriteExt};
+use smol::net::{TcpListener, TcpStream, resolve};
+
+#[doc(inline)]
+pub use noex_driver::{
+    Bytes, ClusterConfig, ClusterError, ClusterEvent, ClusterNotStartedError, ClusterStatus, Counters, DialError, IntoSecret,
+    InvalidClusterConfigError, InvalidNodeIdError, Limits, LocalFault, Message, MessagesLagged, NodeDownReason, NodeId,
+    NodeIdFault, NodeInfo, NodeStatus, PeerFault, Refusal, Secret, SecretUse, SendError, SetSecretsError, StartError, Unreached,
+    WaitError, bounds, defaults,
+};
+
+/// A node of a cluster, on smol. See [`noex_driver::Cluster`] for its methods.
+pub type Cluster = noex_driver::Cluster<Smol>;
+
+/// A stream of events, from [`Cluster::events`](noex_driver::Cluster::events).
+pub type EventStream = noex_driver::EventStream<Smol>;
+
+/// A stream of messages, from [`Cluster::messages`](noex_driver::Cluster::messages).
+pub type MessageStream = noex_driver::MessageStream<Smol>;
+
+/// A registered handler.
+pub type Subscription = noex_driver::Subscription<Smol>;
+
+/// A handle that does not keep the node running, for handlers.
+pub type WeakCluster = noex_driver::WeakCluster<Smol>;
+
+/// The smol runtime: the executor and the reactor that a process has one of.
+#[derive(Clone, Debug)]
+pub struct Smol(());
+
+impl noex_driver::Runtime for Smol {
+    type Listener = TcpListener;
+    type Reader = TcpStream;
+    type Stream = TcpStream;
+    type Writer = TcpStream;
+
+    fn current() -> Result<Self, String> {
+        // It begins by itself at the first use, so it is always there.
+        Ok(Self(()))
+    }
+
+    async fn accept(&self, listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
+        let (stream, remote) = listener.accept().await?;
+        // Fails where the peer is gone already, which is no fault of the listener.
+        let _gone = stream.set_nodelay(true);
+        Ok((stream, remote))
+    }
+
+    async fn bind(&self, addr: SocketAddr) -> io::Result<TcpListener> {
+        // By the standard library, which sets `SO_REUSEADDR` where that means what the contract asks for.
+        TcpListener::bind(addr).await
+    }
+
+    async fn connect(&self, addr: SocketAddr) -> io::Result<TcpStream> {
+        let stream = TcpStream::connect(addr).await?;
+        if stream.local_addr()? == addr {
+            return Err(io::ErrorKind::ConnectionRefused.into());
+        }
+        stream.set_nodelay(true)?;
+        Ok(stream)
+    }
+
+    fn local_addr(&self, listener: &TcpListener) -> io::Result<SocketAddr> {
+        listener.local_addr()
+    }
+
+    fn now(&self) -> Instant {
+        Instant::now()
+    }
+
+    async fn read(&self, reader: &mut TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
+        reader.read(buffer).await
+    }
+
+    async fn resolve(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+        resolve((host, port)).await
+    }
+
+    async fn shutdown(&self, writer: &mut TcpStream) -> io::Result<()> {
+        writer.shutdown(Shutdown::Write)
+    }
+
+    async fn sleep_until(&self, deadline: Instant) {
+        Timer::at(deadline).await;
+    }
+
+    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        smol::spawn(task).detach();
+    }
+
+    fn spawn_blocking<T: Send + 'static>(
+        &self,
+        code: impl FnOnce() -> T + Send + 'static,
+    ) -> impl Future<Output = Option<T>> + Send {
+        let code = smol::unblock(code);
+        async { Some(code.await) }
+    }
+
+    fn split(&self, stream: TcpStream) -> (TcpStream, TcpStream) {
+        // Two handles to one socket, which is closed with the second of them.
+        (stream.clone(), stream)
+    }
+
+    async fn write(&self, writer: &mut TcpStream, data: &[u8]) -> io::Result<usize> {
+        writer.write(data).await
+    }
+}
