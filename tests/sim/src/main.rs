@@ -1,0 +1,267 @@
+//! The simulator's command line: `noex-sim run`, `replay`, `shrink`, `bench`.
+#![forbid(unsafe_code)]
+
+use std::ops::Range;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use clap::{Parser, Subcommand};
+use noex_proto::ClusterConfig;
+use noex_sim::{Coverage, Latency, Outcome, Plan, World};
+
+/// Deterministic simulation of noex clusters.
+#[derive(Debug, Parser)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Measure how fast clusters are simulated.
+    Bench {
+        /// How many nodes.
+        #[arg(long, value_delimiter = ',', default_value = "3,5,10,50")]
+        nodes: Vec<usize>,
+        /// For how much virtual time, in seconds, at 5 nodes; less with more nodes.
+        #[arg(long, default_value_t = 7200)]
+        seconds: u64,
+    },
+    /// Form one cluster from one seed, and measure that.
+    Form {
+        /// How many nodes.
+        #[arg(long, default_value_t = 1000)]
+        nodes: usize,
+    },
+    /// Print the plan of a seed.
+    Plan {
+        /// The seed.
+        seed: u64,
+    },
+    /// Run a plan file, or the plan of a seed, and print its last transitions.
+    Replay {
+        /// A file, or a number.
+        plan: String,
+        /// How many of the last transitions to print.
+        #[arg(long, default_value_t = 60)]
+        lines: usize,
+    },
+    /// Run many seeds.
+    Run {
+        /// From the first seed to before the last, as in 0..2000.
+        #[arg(long, value_parser = range)]
+        seeds: Range<u64>,
+        /// How many at the same time.
+        #[arg(long, default_value_t = 1)]
+        jobs: usize,
+        /// Fail where one of the counted faults and rare states occurs in less than this share of seeds, in permille.
+        #[arg(long, default_value_t = 0)]
+        rare: u64,
+        /// Go on after this many failures.
+        #[arg(long, default_value_t = 10)]
+        failures: u64,
+    },
+    /// Shrink the failing plan of a file or a seed, and print what is left.
+    Shrink {
+        /// A file, or a number.
+        plan: String,
+        /// How many runs to spend on it.
+        #[arg(long, default_value_t = 2000)]
+        runs: usize,
+    },
+}
+
+fn range(text: &str) -> Result<Range<u64>, String> {
+    let (start, end) = text.split_once("..").ok_or("two numbers with .. between them")?;
+    let parse = |number: &str| number.parse::<u64>().map_err(|error| error.to_string());
+    Ok(parse(start)?..parse(end)?)
+}
+
+fn plan(text: &str) -> Result<Plan, String> {
+    if let Ok(seed) = text.parse() {
+        return Ok(Plan::draw(seed));
+    }
+    let path = PathBuf::from(text);
+    let text = std::fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+    Plan::from_text(&text).map_err(|error| format!("{}: {error}", path.display()))
+}
+
+fn main() -> ExitCode {
+    let done = match Arguments::parse().command {
+        Command::Bench { nodes, seconds } => bench(&nodes, seconds),
+        Command::Form { nodes } => form(nodes),
+        Command::Plan { seed } => {
+            print!("{}", Plan::draw(seed).to_text());
+            Ok(())
+        }
+        Command::Replay { plan: text, lines } => plan(&text).and_then(|plan| replay(&plan, lines)),
+        Command::Run { seeds, jobs, rare, failures } => run(&seeds, jobs, rare, failures),
+        Command::Shrink { plan: text, runs } => plan(&text).and_then(|plan| shrink(&plan, runs)),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn print_failure(seed: u64, outcome: &Outcome, lines: usize) {
+    let Some(violation) = &outcome.violation else { return };
+    println!("\nseed {seed}: {violation}");
+    let mut text: Vec<&str> = outcome.text.lines().collect();
+    let head = text.remove(0);
+    println!("{head}");
+    for line in &text[text.len().saturating_sub(lines)..] {
+        println!("{line}");
+    }
+    println!("replay: noex-sim replay {seed}\nshrink: noex-sim shrink {seed}");
+}
+
+fn replay(plan: &Plan, lines: usize) -> Result<(), String> {
+    let outcome = plan.run_keeping(lines.max(1));
+    println!("hash {:016x}, {} steps, {:?}, agreed after {:?}", outcome.hash, outcome.steps, outcome.time, outcome.agreed_after);
+    print_failure(plan.seed, &outcome, lines);
+    match outcome.violation {
+        Some(violation) => Err(violation.to_string()),
+        None => Ok(()),
+    }
+}
+
+fn shrink(plan: &Plan, runs: usize) -> Result<(), String> {
+    std::panic::set_hook(Box::new(|_| {}));
+    let violation = plan.run_keeping(0).violation.ok_or("the plan breaks no invariant")?;
+    let small = plan.shrink(violation.invariant, runs);
+    eprintln!("{} of {} steps, {} of {} nodes left", small.steps.len(), plan.steps.len(), small.nodes.len(), plan.nodes.len());
+    print!("{}", small.to_text());
+    Ok(())
+}
+
+/// What all runs together have come to.
+#[derive(Default)]
+struct Totals {
+    coverage: Coverage,
+    failures: u64,
+    hash: u64,
+    node_time: Duration,
+    runs: u64,
+    slowest: (Duration, u64),
+    steps: u64,
+}
+
+fn run(seeds: &Range<u64>, jobs: usize, rare: u64, most: u64) -> Result<(), String> {
+    std::panic::set_hook(Box::new(|_| {}));
+    let started = Instant::now();
+    let next = AtomicU64::new(seeds.start);
+    let totals = Mutex::new(Totals::default());
+    let lock = || totals.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    std::thread::scope(|scope| {
+        for _ in 0..jobs.max(1) {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= seeds.end || lock().failures >= most {
+                        return;
+                    }
+                    let began = Instant::now();
+                    let outcome = Plan::draw(seed).run();
+                    let mut totals = lock();
+                    totals.runs += 1;
+                    totals.steps += outcome.steps;
+                    totals.node_time += outcome.time * u32::try_from(outcome.hosts).unwrap_or(1);
+                    totals.hash ^= outcome.hash.rotate_left((seed % 64) as u32);
+                    totals.coverage.merge(&outcome.coverage);
+                    totals.slowest = totals.slowest.max((began.elapsed(), seed));
+                    if outcome.violation.is_some() {
+                        totals.failures += 1;
+                        print_failure(seed, &outcome, 40);
+                    }
+                }
+            });
+        }
+    });
+    let totals = totals.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+    println!("\nshare of seeds in which it occurred:");
+    let mut too_rare = Vec::new();
+    for (what, count) in totals.coverage.iter() {
+        let permille = count * 1000 / totals.runs.max(1);
+        println!("  {:>5.1} %  {what}", permille as f64 / 10.0);
+        if permille < rare {
+            too_rare.push(what);
+        }
+    }
+    let hours = totals.node_time.as_secs_f64() / 3600.0;
+    println!(
+        "{} seeds, {} failures, {hours:.1} virtual node-hours, {} steps, {:.1} s, slowest seed {} with {:.2} s, hash {:016x}",
+        totals.runs,
+        totals.failures,
+        totals.steps,
+        started.elapsed().as_secs_f64(),
+        totals.slowest.1,
+        totals.slowest.0.as_secs_f64(),
+        totals.hash,
+    );
+    if totals.failures > 0 {
+        return Err(format!("{} failures", totals.failures));
+    }
+    if too_rare.is_empty() { Ok(()) } else { Err(format!("too rare: {}", too_rare.join(", "))) }
+}
+
+fn cluster(nodes: usize) -> World {
+    let mut world = World::new(1);
+    world.set_recording(false);
+    world.keep_lines(0);
+    for host in 0..nodes {
+        world.add_host();
+        let seed = world.id("n0", 0).to_string();
+        let config = ClusterConfig::new(format!("n{host}"))
+            .host(world.id("x", host).host().to_string())
+            .seeds((host > 0).then_some(seed))
+            .cluster_secret("a secret for the benchmark")
+            .heartbeat_interval(Duration::from_secs(1));
+        world.start(host, config).expect("a valid configuration");
+    }
+    world
+}
+
+fn bench(nodes: &[usize], seconds: u64) -> Result<(), String> {
+    println!("nodes  node-hours/s  steps/s");
+    for &count in nodes {
+        let mut world = cluster(count);
+        world.set_window_limit(256 << 10);
+        world.run_for(Duration::from_secs(10)).map_err(|violation| violation.to_string())?;
+        let began = Instant::now();
+        let before = world.steps();
+        let seconds = (seconds * 25 / (count * count) as u64).max(10);
+        world.run_for(Duration::from_secs(seconds)).map_err(|violation| violation.to_string())?;
+        let wall = began.elapsed().as_secs_f64();
+        let hours = (seconds * count as u64) as f64 / 3600.0;
+        println!("{count:>5}  {:>12.1}  {:>7.0}", hours / wall, (world.steps() - before) as f64 / wall);
+    }
+    Ok(())
+}
+
+fn form(nodes: usize) -> Result<(), String> {
+    let began = Instant::now();
+    let mut world = cluster(nodes);
+    world.set_latency(Latency::Constant { us: 1000 });
+    let all: Vec<usize> = (0..nodes).collect();
+    let ups = |world: &World| all.iter().map(|host| world.machine(*host).counters().ups).sum::<u64>();
+    let wanted = (nodes * (nodes - 1)) as u64;
+    while ups(&world) < wanted && world.now() < Duration::from_secs(60) {
+        world.run_for(Duration::from_millis(20)).map_err(|violation| violation.to_string())?;
+    }
+    let downs: u64 = all.iter().map(|host| world.machine(*host).counters().downs).sum();
+    println!(
+        "{nodes} nodes: {} of {wanted} ups, {downs} downs after {:?} of virtual time, {:.1} s of real time, {} steps",
+        ups(&world),
+        world.now(),
+        began.elapsed().as_secs_f64(),
+        world.steps()
+    );
+    Ok(())
+}

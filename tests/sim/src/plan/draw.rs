@@ -1,0 +1,369 @@
+//! Drawing a plan from a seed, with a stream of random numbers for each kind of fault.
+
+use super::{Fault, NodePlan, Op, Plan, Seed, Step};
+use crate::random::Random;
+use crate::{Chunking, Dialling, Latency, Rogue, Tampering};
+
+const KINDS: [Fault; 25] = [
+    Fault::Adversary,
+    Fault::Bandwidth,
+    Fault::ClockRate,
+    Fault::Crash,
+    Fault::CrashLoop,
+    Fault::DialFaults,
+    Fault::DuplicateId,
+    Fault::Fragmentation,
+    Fault::Freeze,
+    Fault::HalfOpen,
+    Fault::Latency,
+    Fault::Leave,
+    Fault::SmallLimits,
+    Fault::MixedIntervals,
+    Fault::MixedSecrets,
+    Fault::Misuse,
+    Fault::OneWayDials,
+    Fault::Partition,
+    Fault::PowerOff,
+    Fault::Reset,
+    Fault::Rogues,
+    Fault::Rotation,
+    Fault::Seeds,
+    Fault::Stall,
+    Fault::WallClock,
+];
+
+/// Streams that belong to no kind of fault.
+const SHAPE: u64 = 1000;
+const TRAFFIC: u64 = 1001;
+const SWARM: u64 = 1002;
+
+pub(super) fn draw(seed: u64) -> Plan {
+    let mut swarm = Random::new(seed, SWARM);
+    // Most seeds have about half of the kinds, some a few, and some none.
+    let share = swarm.pick(&[0, 80, 80, 250, 500, 500, 500, 500, 500, 500, 800]);
+    let faults: Vec<Fault> = KINDS.into_iter().filter(|_| swarm.permille(share)).collect();
+    let mut plan = shape(seed, &faults);
+    for (stream, fault) in KINDS.into_iter().enumerate() {
+        if faults.contains(&fault) {
+            let mut random = Random::new(seed, stream as u64);
+            add(&mut plan, fault, &mut random);
+        }
+    }
+    traffic(&mut plan, &mut Random::new(seed, TRAFFIC));
+    plan.faults = faults;
+    plan.steps.sort_by_key(|step| step.at_ms);
+    plan
+}
+
+/// The cluster without its faults.
+fn shape(seed: u64, faults: &[Fault]) -> Plan {
+    let mut random = Random::new(seed, SHAPE);
+    let count = random.within(3, 9) as usize;
+    let heartbeat_ms = random.pick(&[100, 200, 500, 1000, 1000, 2000, 5000]);
+    let threshold = random.pick(&[1, 2, 3, 3, 3, 5]);
+    let base_ms = random.pick(&[20, 100, 500, 1000]);
+    let max_ms = random.pick(&[1000, 3000, 10_000]);
+    let heal_ms = 1000 * random.within(40, 300);
+    let together = random.permille(500);
+    let topology = random.below(4);
+    let mut core: Vec<usize> = (0..count).filter(|node| *node == 0 || random.permille(750)).collect();
+    if core.len() < 2 {
+        core = vec![0, 1];
+    }
+    let mut nodes = Vec::new();
+    for node in 0..count {
+        let seeds = match (topology, node) {
+            // Everybody, oneself included, which is skipped.
+            (0, _) => (0..count).map(Seed::Node).collect(),
+            (_, 0) => {
+                if random.permille(300) {
+                    vec![Seed::Node(1)]
+                } else {
+                    Vec::new()
+                }
+            }
+            (1, _) => vec![Seed::Node(0), Seed::Node(random.index(count))],
+            (2, _) => {
+                // A chain through the core.
+                let before = core.iter().rev().find(|other| **other < node).copied().unwrap_or(0);
+                vec![Seed::Node(before)]
+            }
+            (_, _) => vec![Seed::Node(0)],
+        };
+        let letter = char::from(b'a' + random.below(26) as u8);
+        nodes.push(NodePlan {
+            name: format!("{letter}{node}"),
+            start_ms: if together { 0 } else { random.below(10_000) },
+            heartbeat_ms,
+            threshold,
+            base_ms,
+            max_ms,
+            forget_ms: random.pick(&[5000, 60_000, 3_600_000]),
+            seeds,
+            own_secret: None,
+            twin_of: None,
+        });
+    }
+    Plan {
+        seed,
+        faults: Vec::new(),
+        nodes,
+        rogues: Vec::new(),
+        secret: random.permille(850),
+        small_limits: faults.contains(&Fault::SmallLimits),
+        bytes_per_second: None,
+        window_bytes: 128 << 10,
+        chunking: Chunking::Whole,
+        reset_cuts: false,
+        latency: Latency::Uniform { min_us: 200, max_us: random.pick(&[300, 1000, 10_000]) },
+        path_latencies: Vec::new(),
+        undialable: Vec::new(),
+        steps: Vec::new(),
+        heal_ms,
+        core,
+        watch_ms: 20_000.max(heartbeat_ms * 6),
+    }
+}
+
+/// Messages all the time, from small ones to some of several records.
+fn traffic(plan: &mut Plan, random: &mut Random) {
+    let end = plan.heal_ms;
+    let count = random.within(10, 60);
+    for _ in 0..count {
+        let (from, to) = random.pair(plan.nodes.len());
+        let size = match random.below(12) {
+            0 => random.within(60_000, 300_000),
+            1 => 65_536 + random.below(3) - 1,
+            2 | 3 => random.within(1000, 20_000),
+            _ => random.within(32, 200),
+        } as usize;
+        let count = if size < 30_000 { random.within(1, 30) as usize } else { 1 };
+        push(plan, random.below(end), Op::Send { from, to, size, count });
+    }
+    for node in 0..plan.nodes.len() {
+        if random.permille(300) {
+            push(plan, random.below(end), Op::Processes { node, count: random.below(100) });
+        }
+    }
+}
+
+fn push(plan: &mut Plan, at_ms: u64, op: Op) {
+    plan.steps.push(Step { at_ms, op });
+}
+
+/// How long a fault lasts: mostly around the time that it takes to be noticed.
+fn lasting(plan: &Plan, random: &mut Random) -> u64 {
+    let notice = plan.nodes[0].heartbeat_ms * (u64::from(plan.nodes[0].threshold) + 1);
+    match random.below(4) {
+        0 => random.within(1, 500),
+        1 => random.within(1, 2 * notice),
+        2 => random.within(notice / 2, notice * 3 / 2),
+        _ => random.within(1000, 40_000),
+    }
+}
+
+fn add(plan: &mut Plan, fault: Fault, random: &mut Random) {
+    let nodes = plan.nodes.len();
+    // A node of the original ones, since a twin or a stranger may come after them.
+    let times = random.within(1, 4);
+    match fault {
+        Fault::Bandwidth => {
+            plan.bytes_per_second = Some(random.pick(&[20_000, 100_000, 1_000_000]));
+            plan.window_bytes = random.pick(&[1024, 4096, 16_384]);
+        }
+        Fault::Fragmentation => {
+            plan.chunking = match random.below(3) {
+                0 => Chunking::Coalesced,
+                1 => Chunking::Pieces { most: 1 },
+                _ => Chunking::Pieces { most: random.within(2, 100) as usize },
+            };
+        }
+        Fault::Latency => {
+            let most = (plan.nodes[0].heartbeat_ms * 250).min(400_000);
+            plan.latency = draw_latency(random, most);
+            for _ in 0..times {
+                let (from, to) = random.pair(nodes);
+                let latency = draw_latency(random, most);
+                plan.path_latencies.push((from, to, latency));
+            }
+        }
+        Fault::MixedIntervals => {
+            for node in &mut plan.nodes {
+                node.heartbeat_ms = random.pick(&[200, 500, 1000, 2000, 5000]);
+                node.threshold = random.pick(&[1, 2, 3, 5]);
+                node.base_ms = random.pick(&[20, 500, 1000]);
+            }
+            let most = plan.nodes.iter().map(|node| node.heartbeat_ms).min().unwrap_or(200) * 250;
+            let most = most.min(400_000);
+            if plan.latency.longest().as_micros() > u128::from(most) {
+                plan.latency = draw_latency(random, most);
+            }
+            plan.path_latencies.clear();
+            plan.watch_ms = 40_000;
+        }
+        Fault::MixedSecrets if plan.secret => {
+            let outside: Vec<usize> = (0..nodes).filter(|node| !plan.core.contains(node)).collect();
+            if let Some(node) = outside.first() {
+                plan.nodes[*node].own_secret = Some(200);
+            }
+        }
+        Fault::OneWayDials => {
+            if nodes > 3 && plan.nodes.iter().skip(1).all(|node| node.seeds.contains(&Seed::Node(0))) {
+                let (one, other) = random.pair(nodes - 1);
+                plan.undialable.push((one + 1, other + 1));
+            }
+        }
+        Fault::Seeds => {
+            for node in 0..nodes {
+                let odd = match random.below(5) {
+                    0 => Seed::Missing,
+                    1 => Seed::Node(node),
+                    2 => Seed::Misnamed(random.index(nodes)),
+                    _ => continue,
+                };
+                plan.nodes[node].seeds.push(odd);
+            }
+            plan.nodes[0].start_ms = random.below(20_000);
+        }
+        Fault::SmallLimits | Fault::MixedSecrets => {}
+        _ => {
+            plan.reset_cuts |= fault == Fault::Reset;
+            let at = 1000 + random.below(5000);
+            for round in 0..times {
+                let at = (at + round * plan.heal_ms / times).min(plan.heal_ms);
+                let at = (at + random.below(plan.heal_ms / times)).min(plan.heal_ms - 1);
+                add_steps(plan, fault, at, random);
+            }
+        }
+    }
+}
+
+fn draw_latency(random: &mut Random, most: u64) -> Latency {
+    let typical = random.pick(&[100, 1000, 20_000, 80_000]).min(most / 2);
+    match random.below(4) {
+        0 => Latency::Constant { us: typical },
+        1 => Latency::Uniform { min_us: typical / 2, max_us: typical * 2 },
+        2 => Latency::Exponential { min_us: typical / 2, mean_us: typical, max_us: most },
+        _ => Latency::HeavyTail { scale_us: typical.max(2), max_us: most },
+    }
+}
+
+/// One occurrence of a fault.
+fn add_steps(plan: &mut Plan, fault: Fault, at: u64, random: &mut Random) {
+    let nodes = plan.nodes.iter().filter(|node| node.twin_of.is_none()).count();
+    let node = random.index(nodes);
+    let (one, other) = random.pair(nodes);
+    let ms = lasting(plan, random);
+    let again = random.permille(800).then_some(ms);
+    match fault {
+        Fault::Adversary => {
+            use Tampering::{Drop, Flip, Insert, Reflect, Replay, Splice, Truncate};
+            let how = random.pick(&[Drop, Flip, Insert, Reflect, Replay, Splice, Truncate]);
+            let permille = random.pick(&[20, 200, 1000]);
+            push(plan, at, Op::Tamper { one, other, how, permille, ms });
+        }
+        Fault::ClockRate => push(plan, at, Op::Clock { node, permille: random.within(500, 2000), ms }),
+        Fault::Crash => push(plan, at, Op::Crash { node, ms: again }),
+        Fault::CrashLoop => {
+            let pause = random.within(1, 3000);
+            for round in 0..random.within(3, 6) {
+                let at = at + round * (pause + random.within(1, 3000));
+                if at < plan.heal_ms {
+                    push(plan, at, Op::Crash { node, ms: Some(pause) });
+                }
+            }
+        }
+        Fault::DialFaults => {
+            let how = random.pick(&[Dialling::Dropped, Dialling::Late, Dialling::Refused, Dialling::Unreachable]);
+            push(plan, at, Op::Dials { from: one, to: other, how, ms });
+            if random.permille(500) {
+                push(plan, at, Op::Reset { one, other });
+            }
+        }
+        Fault::DuplicateId => {
+            if plan.nodes.iter().any(|node| node.twin_of.is_some()) {
+                return;
+            }
+            let mut twin = plan.nodes[node].clone();
+            twin.twin_of = Some(node);
+            twin.start_ms = at;
+            twin.seeds = vec![Seed::Node(0), Seed::Node(other)];
+            plan.nodes.push(twin);
+        }
+        Fault::Freeze => push(plan, at, Op::Freeze { node, ms }),
+        Fault::HalfOpen => push(plan, at, Op::HalfOpen { at: one, with: other, silent: random.permille(500) }),
+        Fault::Leave => push(plan, at, Op::Leave { node, ms: again }),
+        Fault::Misuse => push(plan, at, Op::Misuse { node }),
+        Fault::Partition => {
+            let all: Vec<usize> = (0..nodes).collect();
+            let split = random.within(1, nodes as u64 - 1) as usize;
+            let rotated: Vec<usize> = all.iter().map(|place| (place + node) % nodes).collect();
+            let (from, to) = rotated.split_at(split);
+            let reset = random.permille(300);
+            match random.below(5) {
+                // Halves, or an isolated node.
+                0 | 1 => {
+                    push(plan, at, Op::Cut { from: from.into(), to: to.into(), ms, reset });
+                    push(plan, at, Op::Cut { from: to.into(), to: from.into(), ms, reset });
+                }
+                // One way.
+                2 => push(plan, at, Op::Cut { from: from.into(), to: to.into(), ms, reset }),
+                // A bridge: one node sees both halves.
+                3 => {
+                    let to: Vec<usize> = to.iter().copied().skip(1).collect();
+                    if !to.is_empty() {
+                        push(plan, at, Op::Cut { from: from.into(), to: to.clone(), ms, reset });
+                        push(plan, at, Op::Cut { from: to, to: from.into(), ms, reset });
+                    }
+                }
+                // A ring: each sees its neighbours alone.
+                _ => {
+                    for place in 0..nodes {
+                        let far: Vec<usize> = (2..nodes - 1).map(|step| rotated[(place + step) % nodes]).collect();
+                        if !far.is_empty() {
+                            push(plan, at, Op::Cut { from: vec![rotated[place]], to: far, ms, reset });
+                        }
+                    }
+                }
+            }
+        }
+        Fault::PowerOff => push(plan, at, Op::PowerOff { node, ms: again }),
+        Fault::Reset => push(plan, at, Op::Reset { one, other }),
+        Fault::Rogues => {
+            let kind = random.pick(&[Rogue::Garbage, Rogue::Lengths, Rogue::Reflect, Rogue::Replay, Rogue::Silent]);
+            plan.rogues.push(kind);
+            let rogue = plan.rogues.len() - 1;
+            push(plan, at, Op::RogueDials { rogue, node, count: random.within(1, 40) as usize });
+            if random.permille(300) {
+                plan.nodes[node].seeds.push(Seed::Rogue(rogue));
+            }
+        }
+        Fault::Rotation => {
+            if plan.secret {
+                let to = 1 + plan.steps.iter().filter(|step| matches!(step.op, Op::Rotate { .. })).count();
+                push(plan, at, Op::Rotate { to: to as u8, ms: random.within(100, 5000) });
+            }
+        }
+        Fault::Stall => {
+            if random.permille(500) {
+                push(plan, at, Op::StallReader { reader: one, from: other, ms });
+            } else {
+                push(plan, at, Op::StallWriter { from: one, to: other, ms });
+            }
+            let size = random.within(1000, 50_000) as usize;
+            push(plan, at, Op::Send { from: other, to: one, size, count: 20 });
+        }
+        Fault::WallClock => {
+            let ms = random.within(1, 200_000_000).cast_signed();
+            push(plan, at, Op::WallClock { node, ms: if random.permille(500) { -ms } else { ms } });
+        }
+        Fault::Bandwidth
+        | Fault::Fragmentation
+        | Fault::Latency
+        | Fault::MixedIntervals
+        | Fault::MixedSecrets
+        | Fault::OneWayDials
+        | Fault::Seeds
+        | Fault::SmallLimits => {}
+    }
+}

@@ -1,0 +1,490 @@
+//! Plans: a run as plain data, drawn from a seed or written by hand.
+
+mod draw;
+mod run;
+mod shrink;
+
+use std::time::Duration;
+
+use noex_proto::{ClusterConfig, Limits};
+use serde::{Deserialize, Serialize};
+
+use crate::{Chunking, Dialling, Latency, Rogue, Tampering};
+pub use run::{Outcome, STEP_BOUND};
+
+/// A kind of fault or of unusual configuration. Each is on in about half of the seeds.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Fault {
+    /// An adversary on the wire.
+    Adversary,
+    /// Little bandwidth and small kernel buffers.
+    Bandwidth,
+    /// Clocks at half to twice the rate.
+    ClockRate,
+    /// Processes that crash, and start again later.
+    Crash,
+    /// Processes that crash again and again.
+    CrashLoop,
+    /// Dials refused, dropped, late, or unreachable.
+    DialFaults,
+    /// A second process with the same identity.
+    DuplicateId,
+    /// Reads and writes of a few bytes, or all at once.
+    Fragmentation,
+    /// Processes that stand still.
+    Freeze,
+    /// Connections that only one end knows of.
+    HalfOpen,
+    /// Latencies with a tail, and other ones for single paths.
+    Latency,
+    /// Nodes that leave, and come again.
+    Leave,
+    /// Limits at their minimum.
+    SmallLimits,
+    /// Different heartbeat intervals and thresholds.
+    MixedIntervals,
+    /// A node with another secret.
+    MixedSecrets,
+    /// Drivers that misuse the machine.
+    Misuse,
+    /// Pairs that can dial in one direction only, for good.
+    OneWayDials,
+    /// Partitions of any shape.
+    Partition,
+    /// Hosts that lose power.
+    PowerOff,
+    /// Resets at any byte.
+    Reset,
+    /// Strangers without the secret.
+    Rogues,
+    /// Secrets are rotated.
+    Rotation,
+    /// Seeds that are missing, late, oneself, or another node.
+    Seeds,
+    /// Readers and writers that stall.
+    Stall,
+    /// Wall clocks that jump.
+    WallClock,
+}
+
+/// A node, and how it is configured. Its host has its number.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct NodePlan {
+    /// Its name.
+    pub name: String,
+    /// When it starts first.
+    pub start_ms: u64,
+    /// Its heartbeat interval.
+    pub heartbeat_ms: u64,
+    /// How many heartbeats a peer may miss.
+    pub threshold: u32,
+    /// The first delay between dials.
+    pub base_ms: u64,
+    /// The longest delay between dials.
+    pub max_ms: u64,
+    /// How long lost nodes are kept.
+    pub forget_ms: u64,
+    /// Whom it dials first.
+    pub seeds: Vec<Seed>,
+    /// The number of its secret, if that is another one than the cluster's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub own_secret: Option<u8>,
+    /// The node whose identity it claims too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub twin_of: Option<usize>,
+}
+
+/// A seed.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Seed {
+    /// An address where no host is.
+    Missing,
+    /// The address of this node under another name.
+    Misnamed(usize),
+    /// This node.
+    Node(usize),
+    /// This stranger.
+    Rogue(usize),
+}
+
+/// Something that happens at a moment of the plan.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Step {
+    /// When.
+    pub at_ms: u64,
+    /// What.
+    pub op: Op,
+}
+
+/// What can happen. Nodes are numbers; what lasts is undone after `ms`.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Op {
+    /// A node's clock runs at this rate.
+    Clock {
+        /// Which.
+        node: usize,
+        /// In thousandths.
+        permille: u64,
+        /// For how long, or until when, in milliseconds.
+        ms: u64,
+    },
+    /// A node's process is gone, and starts again after `ms`, if that is given.
+    Crash {
+        /// Which.
+        node: usize,
+        /// For how long, or until when, in milliseconds.
+        ms: Option<u64>,
+    },
+    /// Nothing passes from any of one group to any of the other.
+    Cut {
+        /// From where.
+        from: Vec<usize>,
+        /// To where.
+        to: Vec<usize>,
+        /// For how long, or until when, in milliseconds.
+        ms: u64,
+        /// Whether connections are reset too.
+        reset: bool,
+    },
+    /// Dials from one node to another fail in this way.
+    Dials {
+        /// From where.
+        from: usize,
+        /// To where.
+        to: usize,
+        /// In which way.
+        how: Dialling,
+        /// For how long, or until when, in milliseconds.
+        ms: u64,
+    },
+    /// A node's process stands still.
+    Freeze {
+        /// Which.
+        node: usize,
+        /// For how long, or until when, in milliseconds.
+        ms: u64,
+    },
+    /// The connections of one node to another end without the other's notice.
+    HalfOpen {
+        /// Where they end.
+        at: usize,
+        /// Who does not notice.
+        with: usize,
+        /// Whether not even a reset answers.
+        silent: bool,
+    },
+    /// A node leaves, and starts again after `ms`, if that is given.
+    Leave {
+        /// Which.
+        node: usize,
+        /// For how long, or until when, in milliseconds.
+        ms: Option<u64>,
+    },
+    /// The driver of a node misuses its machine.
+    Misuse {
+        /// Which.
+        node: usize,
+    },
+    /// A host loses power, and starts again after `ms`, if that is given.
+    PowerOff {
+        /// Which.
+        node: usize,
+        /// For how long, or until when, in milliseconds.
+        ms: Option<u64>,
+    },
+    /// A node announces this many processes.
+    Processes {
+        /// Which.
+        node: usize,
+        /// How many.
+        count: u64,
+    },
+    /// The connections between two nodes are reset.
+    Reset {
+        /// One side.
+        one: usize,
+        /// The other side.
+        other: usize,
+    },
+    /// A stranger dials a node.
+    RogueDials {
+        /// Which stranger.
+        rogue: usize,
+        /// Which.
+        node: usize,
+        /// How many.
+        count: usize,
+    },
+    /// The cluster's secret is rotated to this one, in three phases `ms` apart.
+    Rotate {
+        /// To where.
+        to: u8,
+        /// For how long, or until when, in milliseconds.
+        ms: u64,
+    },
+    /// A node sends messages to another one.
+    Send {
+        /// From where.
+        from: usize,
+        /// To where.
+        to: usize,
+        /// Bytes of each.
+        size: usize,
+        /// How many.
+        count: usize,
+    },
+    /// A node does not read what another one writes.
+    StallReader {
+        /// Who does not read.
+        reader: usize,
+        /// From where.
+        from: usize,
+        /// For how long, or until when, in milliseconds.
+        ms: u64,
+    },
+    /// The kernel takes nothing of what a node writes to another one.
+    StallWriter {
+        /// From where.
+        from: usize,
+        /// To where.
+        to: usize,
+        /// For how long, or until when, in milliseconds.
+        ms: u64,
+    },
+    /// An adversary touches a share of the writes between two nodes.
+    Tamper {
+        /// One side.
+        one: usize,
+        /// The other side.
+        other: usize,
+        /// In which way.
+        how: Tampering,
+        /// In thousandths.
+        permille: u32,
+        /// For how long, or until when, in milliseconds.
+        ms: u64,
+    },
+    /// A host's wall clock jumps.
+    WallClock {
+        /// Which.
+        node: usize,
+        /// For how long, or until when, in milliseconds.
+        ms: i64,
+    },
+}
+
+/// A whole run.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Plan {
+    /// The seed of the run's own randomness, and of the plan where it was drawn.
+    pub seed: u64,
+    /// The kinds of faults in it.
+    pub faults: Vec<Fault>,
+    /// The nodes, on hosts 0 and up.
+    pub nodes: Vec<NodePlan>,
+    /// The strangers, on the hosts after them.
+    pub rogues: Vec<Rogue>,
+    /// Whether the cluster has a secret.
+    pub secret: bool,
+    /// Whether all limits are at their minimum.
+    pub small_limits: bool,
+    /// Bandwidth, if limited.
+    pub bytes_per_second: Option<u64>,
+    /// What a kernel holds of one direction.
+    pub window_bytes: usize,
+    /// How streams are cut.
+    pub chunking: Chunking,
+    /// Whether resets destroy what is on its way.
+    pub reset_cuts: bool,
+    /// The latency of all paths.
+    pub latency: Latency,
+    /// Other ones, for single paths.
+    pub path_latencies: Vec<(usize, usize, Latency)>,
+    /// Pairs of which the first can never dial the second.
+    pub undialable: Vec<(usize, usize)>,
+    /// What happens.
+    pub steps: Vec<Step>,
+    /// When everything is mended, for the nodes of the core.
+    pub heal_ms: u64,
+    /// The nodes that are mended then, and have to agree.
+    pub core: Vec<usize>,
+    /// How long they are watched after they have agreed.
+    pub watch_ms: u64,
+}
+
+/// A plan that cannot be run.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct InvalidPlan(String);
+
+impl std::fmt::Display for InvalidPlan {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "invalid plan: {}", self.0)
+    }
+}
+
+impl std::error::Error for InvalidPlan {}
+
+impl Plan {
+    /// Draws the plan of a seed.
+    #[must_use]
+    pub fn draw(seed: u64) -> Self {
+        draw::draw(seed)
+    }
+
+    /// Reads a plan as it was written by [`Plan::to_text`].
+    ///
+    /// # Errors
+    /// Names the line of what does not parse, or the step that is impossible.
+    pub fn from_text(text: &str) -> Result<Self, InvalidPlan> {
+        let plan: Self = serde_json::from_str(text).map_err(|error| InvalidPlan(error.to_string()))?;
+        plan.check()?;
+        Ok(plan)
+    }
+
+    /// The plan as text: JSON, one step per line.
+    #[must_use]
+    pub fn to_text(&self) -> String {
+        let mut head = serde_json::to_value(self).unwrap_or_default();
+        let mut out = String::from("{\n");
+        if let Some(fields) = head.as_object_mut() {
+            let count = fields.len();
+            for (place, (name, value)) in fields.iter().enumerate() {
+                out.push_str(&format!("  \"{name}\": "));
+                match value.as_array().filter(|_| matches!(name.as_str(), "nodes" | "steps")) {
+                    Some(items) if !items.is_empty() => {
+                        let items: Vec<String> = items.iter().map(|item| format!("    {item}")).collect();
+                        out.push_str(&format!("[\n{}\n  ]", items.join(",\n")));
+                    }
+                    _ => out.push_str(&value.to_string()),
+                }
+                out.push_str(if place + 1 < count { ",\n" } else { "\n" });
+            }
+        }
+        out.push_str("}\n");
+        out
+    }
+
+    /// Whether every step can be ordered.
+    ///
+    /// # Errors
+    /// Names the first thing that cannot be.
+    pub fn check(&self) -> Result<(), InvalidPlan> {
+        let fail = |what: String| Err(InvalidPlan(what));
+        let nodes = self.nodes.len();
+        if nodes == 0 {
+            return fail("no nodes".into());
+        }
+        for place in 0..nodes {
+            if let Err(error) = self.config(place).check() {
+                return fail(format!("node {place}: {error}"));
+            }
+            if self.nodes[place].twin_of.is_some_and(|of| of >= nodes) {
+                return fail(format!("node {place} is the twin of a node that does not exist"));
+            }
+        }
+        for (place, step) in self.steps.iter().enumerate() {
+            if let Some(node) = step.op.nodes().into_iter().find(|node| *node >= nodes) {
+                return fail(format!("step {place} names node {node}, which does not exist: {:?}", step.op));
+            }
+            if let Op::RogueDials { rogue, .. } = step.op
+                && rogue >= self.rogues.len()
+            {
+                return fail(format!("step {place} names stranger {rogue}, which does not exist"));
+            }
+            if step.at_ms > self.heal_ms {
+                return fail(format!("step {place} is at {} ms, after the end of the faults at {} ms", step.at_ms, self.heal_ms));
+            }
+        }
+        let core = self.core.iter().chain(self.undialable.iter().flat_map(|(one, other)| [one, other]));
+        if let Some(node) = core.into_iter().find(|node| **node >= nodes) {
+            return fail(format!("the core or a path names node {node}, which does not exist"));
+        }
+        Ok(())
+    }
+
+    /// The identity of a node.
+    pub(crate) fn id(&self, node: usize) -> String {
+        let of = self.nodes[node].twin_of.unwrap_or(node);
+        format!("{}@{}:{}", self.nodes[of].name, address(of), noex_proto::defaults::PORT)
+    }
+
+    /// A node's configuration, without its secrets.
+    pub(crate) fn config(&self, node: usize) -> ClusterConfig {
+        let plan = &self.nodes[node];
+        let seeds = plan.seeds.iter().map(|seed| match seed {
+            Seed::Missing => format!("nobody@10.200.0.{}:4369", node + 1),
+            Seed::Misnamed(of) => format!("misnamed@{}:4369", address(*of)),
+            Seed::Node(of) => self.id(*of),
+            Seed::Rogue(rogue) => format!("rogue@{}:4369", address(self.nodes.len() + rogue)),
+        });
+        let name = self.nodes[plan.twin_of.unwrap_or(node)].name.clone();
+        let mut config = ClusterConfig::new(name)
+            .host(address(node))
+            .seeds(seeds)
+            .heartbeat_interval(Duration::from_millis(plan.heartbeat_ms))
+            .heartbeat_miss_threshold(plan.threshold)
+            .reconnect_base_delay(Duration::from_millis(plan.base_ms))
+            .reconnect_max_delay(Duration::from_millis(plan.max_ms))
+            .forget_after(Duration::from_millis(plan.forget_ms));
+        if let Some(of) = plan.twin_of {
+            config = config.advertise_host(address(of));
+        }
+        if self.small_limits { config.limits(self.limits()) } else { config }
+    }
+
+    /// Limits as small as they can be with this many nodes.
+    fn limits(&self) -> Limits {
+        let nodes = self.nodes.len();
+        Limits {
+            closing_connections: 1,
+            control_messages: 4,
+            departed_nodes: 1,
+            dials_in_flight: 2,
+            dials_per_second: 4,
+            disconnected_nodes: nodes,
+            error_reports_per_second: 1,
+            events_per_subscriber: 1,
+            half_open: nodes,
+            half_open_per_address: 2,
+            members: self.nodes.iter().map(|node| node.seeds.len()).max().unwrap_or(0).max(nodes),
+            message_bytes: 4096,
+            message_bytes_per_subscriber: 4096,
+            send_queue_bytes: 4096,
+            send_window_bytes: 1,
+        }
+    }
+}
+
+impl Op {
+    /// The nodes that it names.
+    pub(crate) fn nodes(&self) -> Vec<usize> {
+        match self {
+            Self::Clock { node, .. }
+            | Self::Crash { node, .. }
+            | Self::Freeze { node, .. }
+            | Self::Leave { node, .. }
+            | Self::Misuse { node }
+            | Self::PowerOff { node, .. }
+            | Self::Processes { node, .. }
+            | Self::RogueDials { node, .. }
+            | Self::WallClock { node, .. } => vec![*node],
+            Self::Cut { from, to, .. } => from.iter().chain(to).copied().collect(),
+            Self::Dials { from, to, .. } | Self::Send { from, to, .. } | Self::StallWriter { from, to, .. } => vec![*from, *to],
+            Self::HalfOpen { at, with, .. } => vec![*at, *with],
+            Self::Reset { one, other } | Self::Tamper { one, other, .. } => vec![*one, *other],
+            Self::Rotate { .. } => Vec::new(),
+            Self::StallReader { reader, from, .. } => vec![*reader, *from],
+        }
+    }
+}
+
+/// The address of a host.
+fn address(host: usize) -> String {
+    format!("10.0.{}.{}", host / 250, host % 250 + 1)
+}

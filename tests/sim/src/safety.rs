@@ -1,0 +1,281 @@
+//! What must hold after every step, and the memory that it takes to check it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::time::Duration;
+
+use noex_proto::{ClusterEvent, ClusterStatus, Counters, NodeId};
+use serde::{Deserialize, Serialize};
+
+use crate::HostId;
+
+/// A rule that every run keeps.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Invariant {
+    /// No action concerns a connection that is not open, and each is closed once.
+    ActionsOnOpenConnections,
+    /// The healed nodes that should see each other do, in time.
+    Agreement,
+    /// What is queued and kept stays within its limit.
+    Bounded,
+    /// Any chunking of a stream gives the same actions.
+    ChunkingIsIrrelevant,
+    /// Two running processes with one identity: both report it.
+    ConflictReported,
+    /// Counters never go back.
+    CountersGrow,
+    /// A node that is dead is reported in time.
+    DeathReported,
+    /// Ups and downs alternate per node.
+    EventsAlternate,
+    /// What was told by events is what can be read.
+    EventsMatchView,
+    /// Nobody's number of ticks, dials or messages explodes.
+    NoStorm,
+    /// Nobody goes down without a cause.
+    NoFalseDown,
+    /// No panic.
+    NoPanic,
+    /// No node is its own member.
+    NoSelf,
+    /// No action follows a stop, and no connection is left then.
+    NothingAfterStop,
+    /// At rest, a pair of nodes has one connection.
+    OneSession,
+    /// What is received is a prefix of what was sent in one up-period, in order, once.
+    PayloadsArePrefixes,
+    /// A subscriber that reads late is told the same in the end.
+    SlowSubscriber,
+    /// An up has an authenticated session with that very node behind it.
+    SessionBeforeUp,
+    /// A run has an end.
+    StepBound,
+    /// A stop takes as long as it may, and no longer.
+    StopInTime,
+    /// `poll_timeout` neither loses a wake-up nor asks for one again and again.
+    Timers,
+}
+
+impl fmt::Display for Invariant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = serde_json::to_string(self).unwrap_or_default();
+        f.write_str(text.trim_matches('"'))
+    }
+}
+
+/// A broken invariant.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Violation {
+    /// When.
+    pub at: Duration,
+    /// What was found.
+    pub detail: String,
+    /// Where, if at one host.
+    pub host: Option<HostId>,
+    /// Which.
+    pub invariant: Invariant,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} at {:.6}s", self.invariant, self.at.as_secs_f64())?;
+        if let Some(host) = self.host {
+            write!(f, " on host {host}")?;
+        }
+        write!(f, ": {}", self.detail)
+    }
+}
+
+impl std::error::Error for Violation {}
+
+/// What was told and sent in one up-period of a peer.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Up {
+    /// The number of this up-period at this host.
+    pub(crate) period: u64,
+    /// Payloads that were taken for the peer.
+    pub(crate) sent: u64,
+    /// The process and the up-period at the peer whose payloads come.
+    source: Option<(u64, u64)>,
+    received: u64,
+    /// The subscriber lost messages: the next one may be later.
+    gap: bool,
+}
+
+/// What a host's application has seen.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Monitor {
+    pub(crate) status: ClusterStatus,
+    pub(crate) up: BTreeMap<NodeId, Up>,
+    sources: BTreeSet<(u64, u64)>,
+    counters: Counters,
+    periods: u64,
+    window: u64,
+    ticks: u32,
+    connects: u32,
+    sends: u32,
+}
+
+/// Payloads of the simulator begin with this, the process, its up-period and a number.
+const MAGIC: u64 = 0x6e6f_6578_2d73_696d;
+/// The shortest payload that can be checked.
+pub(crate) const PAYLOAD_MIN: usize = 32;
+
+/// A payload that says where it comes from.
+pub(crate) fn payload(origin: u64, period: u64, number: u64, size: usize) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(size.max(PAYLOAD_MIN));
+    for part in [MAGIC, origin, period, number] {
+        bytes.extend_from_slice(&part.to_be_bytes());
+    }
+    let fill = u8::try_from(number & 0xff).expect("masked");
+    bytes.resize(size.max(PAYLOAD_MIN), fill);
+    bytes
+}
+
+/// What an event means for the picture of the cluster, or how it does not fit.
+pub(crate) type Check = Result<(), (Invariant, String)>;
+
+fn broken(invariant: Invariant, detail: String) -> Check {
+    Err((invariant, detail))
+}
+
+impl Monitor {
+    pub(crate) fn event(&mut self, event: &ClusterEvent, own: Option<&NodeId>) -> Check {
+        match event {
+            ClusterEvent::NodeUp(info) => {
+                if own == Some(&info.id) {
+                    return broken(Invariant::NoSelf, format!("{} is up at itself", info.id));
+                }
+                self.periods += 1;
+                let up = Up { period: self.periods, ..Up::default() };
+                if self.status != ClusterStatus::Running {
+                    return broken(Invariant::EventsMatchView, format!("{} is up while {}", info.id, self.status));
+                }
+                if self.up.insert(info.id.clone(), up).is_some() {
+                    return broken(Invariant::EventsAlternate, format!("{} is up twice", info.id));
+                }
+            }
+            ClusterEvent::NodeDown { id, .. } => {
+                if self.status != ClusterStatus::Running {
+                    return broken(Invariant::EventsMatchView, format!("{id} is down while {}", self.status));
+                }
+                if self.up.remove(id).is_none() {
+                    return broken(Invariant::EventsAlternate, format!("{id} is down and was not up"));
+                }
+            }
+            ClusterEvent::StatusChange(status) => {
+                use ClusterStatus::{Running, Starting, Stopped, Stopping};
+                let legal = matches!(
+                    (self.status, status),
+                    (Stopped, Starting)
+                        | (Starting, Running | Stopping | Stopped)
+                        | (Running, Stopping)
+                        | (Stopping | Running, Stopped)
+                );
+                if !legal {
+                    return broken(Invariant::EventsAlternate, format!("{} to {status}", self.status));
+                }
+                self.status = *status;
+                if *status == Stopped {
+                    self.up.clear();
+                }
+            }
+            ClusterEvent::Lagged { .. } => return broken(Invariant::EventsAlternate, "an action that says lagged".into()),
+            ClusterEvent::Error(_) => {}
+        }
+        Ok(())
+    }
+
+    /// A payload came.
+    pub(crate) fn received(&mut self, from: &NodeId, payload: &[u8]) -> Check {
+        let wrong = |detail: String| broken(Invariant::PayloadsArePrefixes, detail);
+        let Some(head) = payload.first_chunk::<PAYLOAD_MIN>() else { return Ok(()) };
+        let part = |place: usize| u64::from_be_bytes(*head[place * 8..].first_chunk().expect("32 bytes"));
+        if part(0) != MAGIC {
+            return Ok(());
+        }
+        let (source, number) = ((part(1), part(2)), part(3));
+        let Some(up) = self.up.get_mut(from) else {
+            return wrong(format!("{number} of {source:?} from {from}, which is not up"));
+        };
+        match up.source {
+            None => {
+                if !self.sources.insert(source) {
+                    return wrong(format!("{number} of {source:?} from {from} in a second up-period"));
+                }
+                up.source = Some(source);
+            }
+            Some(first) if first != source => return wrong(format!("{source:?} from {from} after {first:?} in one up-period")),
+            Some(_) => {}
+        }
+        if number != up.received && !(up.gap && number > up.received) {
+            return wrong(format!("{number} of {source:?} from {from} in place of {}", up.received));
+        }
+        up.gap = false;
+        up.received = number + 1;
+        if payload[PAYLOAD_MIN..].iter().any(|byte| u64::from(*byte) != number & 0xff) {
+            return wrong(format!("{number} of {source:?} from {from} has other bytes"));
+        }
+        Ok(())
+    }
+
+    pub(crate) fn lagged(&mut self) {
+        for up in self.up.values_mut() {
+            up.gap = true;
+        }
+    }
+
+    pub(crate) fn counters(&mut self, now: Counters) -> Check {
+        let values = |c: &Counters| {
+            [
+                c.accepted,
+                c.evicted,
+                c.dials,
+                c.dial_failures,
+                c.faults,
+                c.handshakes,
+                c.duplicates,
+                c.replaced,
+                c.stale_admissions,
+                c.probes,
+                c.ups,
+                c.downs,
+                c.messages_sent,
+                c.messages_received,
+                c.member_answers,
+                c.reports_held_back,
+            ]
+        };
+        let back = values(&now).iter().zip(values(&self.counters)).any(|(now, before)| *now < before);
+        self.counters = now;
+        if back { broken(Invariant::CountersGrow, "a counter went back".into()) } else { Ok(()) }
+    }
+
+    /// Counts what a host does within a second of its time.
+    pub(crate) fn count(&mut self, now: u64, what: Activity, hosts: usize) -> Check {
+        let window = now / 1_000_000_000;
+        if window != self.window {
+            (self.window, self.ticks, self.connects, self.sends) = (window, 0, 0, 0);
+        }
+        let hosts = u32::try_from(hosts).unwrap_or(u32::MAX);
+        let (count, limit) = match what {
+            Activity::Tick => (&mut self.ticks, 1000 + 100 * hosts),
+            Activity::Connect => (&mut self.connects, 600 + 2 * hosts),
+            Activity::Send => (&mut self.sends, 5000 + 200 * hosts),
+        };
+        *count += 1;
+        if *count > limit {
+            return broken(Invariant::NoStorm, format!("more than {limit} of {what:?} within a second"));
+        }
+        Ok(())
+    }
+}
+
+/// What is counted against storms.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Activity {
+    Connect,
+    Send,
+    Tick,
+}

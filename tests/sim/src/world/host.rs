@@ -1,0 +1,525 @@
+//! Hosts: a machine, its clock, and a driver that keeps the contract of `noex_proto`.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use bytes::Bytes;
+use noex_proto::{
+    Action, Close, ClusterEvent, ClusterStatus, ConnId, DialError, Input, Instant, Machine, NodeId, SendError, SubscriptionId,
+    WallTime,
+};
+
+use super::queue::Happening;
+use super::wire::{Conn, DialStep, End, EndState, Pipe};
+use super::{HostId, World, network};
+use crate::safety::{Activity, Invariant, Monitor};
+
+/// A clock that runs at its own rate.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Clock {
+    since: u64,
+    local: u64,
+    permille: u64,
+}
+
+impl Clock {
+    pub(super) fn at(&self, now: u64) -> u64 {
+        self.local + (now - self.since) * self.permille / 1000
+    }
+
+    /// The first moment at which the clock shows `local` or more.
+    fn when(&self, local: u64) -> u64 {
+        self.since + (local.saturating_sub(self.local) * 1000).div_ceil(self.permille)
+    }
+
+    pub(super) fn set_rate(&mut self, now: u64, permille: u64) {
+        *self = Self { since: now, local: self.at(now), permille };
+    }
+}
+
+/// What a frozen host finds when it goes on.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Waiting {
+    Accept(u32),
+    Connected(u32),
+    Failed(u32, DialError),
+    Linger(u32, u8),
+    Read(u32, u8),
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Host {
+    pub(super) machine: Machine,
+    pub(super) clock: Clock,
+    pub(super) wall_offset: Duration,
+    /// The number of the present process.
+    pub(super) process: u32,
+    /// A number of the present start that no other start anywhere has.
+    pub(super) origin: u64,
+    /// The last identity of each process.
+    pub(super) ids: Vec<Option<NodeId>>,
+    pub(super) alive: bool,
+    pub(super) powered: bool,
+    pub(super) frozen: bool,
+    pub(super) listening: Option<u16>,
+    /// Connections of the present process by number: the place in the table, twice, plus the end.
+    pub(super) conns: Vec<u32>,
+    /// Connections that the machine has not closed.
+    pub(super) open: usize,
+    pub(super) wake: u64,
+    pub(super) waiting: VecDeque<Waiting>,
+    pub(super) credits: VecDeque<(ConnId, usize)>,
+    pub(super) monitor: Monitor,
+    pub(super) messages_of: SubscriptionId,
+    /// A subscriber that reads rarely, and what it was told.
+    pub(super) slow: (SubscriptionId, Monitor),
+    pub(super) events: Vec<(Duration, ClusterEvent)>,
+    pub(super) messages: Vec<(NodeId, Bytes)>,
+    /// Errors that the application heard of conflicts about identities.
+    pub(super) conflicts: u64,
+    pub(super) next_port: u16,
+    /// A stranger, in place of a machine.
+    pub(super) rogue: Option<super::Rogue>,
+}
+
+impl Host {
+    pub(super) fn new(now: u64) -> Self {
+        let mut machine = Machine::new();
+        let messages_of = machine.subscribe_messages();
+        let slow = (machine.subscribe_events(), Monitor::default());
+        Self {
+            machine,
+            clock: Clock { since: now, local: 0, permille: 1000 },
+            wall_offset: Duration::from_secs(1_700_000_000),
+            process: 0,
+            origin: 0,
+            ids: vec![None],
+            alive: true,
+            powered: true,
+            frozen: false,
+            listening: None,
+            conns: Vec::new(),
+            open: 0,
+            wake: u64::MAX,
+            waiting: VecDeque::new(),
+            credits: VecDeque::new(),
+            monitor: Monitor::default(),
+            messages_of,
+            slow,
+            events: Vec::new(),
+            messages: Vec::new(),
+            conflicts: 0,
+            next_port: 49_152,
+            rogue: None,
+        }
+    }
+
+    pub(super) fn local(&self, now: u64) -> Instant {
+        Instant::new(Duration::from_nanos(self.clock.at(now)))
+    }
+
+    /// The place and the end of a connection of the present process.
+    pub(super) fn conn(&self, id: ConnId) -> Option<(usize, usize)> {
+        let place = usize::try_from(id.0).ok()?.checked_sub(1)?;
+        self.conns.get(place).map(|place| ((place >> 1) as usize, (place & 1) as usize))
+    }
+}
+
+impl World {
+    /// Feeds an input, performs what the machine asks for, reports what the kernel took meanwhile, and sets the timer.
+    pub(super) fn feed(&mut self, host: HostId, input: Input) {
+        if let Some(rogue) = self.hosts[host].rogue {
+            return self.rogue_input(host, rogue, &input);
+        }
+        self.feed_one(host, input);
+        while let Some((conn, bytes)) = self.hosts[host].credits.pop_front() {
+            self.feed_one(host, Input::Sent { bytes, conn });
+        }
+        self.set_timer(host);
+    }
+
+    pub(super) fn wall(&self, host: HostId) -> WallTime {
+        WallTime(self.hosts[host].wall_offset + Duration::from_nanos(self.now))
+    }
+
+    fn feed_one(&mut self, host: HostId, input: Input) {
+        if self.violation.is_some() {
+            return;
+        }
+        self.steps += 1;
+        self.trace.mix(self.now ^ (host as u64) << 48);
+        self.trace_input(&input);
+        let split = self.split_check(host, &input);
+        let at = &mut self.hosts[host];
+        let now = at.local(self.now);
+        let tick = matches!(input, Input::Tick);
+        at.machine.handle(now, input);
+        let due = at.machine.poll_timeout();
+        let Some(first) = at.machine.poll_action() else {
+            if let Some((twin, detail)) = split
+                && !twin.is_empty()
+            {
+                self.violate(Some(host), Invariant::ChunkingIsIrrelevant, detail);
+            }
+            if tick {
+                self.check_timer(host, now);
+            }
+            return;
+        };
+        if due.is_none_or(|due| due > now) {
+            self.violate(Some(host), Invariant::Timers, "an action is queued and no timeout is due".into());
+        }
+        let mut twin = split;
+        let mut place = 0;
+        let mut next = Some(first);
+        while let Some(action) = next {
+            if let Some((actions, detail)) = &twin {
+                let same = actions.get(place) == Some(&action);
+                place += 1;
+                if !same {
+                    let detail = detail.clone();
+                    twin = None;
+                    self.violate(Some(host), Invariant::ChunkingIsIrrelevant, detail);
+                }
+            }
+            self.act(host, action);
+            next = self.hosts[host].machine.poll_action();
+        }
+        if tick {
+            self.check_timer(host, now);
+        }
+        let counters = self.hosts[host].machine.counters();
+        let check = self.hosts[host].monitor.counters(counters);
+        self.judge(host, check);
+        let connected = self.hosts[host].machine.connected_node_count().unwrap_or(0);
+        let told = self.hosts[host].monitor.up.len();
+        let running = self.hosts[host].monitor.status == ClusterStatus::Running;
+        if running && connected != told {
+            self.violate(Some(host), Invariant::EventsMatchView, format!("{connected} connected, {told} told up"));
+        }
+    }
+
+    fn count(&mut self, host: HostId, what: Activity) {
+        let hosts = self.hosts.len();
+        let check = self.hosts[host].monitor.count(self.now, what, hosts);
+        self.judge(host, check);
+    }
+
+    /// Now and then: what the machine would do with the same bytes in pieces.
+    fn split_check(&mut self, host: HostId, input: &Input) -> Option<(Vec<Action>, String)> {
+        let Input::Received { conn, data, wall } = input else { return None };
+        if data.len() < 2 || self.chunk_random.below(256) != 0 {
+            return None;
+        }
+        let mut twin = self.hosts[host].machine.clone();
+        let now = self.hosts[host].local(self.now);
+        let mut rest = data.clone();
+        let mut pieces = Vec::new();
+        while !rest.is_empty() {
+            let size = 1 + self.chunk_random.index(rest.len());
+            pieces.push(size);
+            let data = rest.split_to(size);
+            twin.handle(now, Input::Received { conn: *conn, data, wall: *wall });
+        }
+        let actions = std::iter::from_fn(|| twin.poll_action()).collect();
+        Some((actions, format!("{} bytes on {conn} in pieces of {pieces:?} lead to other actions", data.len())))
+    }
+
+    fn check_timer(&mut self, host: HostId, now: Instant) {
+        self.count(host, Activity::Tick);
+        if self.hosts[host].machine.poll_timeout().is_some_and(|due| due <= now) {
+            self.violate(Some(host), Invariant::Timers, "a timeout is due once more after a tick".into());
+        }
+    }
+
+    /// Sets the host's timer to the machine's timeout.
+    pub(super) fn set_timer(&mut self, host: HostId) {
+        let at = &mut self.hosts[host];
+        if !at.alive {
+            return;
+        }
+        if let Some(due) = at.machine.poll_timeout() {
+            let local = u64::try_from(due.since_start().as_nanos()).unwrap_or(u64::MAX / 4000).min(u64::MAX / 4000);
+            let due = at.clock.when(local).max(self.now);
+            if due < at.wake {
+                at.wake = due;
+                self.queue.push(due, Happening::Wake(host as u32));
+            }
+        }
+    }
+
+    /// The host's timer fires.
+    pub(super) fn wake(&mut self, host: HostId) {
+        let at = &mut self.hosts[host];
+        if at.wake != self.now {
+            return;
+        }
+        at.wake = u64::MAX;
+        if !at.alive || at.frozen {
+            return;
+        }
+        if at.machine.poll_timeout().is_some_and(|due| due <= at.local(self.now)) {
+            self.feed(host, Input::Tick);
+            if self.chunk_random.below(64) == 0 {
+                self.read_slowly(host);
+            }
+        } else {
+            self.set_timer(host);
+        }
+    }
+
+    /// The slow subscriber reads all there is, and compares.
+    pub(super) fn read_slowly(&mut self, host: HostId) {
+        let at = &mut self.hosts[host];
+        while let Some(event) = at.machine.poll_event(at.slow.0) {
+            let check = match event {
+                ClusterEvent::Lagged { .. } => {
+                    self.coverage.note("slow subscriber lagged");
+                    Ok(())
+                }
+                // What a status was in between is lost with what was dropped.
+                ClusterEvent::StatusChange(status) => {
+                    if status == ClusterStatus::Stopped {
+                        at.slow.1.up.clear();
+                    }
+                    at.slow.1.status = status;
+                    Ok(())
+                }
+                ClusterEvent::NodeUp(_) | ClusterEvent::NodeDown { .. } => {
+                    at.slow.1.status = ClusterStatus::Running;
+                    at.slow.1.event(&event, None)
+                }
+                ClusterEvent::Error(_) => Ok(()),
+            };
+            if let Err((_, detail)) = check {
+                return self.violate(Some(host), Invariant::SlowSubscriber, detail);
+            }
+        }
+        let told = at.slow.1.up.keys();
+        if at.monitor.status == ClusterStatus::Running && !told.eq(at.monitor.up.keys()) {
+            let detail = format!("told {:?}, up are {:?}", at.slow.1.up.keys(), at.monitor.up.keys());
+            self.violate(Some(host), Invariant::SlowSubscriber, detail);
+        }
+    }
+
+    fn trace_input(&mut self, input: &Input) {
+        let (kind, number) = match input {
+            Input::Accepted { conn, .. } => (1, conn.0),
+            Input::Closed { conn } => (2, conn.0),
+            Input::Connected { conn, .. } => (3, conn.0),
+            Input::DialFailed { conn, .. } => (4, conn.0),
+            Input::Received { conn, data, .. } => (5, conn.0 ^ (data.len() as u64) << 40),
+            Input::Sent { bytes, conn } => (6, conn.0 ^ (*bytes as u64) << 40),
+            Input::Tick => (7, 0),
+            _ => (8, 0),
+        };
+        self.trace.mix(number << 4 | kind);
+    }
+
+    fn act(&mut self, host: HostId, action: Action) {
+        match action {
+            Action::Connect { conn, host: name, port, skip } => self.connect(host, conn, &name, port, &skip),
+            Action::Close { conn, how } => self.close(host, conn, how),
+            Action::Event(event) => self.event(host, event),
+            Action::Message => self.read_messages(host),
+            Action::Send { conn, data } => {
+                self.trace.mix_bytes(&data);
+                self.count(host, Activity::Send);
+                match self.open_end(host, conn) {
+                    Some((place, end)) if self.conns[place].ends[end].state == EndState::Open => {
+                        let pipe = &mut self.conns[place].pipes[end];
+                        pipe.out_bytes += data.len();
+                        let held = pipe.out_bytes;
+                        pipe.out.push_back(data);
+                        // The window, one record over it, and a handshake before it.
+                        if held > self.window_limit + 70 * 1024 {
+                            let detail = format!("{held} bytes of {conn} wait in the driver");
+                            self.violate(Some(host), Invariant::Bounded, detail);
+                        }
+                        self.pump(place, end);
+                    }
+                    _ => self.violate(Some(host), Invariant::ActionsOnOpenConnections, format!("send on {conn}")),
+                }
+            }
+            Action::Stopped => {
+                let at = &mut self.hosts[host];
+                at.listening = None;
+                self.line(Some(host), "stopped");
+                if self.hosts[host].open > 0 {
+                    let detail = format!("{} connections are left", self.hosts[host].open);
+                    self.violate(Some(host), Invariant::NothingAfterStop, detail);
+                }
+                self.abandon_lingering(host);
+            }
+        }
+    }
+
+    fn open_end(&mut self, host: HostId, conn: ConnId) -> Option<(usize, usize)> {
+        if self.hosts[host].listening.is_none() && self.hosts[host].monitor.status == ClusterStatus::Stopped {
+            self.violate(Some(host), Invariant::NothingAfterStop, format!("an action on {conn}"));
+        }
+        self.hosts[host].conn(conn)
+    }
+
+    /// Adds a connection to the tables; its dialler is `host`.
+    pub(super) fn connect(&mut self, host: HostId, id: ConnId, name: &str, port: u16, skip: &[std::net::SocketAddr]) {
+        self.count(host, Activity::Connect);
+        let place = self.conns.len();
+        let at = &mut self.hosts[host];
+        if id.0 != at.conns.len() as u64 + 1 {
+            return self.violate(Some(host), Invariant::ActionsOnOpenConnections, format!("dial of {id} out of turn"));
+        }
+        at.conns.push((place << 1) as u32);
+        at.open += 1;
+        let process = at.process;
+        let addrs = match name.parse() {
+            Ok(ip) => vec![std::net::SocketAddr::new(ip, port)],
+            Err(_) => self.names.get(name).map_or_else(Vec::new, |ips| {
+                ips.iter().map(|host| std::net::SocketAddr::new(network::ip(*host), port)).collect()
+            }),
+        };
+        let error = if addrs.is_empty() { DialError::Unresolved } else { DialError::Exhausted };
+        let to = addrs.into_iter().find(|addr| !skip.contains(addr));
+        let (target, step) = match to.map(network::host_at) {
+            None => (host, DialStep::Fail(error)),
+            Some(None) => (host, DialStep::Fail(DialError::Unreachable)),
+            Some(Some(to)) if to >= self.hosts.len() => (host, DialStep::Fail(DialError::Unreachable)),
+            Some(Some(to)) => (to, DialStep::Request),
+        };
+        let dialler = End { host, process, id, state: EndState::Pending };
+        let acceptor = End { host: target, process: 0, id: ConnId(0), state: EndState::Pending };
+        self.conns.push(Conn {
+            ends: [dialler, acceptor],
+            pipes: [Pipe::default(), Pipe::default()],
+            step,
+            retries: 0,
+            port,
+            tampering: None,
+        });
+        let delay = self.latency(host, target);
+        self.queue.push(self.now + delay, Happening::Dial(place as u32));
+    }
+
+    fn close(&mut self, host: HostId, id: ConnId, how: Close) {
+        let Some((place, end)) = self.open_end(host, id) else {
+            return self.violate(Some(host), Invariant::ActionsOnOpenConnections, format!("close of {id}, which never was"));
+        };
+        let state = self.conns[place].ends[end].state;
+        let failed = matches!(self.conns[place].step, DialStep::Fail(_)) && end == 0 && state != EndState::Pending;
+        if !matches!(state, EndState::Open | EndState::Pending) || failed {
+            return self.violate(Some(host), Invariant::ActionsOnOpenConnections, format!("close of {id}, which is closed"));
+        }
+        self.hosts[host].open -= 1;
+        match how {
+            Close::Graceful { linger } if state == EndState::Open => {
+                self.conns[place].ends[end].state = EndState::Lingering;
+                let until = self.now + u64::try_from(linger.as_nanos()).unwrap_or(u64::MAX / 2);
+                self.queue.push(until, Happening::Linger(place as u32, end as u8));
+                self.pump(place, end);
+            }
+            Close::Graceful { .. } | Close::Abort => {
+                self.reset_end(place, end, false);
+            }
+        }
+    }
+
+    fn event(&mut self, host: HostId, event: ClusterEvent) {
+        let own = self.hosts[host].machine.local_node_id().ok();
+        if let ClusterEvent::StatusChange(ClusterStatus::Running) = &event {
+            let at = &mut self.hosts[host];
+            if let Some(id) = at.ids.last_mut() {
+                id.clone_from(&own);
+            }
+        }
+        let text = event.to_string();
+        self.trace.mix_bytes(text.as_bytes());
+        let check = self.hosts[host].monitor.event(&event, own.as_ref());
+        self.judge(host, check);
+        match &event {
+            ClusterEvent::NodeUp(info) => self.check_up(host, &info.id),
+            ClusterEvent::NodeDown { id, reason } => self.note_down(host, id, *reason),
+            ClusterEvent::Error(error) => {
+                if matches!(error, noex_proto::ClusterError::IdentityConflict { .. }) {
+                    self.hosts[host].conflicts += 1;
+                }
+                self.coverage.note_error(error);
+            }
+            ClusterEvent::Lagged { .. } | ClusterEvent::StatusChange(_) => {}
+        }
+        self.line(Some(host), &text);
+        if self.recording {
+            let at = Duration::from_nanos(self.now);
+            self.hosts[host].events.push((at, event));
+        }
+    }
+
+    /// There is, or was, a connection between this host and a process that has the identity.
+    fn check_up(&mut self, host: HostId, id: &NodeId) {
+        let met = self.hosts[host].conns.iter().rev().any(|place| {
+            let conn = &self.conns[(place >> 1) as usize];
+            let peer = &conn.ends[1 - (place & 1) as usize];
+            let ids = &self.hosts[peer.host].ids;
+            ids.get(peer.process as usize).is_some_and(|known| known.as_ref() == Some(id))
+        });
+        if !met {
+            self.violate(Some(host), Invariant::SessionBeforeUp, format!("{id} is up without a connection to it"));
+        }
+    }
+
+    fn read_messages(&mut self, host: HostId) {
+        let at = &mut self.hosts[host];
+        while let Some(message) = at.machine.poll_message(at.messages_of) {
+            let check = match message {
+                Ok(message) => {
+                    let check = at.monitor.received(&message.from, &message.payload);
+                    if self.recording {
+                        at.messages.push((message.from, message.payload));
+                    }
+                    check
+                }
+                Err(_) => {
+                    at.monitor.lagged();
+                    Ok(())
+                }
+            };
+            if let Err((invariant, detail)) = check {
+                return self.violate(Some(host), invariant, detail);
+            }
+        }
+    }
+
+    /// Sends a payload that its receiver can check. A refusal has to fit the view.
+    pub fn send_checked(&mut self, from: HostId, to: &NodeId, size: usize) {
+        let at = &mut self.hosts[from];
+        if !at.alive || at.frozen {
+            return;
+        }
+        let now = at.local(self.now);
+        let (period, number) = at.monitor.up.get(to).map_or((0, 0), |up| (up.period, up.sent));
+        let payload = crate::safety::payload(at.origin, period, number, size);
+        let running = at.monitor.status == ClusterStatus::Running;
+        let refused = match at.machine.send(now, to, Bytes::from(payload)) {
+            Ok(()) => {
+                match at.monitor.up.get_mut(to) {
+                    Some(up) => up.sent += 1,
+                    None => {
+                        let detail = format!("a message to {to}, which is not up, was taken");
+                        return self.violate(Some(from), Invariant::EventsMatchView, detail);
+                    }
+                }
+                false
+            }
+            Err(SendError::NotConnected { .. }) => period != 0,
+            Err(SendError::NotStarted(_)) => running,
+            Err(SendError::QueueFull { .. }) => {
+                self.coverage.note("full queue");
+                false
+            }
+            Err(SendError::TooLarge { .. }) => false,
+        };
+        if refused {
+            self.violate(Some(from), Invariant::EventsMatchView, format!("a message to {to}, which is up, was refused"));
+        }
+        self.feed(from, Input::Tick);
+    }
+}

@@ -1,0 +1,372 @@
+//! The world: hosts, the network between them, and virtual time.
+
+mod faults;
+mod host;
+mod judge;
+mod kernel;
+mod network;
+mod queue;
+mod rogue;
+mod wire;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bytes::Bytes;
+use noex_proto::{ClusterConfig, ClusterEvent, ClusterStatus, Input, Machine, NodeDownReason, NodeId, StartError};
+
+use crate::coverage::Coverage;
+use crate::random::Random;
+use crate::safety::{Check, Invariant, Violation};
+use crate::trace::{Line, Trace};
+use host::Host;
+use network::Network;
+pub use network::{Dialling, Latency};
+use queue::{Happening, Queue};
+pub use rogue::Rogue;
+use wire::Conn;
+pub use wire::{Chunking, Tampering};
+
+/// A host, by its number: 0 for the first.
+pub type HostId = usize;
+
+pub(crate) const SECOND: u64 = 1_000_000_000;
+
+/// The streams of random numbers of a run.
+const LATENCY: u64 = 1 << 32;
+const ENTROPY: u64 = LATENCY + 1;
+const CHUNKS: u64 = LATENCY + 2;
+const WIRE: u64 = LATENCY + 3;
+
+/// A simulated world. Equal seeds and equal calls lead to equal runs.
+///
+/// Hosts have the addresses 10.0.0.1, 10.0.0.2, and so on, and run one node each. Safety is checked after every step; the first
+/// [`Violation`] ends the run.
+#[derive(Clone, Debug)]
+pub struct World {
+    now: u64,
+    queue: Queue,
+    hosts: Vec<Host>,
+    conns: Vec<Conn>,
+    network: Network,
+    names: BTreeMap<String, Vec<HostId>>,
+    chunking: Chunking,
+    /// What a kernel holds of one direction before its writer has to wait.
+    window: usize,
+    /// The largest send window of any machine.
+    window_limit: usize,
+    reset_cuts: bool,
+    latency_random: Random,
+    entropy_random: Random,
+    chunk_random: Random,
+    wire_random: Random,
+    trace: Trace,
+    violation: Option<Violation>,
+    steps: u64,
+    origins: u64,
+    recording: bool,
+    pub(crate) coverage: Coverage,
+    pub(crate) downs: Vec<Down>,
+    captured: Vec<(usize, usize, Bytes)>,
+}
+
+/// A node down, for whoever judges it.
+#[derive(Clone, Debug)]
+pub(crate) struct Down {
+    pub(crate) at: u64,
+    pub(crate) host: HostId,
+    pub(crate) id: NodeId,
+    pub(crate) reason: NodeDownReason,
+}
+
+impl World {
+    /// A world without hosts, at time zero.
+    #[must_use]
+    pub fn new(seed: u64) -> Self {
+        Self {
+            now: 0,
+            queue: Queue::default(),
+            hosts: Vec::new(),
+            conns: Vec::new(),
+            network: Network::new(),
+            names: BTreeMap::new(),
+            chunking: Chunking::Whole,
+            window: 128 << 10,
+            window_limit: 0,
+            reset_cuts: false,
+            latency_random: Random::new(seed, LATENCY),
+            entropy_random: Random::new(seed, ENTROPY),
+            chunk_random: Random::new(seed, CHUNKS),
+            wire_random: Random::new(seed, WIRE),
+            trace: Trace::new(),
+            violation: None,
+            steps: 0,
+            origins: 0,
+            recording: true,
+            coverage: Coverage::default(),
+            downs: Vec::new(),
+            captured: Vec::new(),
+        }
+    }
+
+    // Reading
+
+    /// The virtual time.
+    #[must_use]
+    pub fn now(&self) -> Duration {
+        Duration::from_nanos(self.now)
+    }
+
+    /// How many hosts there are.
+    #[must_use]
+    pub fn hosts(&self) -> usize {
+        self.hosts.len()
+    }
+
+    /// How many inputs all machines together were fed.
+    #[must_use]
+    pub fn steps(&self) -> u64 {
+        self.steps
+    }
+
+    /// A hash over every input, every byte sent and every event, with their times.
+    #[must_use]
+    pub fn hash(&self) -> u64 {
+        self.trace.hash()
+    }
+
+    /// The invariant that was broken, if one was.
+    #[must_use]
+    pub fn violation(&self) -> Option<&Violation> {
+        self.violation.as_ref()
+    }
+
+    /// The last transitions.
+    pub fn lines(&self) -> impl Iterator<Item = &Line> {
+        self.trace.lines()
+    }
+
+    /// The last transitions as text, with a column per host.
+    #[must_use]
+    pub fn text(&self) -> String {
+        crate::trace::text(self.trace.lines(), self.hosts.len())
+    }
+
+    /// A host's machine.
+    #[must_use]
+    pub fn machine(&self, host: HostId) -> &Machine {
+        &self.hosts[host].machine
+    }
+
+    /// What the application on a host was told, with the times, over all of the host's processes.
+    #[must_use]
+    pub fn events(&self, host: HostId) -> &[(Duration, ClusterEvent)] {
+        &self.hosts[host].events
+    }
+
+    /// The messages that came to a host, with their senders.
+    #[must_use]
+    pub fn messages(&self, host: HostId) -> &[(NodeId, Bytes)] {
+        &self.hosts[host].messages
+    }
+
+    /// The identity of a node with this name on a host, on the usual port.
+    #[must_use]
+    pub fn id(&self, name: &str, host: HostId) -> NodeId {
+        NodeId::new(name, &network::ip(host).to_string(), noex_proto::defaults::PORT).expect("a valid name")
+    }
+
+    /// Whether each of these hosts is connected to all others of them.
+    #[must_use]
+    pub fn is_mesh(&self, hosts: &[HostId]) -> bool {
+        let ids: Vec<_> = hosts.iter().map(|host| (*host, self.machine(*host).local_node_id())).collect();
+        ids.iter().all(|(host, own)| {
+            own.is_ok()
+                && ids.iter().all(|(other, id)| {
+                    other == host || id.as_ref().is_ok_and(|id| self.machine(*host).is_node_connected(id) == Ok(true))
+                })
+        })
+    }
+
+    // Building
+
+    /// Adds a host, on which nothing runs yet.
+    pub fn add_host(&mut self) -> HostId {
+        self.hosts.push(Host::new(self.now));
+        self.hosts.len() - 1
+    }
+
+    /// Starts a node on a host, and adds hosts up to that one.
+    ///
+    /// # Errors
+    /// The machine's own: the configuration is invalid, or the node runs already.
+    pub fn start(&mut self, host: HostId, config: ClusterConfig) -> Result<(), StartError> {
+        while self.hosts.len() <= host {
+            self.add_host();
+        }
+        let at = &mut self.hosts[host];
+        if !at.alive {
+            at.alive = true;
+            at.powered = true;
+        }
+        let now = at.local(self.now);
+        let listen = at.machine.start(now, config)?;
+        let port = if listen.port == 0 { 40_000 } else { listen.port };
+        at.listening = Some(port);
+        self.origins += 1;
+        at.origin = self.origins;
+        let mut entropy = [0; 32];
+        self.entropy_random.fill(&mut entropy);
+        let ip = listen.host.parse().unwrap_or_else(|_| network::ip(host));
+        let route = listen.route_target.map(|_| network::ip(host));
+        self.line(Some(host), "starts");
+        self.feed(
+            host,
+            Input::Listening { entropy, interface: Some(network::ip(host)), local: SocketAddr::new(ip, port), route },
+        );
+        Ok(())
+    }
+
+    /// Tells every later run of the world how bytes are cut, and what a kernel holds of one direction.
+    pub fn set_transport(&mut self, chunking: Chunking, window_bytes: usize, bytes_per_second: Option<u64>) {
+        self.chunking = chunking;
+        self.window = window_bytes.max(1);
+        self.network.byte_time = bytes_per_second.map_or(0, |rate| SECOND / rate.clamp(1, SECOND));
+    }
+
+    /// The largest send window among the machines' limits, above which no driver may have to hold bytes of one connection.
+    pub fn set_window_limit(&mut self, bytes: usize) {
+        self.window_limit = self.window_limit.max(bytes);
+    }
+
+    /// Sets the latency of all paths.
+    pub fn set_latency(&mut self, latency: Latency) {
+        self.network.set_latency(latency);
+    }
+
+    /// Sets the latency from one host to another.
+    pub fn set_path_latency(&mut self, from: HostId, to: HostId, latency: Latency) {
+        self.network.path_mut(from, to).latency = latency;
+    }
+
+    /// Lets a name lead to hosts.
+    pub fn set_name(&mut self, name: &str, hosts: &[HostId]) {
+        self.names.insert(name.into(), hosts.into());
+    }
+
+    /// Whether events and messages are kept for reading. On, but for long runs.
+    pub fn set_recording(&mut self, recording: bool) {
+        self.recording = recording;
+        if !recording {
+            self.trace.keep(400);
+        }
+    }
+
+    /// How many of the last transitions are kept.
+    pub fn keep_lines(&mut self, lines: usize) {
+        self.trace.keep(lines);
+    }
+
+    // Time
+
+    /// Lets the next thing happen, unless that is after `until`. Whether something happened.
+    pub fn step(&mut self, until: Duration) -> bool {
+        let until = u64::try_from(until.as_nanos()).unwrap_or(u64::MAX);
+        if self.violation.is_some() || self.queue.next_at().is_none_or(|at| at > until) {
+            return false;
+        }
+        let Some((at, happening)) = self.queue.pop() else { return false };
+        self.now = at;
+        match happening {
+            Happening::Wake(host) => self.wake(host as usize),
+            Happening::Arrive(conn, end) => self.arrive(conn as usize, end.into()),
+            Happening::Pump(conn, end) => self.pump_later(conn as usize, end.into()),
+            Happening::Dial(conn) => self.dial_step(conn as usize),
+            Happening::Linger(conn, end) => self.linger_over(conn as usize, end.into()),
+        }
+        true
+    }
+
+    /// Lets everything happen that happens until this time.
+    ///
+    /// # Errors
+    /// The first broken invariant.
+    pub fn run_until(&mut self, until: Duration) -> Result<(), Violation> {
+        while self.step(until) {}
+        self.check()?;
+        self.now = self.now.max(u64::try_from(until.as_nanos()).unwrap_or(u64::MAX));
+        Ok(())
+    }
+
+    /// Lets everything happen that happens within this time.
+    ///
+    /// # Errors
+    /// The first broken invariant.
+    pub fn run_for(&mut self, time: Duration) -> Result<(), Violation> {
+        self.run_until(self.now() + time)
+    }
+
+    /// Runs until the condition holds, at most this long. Whether it came to hold.
+    ///
+    /// # Errors
+    /// The first broken invariant.
+    pub fn run_while(&mut self, most: Duration, mut condition: impl FnMut(&Self) -> bool) -> Result<bool, Violation> {
+        let until = self.now() + most;
+        while condition(self) {
+            if !self.step(until) {
+                self.check()?;
+                self.now = self.now.max(u64::try_from(until.as_nanos()).unwrap_or(u64::MAX));
+                return Ok(!condition(self));
+            }
+        }
+        self.check()?;
+        Ok(true)
+    }
+
+    /// Whether all invariants hold so far, and every view is what was told of it.
+    ///
+    /// # Errors
+    /// The first broken invariant.
+    pub fn check(&mut self) -> Result<(), Violation> {
+        for host in 0..self.hosts.len() {
+            let at = &self.hosts[host];
+            if at.monitor.status == ClusterStatus::Running
+                && let Ok(nodes) = at.machine.connected_nodes()
+                && !nodes.iter().map(|info| &info.id).eq(at.monitor.up.keys())
+            {
+                let detail = format!("told up are {:?}, read {:?}", at.monitor.up.keys(), nodes);
+                self.violate(Some(host), Invariant::EventsMatchView, detail);
+            }
+            self.read_slowly(host);
+        }
+        self.violation.clone().map_or(Ok(()), Err)
+    }
+
+    pub(crate) fn violate(&mut self, host: Option<HostId>, invariant: Invariant, detail: String) {
+        if self.violation.is_none() {
+            self.trace.line(self.now, host, format!("VIOLATION {invariant}: {detail}"));
+            self.violation = Some(Violation { at: Duration::from_nanos(self.now), detail, host, invariant });
+        }
+    }
+
+    fn judge(&mut self, host: HostId, check: Check) {
+        if let Err((invariant, detail)) = check {
+            self.violate(Some(host), invariant, detail);
+        }
+    }
+
+    pub(crate) fn line(&mut self, host: Option<HostId>, what: &str) {
+        self.trace.line(self.now, host, what.to_string());
+    }
+
+    fn note_down(&mut self, host: HostId, id: &NodeId, reason: NodeDownReason) {
+        self.coverage.note(match reason {
+            NodeDownReason::ConnectionClosed => "down: connection closed",
+            NodeDownReason::ConnectionRefused => "down: connection refused",
+            NodeDownReason::GracefulShutdown => "down: graceful shutdown",
+            NodeDownReason::HeartbeatTimeout => "down: heartbeat timeout",
+        });
+        self.downs.push(Down { at: self.now, host, id: id.clone(), reason });
+    }
+}
