@@ -31,6 +31,8 @@ pub enum Invariant {
     EventsAlternate,
     /// What was told by events is what can be read.
     EventsMatchView,
+    /// Each handshake has nonces of its own.
+    FreshNonces,
     /// Nobody's number of ticks, dials or messages explodes.
     NoStorm,
     /// Nobody goes down without a cause.
@@ -39,7 +41,7 @@ pub enum Invariant {
     NoPanic,
     /// No node is its own member.
     NoSelf,
-    /// No action follows a stop, and no connection is left then.
+    /// No dial follows the call to stop, and no action its end, when no connection is left.
     NothingAfterStop,
     /// At rest, a pair of nodes has one connection.
     OneSession,

@@ -42,10 +42,11 @@ fn each_kind_of_fault_is_on_in_a_fair_share_of_seeds() {
 #[test]
 fn the_plans_of_mended_defects_break_no_invariant() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("plans");
-    let mut paths: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let mut paths: Vec<_> = std::fs::read_dir(folder).expect("the folder").map(|entry| entry.expect("an entry").path()).collect();
     paths.sort();
     for path in paths.iter().filter(|path| path.extension().is_some_and(|end| end == "json")) {
-        let plan = Plan::from_text(&std::fs::read_to_string(path).unwrap()).unwrap();
+        let text = std::fs::read_to_string(path).expect("a readable file");
+        let plan = Plan::from_text(&text).expect("a plan");
         let outcome = plan.run();
         assert_eq!(outcome.violation, None, "{}\n{}", path.display(), outcome.text);
     }
@@ -55,9 +56,9 @@ fn the_plans_of_mended_defects_break_no_invariant() {
 fn a_plan_that_cannot_be_run_is_an_error_that_says_where() {
     let text = Plan::draw(1).to_text();
     let unknown = text.replacen("\"core\"", "\"kore\"", 1);
-    let error = Plan::from_text(&unknown).unwrap_err().to_string();
+    let error = Plan::from_text(&unknown).expect_err("an error").to_string();
     assert!(error.contains("kore") && error.contains("line"), "{error}");
     let mut plan = Plan::draw(1);
     plan.core.push(99);
-    assert!(Plan::from_text(&plan.to_text()).unwrap_err().to_string().contains("node 99"));
+    assert!(Plan::from_text(&plan.to_text()).expect_err("an error").to_string().contains("node 99"));
 }

@@ -1,6 +1,7 @@
 //! Plans: a run as plain data, drawn from a seed or written by hand.
 
 mod draw;
+mod promises;
 mod run;
 mod shrink;
 
@@ -316,7 +317,15 @@ pub struct Plan {
     pub core: Vec<usize>,
     /// How long they are watched after they have agreed.
     pub watch_ms: u64,
+    /// A defect that all machines have.
+    #[cfg(noex_planted)]
+    #[serde(skip)]
+    pub planted: Option<Defect>,
 }
+
+/// A defect of the machines, which compares by what it is.
+#[cfg(noex_planted)]
+pub type Defect = noex_proto::Planted;
 
 /// A plan that cannot be run.
 #[derive(Clone, Debug, Eq, PartialEq)]

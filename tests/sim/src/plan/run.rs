@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use noex_proto::{ClusterStatus, NodeDownReason, NodeId, Secret};
 
+use super::promises::name;
 use super::{Fault, Op, Plan};
 use crate::coverage::Coverage;
 use crate::{Dialling, Invariant, Violation, World};
@@ -70,6 +71,8 @@ struct Run<'a> {
     deaths: Vec<Death>,
     judged_downs: usize,
     agreed_after: Option<Duration>,
+    /// When each node was frozen last, or until when.
+    frozen: Vec<Option<Duration>>,
 }
 
 impl Plan {
@@ -85,6 +88,10 @@ impl Plan {
         let mut world = World::new(self.seed);
         world.set_recording(false);
         world.keep_lines(lines);
+        #[cfg(noex_planted)]
+        {
+            world.planted = self.planted;
+        }
         let mut agreed_after = None;
         let result = catch_unwind(AssertUnwindSafe(|| {
             let mut run = Run {
@@ -96,6 +103,7 @@ impl Plan {
                 deaths: Vec::new(),
                 judged_downs: 0,
                 agreed_after: None,
+                frozen: vec![None; self.nodes.len()],
             };
             let result = run.all();
             agreed_after = run.agreed_after;
@@ -124,76 +132,6 @@ impl Plan {
             agreed_after,
             text,
         }
-    }
-
-    /// How long the healed nodes may take to agree.
-    fn agreement_bound(&self) -> Duration {
-        let heartbeat = self.nodes.iter().map(|node| node.heartbeat_ms).max().unwrap_or(0);
-        let threshold = self.nodes.iter().map(|node| u64::from(node.threshold)).max().unwrap_or(0);
-        let backoff = self.nodes.iter().map(|node| node.max_ms).max().unwrap_or(0);
-        let latencies = self.path_latencies.iter().map(|(_, _, latency)| latency.longest());
-        let latency = latencies.chain([self.latency.longest()]).max().unwrap_or_default();
-        let mut bound = heartbeat * threshold + heartbeat / 2 + 10_000 + backoff + 3 * heartbeat + 20_000;
-        if self.small_limits {
-            // Dials that lead nowhere hold the few places for as long as a dial may take.
-            bound += 10_000 * self.nodes.len() as u64;
-        }
-        if let Some(rate) = self.bytes_per_second {
-            // What is queued goes first.
-            bound += (4 << 20) * 1000 / rate.max(20_000) / 4;
-        }
-        Duration::from_millis(bound) + 4 * latency
-    }
-
-    /// Whether nothing in the plan is a reason for any node to go down, but that it leaves.
-    fn is_calm(&self) -> bool {
-        self.faults.iter().all(|fault| {
-            matches!(
-                fault,
-                Fault::Fragmentation
-                    | Fault::Latency
-                    | Fault::Leave
-                    | Fault::MixedIntervals
-                    | Fault::MixedSecrets
-                    | Fault::Misuse
-                    | Fault::OneWayDials
-                    | Fault::Rogues
-                    | Fault::Rotation
-                    | Fault::Seeds
-                    | Fault::WallClock
-            )
-        })
-    }
-}
-
-/// A fault's name, for the counters.
-fn name(fault: Fault) -> &'static str {
-    match fault {
-        Fault::Adversary => "fault: adversary",
-        Fault::Bandwidth => "fault: bandwidth",
-        Fault::ClockRate => "fault: clock rate",
-        Fault::Crash => "fault: crash",
-        Fault::CrashLoop => "fault: crash loop",
-        Fault::DialFaults => "fault: dial faults",
-        Fault::DuplicateId => "fault: duplicate id",
-        Fault::Fragmentation => "fault: fragmentation",
-        Fault::Freeze => "fault: freeze",
-        Fault::HalfOpen => "fault: half-open",
-        Fault::Latency => "fault: latency",
-        Fault::Leave => "fault: leave",
-        Fault::SmallLimits => "fault: small limits",
-        Fault::MixedIntervals => "fault: mixed intervals",
-        Fault::MixedSecrets => "fault: mixed secrets",
-        Fault::Misuse => "fault: misuse",
-        Fault::OneWayDials => "fault: one-way dials",
-        Fault::Partition => "fault: partition",
-        Fault::PowerOff => "fault: power off",
-        Fault::Reset => "fault: reset",
-        Fault::Rogues => "fault: rogues",
-        Fault::Rotation => "fault: rotation",
-        Fault::Seeds => "fault: seeds",
-        Fault::Stall => "fault: stall",
-        Fault::WallClock => "fault: wall clock",
     }
 }
 
@@ -312,7 +250,32 @@ impl Run<'_> {
                 self.world.violate(Some(down.host), Invariant::NoFalseDown, detail);
             }
         }
+        self.judge_silence();
         self.judged_downs = self.world.downs.len();
+    }
+
+    /// Where pauses are the only trouble, nobody is silent but who was paused.
+    fn judge_silence(&mut self) {
+        let now = self.world.now();
+        for (node, frozen) in self.frozen.iter_mut().enumerate() {
+            if self.world.is_frozen(node) {
+                *frozen = Some(now);
+            }
+        }
+        if !self.plan.is_calm_but(Some(Fault::Freeze)) {
+            return;
+        }
+        let detection = |node: &super::NodePlan| Duration::from_millis(node.heartbeat_ms * u64::from(node.threshold + 3));
+        let window = self.plan.nodes.iter().map(detection).max().unwrap_or_default() + Duration::from_secs(2);
+        let wrong = self.world.downs[self.judged_downs..].iter().find(|down| {
+            let peer = (0..self.plan.nodes.len()).find(|node| self.plan.id(*node) == down.id.to_string());
+            let paused = peer.and_then(|peer| self.frozen[peer]).is_some_and(|at| at + window >= now);
+            down.reason == NodeDownReason::HeartbeatTimeout && !paused
+        });
+        if let Some(down) = wrong.cloned() {
+            let detail = format!("{} at {:?} by its silence, and it was never paused", down.id, Duration::from_nanos(down.at));
+            self.world.violate(Some(down.host), Invariant::NoFalseDown, detail);
+        }
     }
 
     fn act(&mut self, act: Act) {

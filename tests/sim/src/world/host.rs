@@ -327,6 +327,7 @@ impl World {
                 self.count(host, Activity::Send);
                 match self.open_end(host, conn) {
                     Some((place, end)) if self.conns[place].ends[end].state == EndState::Open => {
+                        self.check_nonce(host, place, end, &data);
                         let pipe = &mut self.conns[place].pipes[end];
                         pipe.out_bytes += data.len();
                         let held = pipe.out_bytes;
@@ -354,6 +355,19 @@ impl World {
         }
     }
 
+    /// The first frame of each side has a nonce that no handshake had before.
+    fn check_nonce(&mut self, host: HostId, place: usize, end: usize, data: &[u8]) {
+        let pipe = &self.conns[place].pipes[end];
+        let nonce = data.get(13..45).and_then(|nonce| nonce.first_chunk::<32>());
+        let hello = pipe.taken == 0 && pipe.out.is_empty() && data.get(5..9) == Some(b"NOEX");
+        if hello
+            && let Some(nonce) = nonce
+            && !self.nonces.insert(*nonce)
+        {
+            self.violate(Some(host), Invariant::FreshNonces, "the nonce of a handshake was used before".into());
+        }
+    }
+
     fn open_end(&mut self, host: HostId, conn: ConnId) -> Option<(usize, usize)> {
         if self.hosts[host].listening.is_none() && self.hosts[host].monitor.status == ClusterStatus::Stopped {
             self.violate(Some(host), Invariant::NothingAfterStop, format!("an action on {conn}"));
@@ -366,6 +380,10 @@ impl World {
         self.count(host, Activity::Connect);
         let place = self.conns.len();
         let at = &mut self.hosts[host];
+        if at.rogue.is_none() && at.monitor.status != ClusterStatus::Running {
+            let detail = format!("dial of {name} while {}", at.monitor.status);
+            return self.violate(Some(host), Invariant::NothingAfterStop, detail);
+        }
         if id.0 != at.conns.len() as u64 + 1 {
             return self.violate(Some(host), Invariant::ActionsOnOpenConnections, format!("dial of {id} out of turn"));
         }

@@ -9,7 +9,7 @@ mod queue;
 mod rogue;
 mod wire;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -68,6 +68,10 @@ pub struct World {
     recording: bool,
     pub(crate) coverage: Coverage,
     pub(crate) downs: Vec<Down>,
+    /// The nonces of all handshakes.
+    nonces: BTreeSet<[u8; 32]>,
+    #[cfg(noex_planted)]
+    pub(crate) planted: Option<noex_proto::Planted>,
     captured: Vec<(usize, usize, Bytes)>,
 }
 
@@ -106,6 +110,9 @@ impl World {
             recording: true,
             coverage: Coverage::default(),
             downs: Vec::new(),
+            nonces: BTreeSet::new(),
+            #[cfg(noex_planted)]
+            planted: None,
             captured: Vec::new(),
         }
     }
@@ -209,6 +216,10 @@ impl World {
         if !at.alive {
             at.alive = true;
             at.powered = true;
+        }
+        #[cfg(noex_planted)]
+        if let Some(planted) = self.planted {
+            at.machine.plant(planted);
         }
         let now = at.local(self.now);
         let listen = at.machine.start(now, config)?;
