@@ -10,7 +10,7 @@ use rand_chacha::rand_core::Rng;
 use super::membership::fraction;
 use super::node::{Ended, Node, Phase, Reach, Session, Timer, Wait};
 use crate::message::Control;
-use crate::{Action, Close, ConnId, DialError, Instant, NodeDownReason, PeerFault, WallTime};
+use crate::{Action, Close, ClusterStatus, ConnId, DialError, Instant, NodeDownReason, PeerFault, WallTime};
 
 /// A heartbeat comes early by one to two of these parts of an interval: early, so that a healthy peer is never silent for a whole
 /// interval, and by chance, so that the heartbeats of many nodes do not fall into step.
@@ -124,6 +124,9 @@ impl Node {
     /// A peer that this node dialled may have been silent for an interval: is its port still open? A bare connect asks; it sends
     /// nothing and becomes no session.
     pub(super) fn reach_due(&mut self, conn: ConnId) {
+        if self.out.status != ClusterStatus::Running {
+            return;
+        }
         let Some(state) = self.conns.get(&conn) else { return };
         let (Some(session), Some(remote)) = (state.session(), state.remote) else { return };
         let silent_at = session.heard + session.interval;
