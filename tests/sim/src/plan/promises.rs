@@ -34,7 +34,8 @@ impl Plan {
         self.faults.iter().filter(|fault| Some(**fault) != but).all(|fault| {
             matches!(
                 fault,
-                Fault::Fragmentation
+                Fault::DuplicateId
+                    | Fault::Fragmentation
                     | Fault::Latency
                     | Fault::Leave
                     | Fault::MixedIntervals

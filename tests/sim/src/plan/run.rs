@@ -243,7 +243,11 @@ impl Run<'_> {
             self.world.violate(Some(host), Invariant::DeathReported, detail);
         }
         if self.plan.is_calm() {
-            let wrong = self.world.downs[self.judged_downs..].iter().find(|down| down.reason != NodeDownReason::GracefulShutdown);
+            // A twin ends when the core is healed, for those who met it before the original.
+            let twins = self.plan.nodes.iter().any(|node| node.twin_of.is_some());
+            let until = if twins { self.plan.heal_ms * 1_000_000 } else { u64::MAX };
+            let wrong = |down: &&crate::world::Down| down.reason != NodeDownReason::GracefulShutdown && down.at < until;
+            let wrong = self.world.downs[self.judged_downs..].iter().find(wrong);
             if let Some(down) = wrong.cloned() {
                 let at = Duration::from_nanos(down.at);
                 let detail = format!("{} at {at:?}: {} without a cause", down.id, down.reason);
