@@ -285,7 +285,7 @@ impl Node {
             Phase::Dialling => self.waits.cancel(&Wait::Connect(conn)),
             Phase::Reaching(_) => {
                 self.waits.cancel(&Wait::Connect(conn));
-                self.dials_in_flight -= 1;
+                self.free_dial();
             }
             Phase::Initiating { .. } => self.waits.cancel(&Wait::Handshake(conn)),
             Phase::Responding { .. } => {

@@ -45,8 +45,9 @@ impl Node {
 
     pub(super) fn remove_dial(&mut self, target: &Target) {
         self.timers.cancel(&Timer::Dial(target.clone()));
+        self.dial_queue.retain(|queued| queued != target);
         if self.dials.remove(target).is_some_and(|dial| dial.conn.is_some()) {
-            self.dials_in_flight -= 1;
+            self.free_dial();
         }
     }
 
@@ -98,6 +99,12 @@ impl Node {
         }
         dial.queued = true;
         self.dial_queue.push_back(target);
+        self.start_queued_dials();
+    }
+
+    /// One dial less is in flight: another may begin.
+    pub(super) fn free_dial(&mut self) {
+        self.dials_in_flight -= 1;
         self.start_queued_dials();
     }
 
