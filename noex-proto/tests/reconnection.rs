@@ -300,3 +300,23 @@ fn a_dial_that_always_fails_alike_is_reported_once_and_again_when_it_fails_other
     net.run(60 * SECOND);
     assert_eq!(net.errors(1), [refused.clone(), unreachable, refused], "nobody was there in between");
 }
+
+#[test]
+fn a_dial_to_a_node_that_is_forgotten_makes_room_for_one_that_waits() {
+    let mut net = Net::new(3);
+    let limits = Limits { dials_in_flight: 1, ..Limits::default() };
+    net.start(0, config("a", 0).limits(limits).forget_after(5 * SECOND));
+    net.start(1, config("b", 1).seeds([id("a", 0).to_string()]));
+    net.start(2, config("c", 2).seeds([id("a", 0).to_string()]));
+    net.run(3 * SECOND);
+    assert!(net.is_mesh(&[0, 1, 2]));
+    // The dial to c is in flight, and will not be answered, when that to b falls due.
+    net.cut_both(0, 2);
+    net.run(2 * SECOND);
+    net.cut_both(0, 1);
+    net.run(5 * SECOND);
+    assert_eq!((dials(&net, 0, 1).len(), dials(&net, 0, 2).len()), (0, 1));
+    net.run(2200 * MS);
+    assert_eq!(net.nodes[0].machine.node(&id("c", 2)), Ok(None), "forgotten before its dial was over");
+    assert_eq!((dials(&net, 0, 1).len(), dials(&net, 0, 2).len()), (1, 1));
+}
