@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::advertise::serves;
 use crate::host::{Host, is_loopback_ip};
+use crate::millis;
 use crate::node_id::{check_name, excerpt};
 use crate::{IntoSecret, Limits, NodeId, NodeIdFault, Secret, bounds, defaults};
 
@@ -435,21 +436,6 @@ fn default_reconnect_max_delay() -> Duration {
 
 fn default_stop_timeout() -> Duration {
     defaults::STOP_TIMEOUT
-}
-
-/// `Duration` as whole milliseconds.
-mod millis {
-    use core::time::Duration;
-
-    use serde::{Deserialize, Deserializer, Serializer};
-
-    pub(super) fn serialize<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_u64(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
-        u64::deserialize(deserializer).map(Duration::from_millis)
-    }
 }
 
 #[cfg(test)]

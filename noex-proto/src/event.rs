@@ -63,7 +63,7 @@ pub struct NodeInfo<W = WallTime> {
     /// The state of the session with it.
     pub status: NodeStatus,
     /// How long the node had been running when it was last heard of.
-    #[serde(with = "uptime_ms", rename = "uptime_ms")]
+    #[serde(with = "crate::millis", rename = "uptime_ms")]
     pub uptime: Duration,
 }
 
@@ -215,20 +215,5 @@ impl<W> fmt::Display for ClusterEvent<W> {
             Self::NodeUp(node) => write!(f, "node up: {node}"),
             Self::StatusChange(status) => write!(f, "status: {status}"),
         }
-    }
-}
-
-/// `Duration` as whole milliseconds.
-mod uptime_ms {
-    use core::time::Duration;
-
-    use serde::{Deserialize, Deserializer, Serializer};
-
-    pub(super) fn serialize<S: Serializer>(uptime: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_u64(u64::try_from(uptime.as_millis()).unwrap_or(u64::MAX))
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
-        u64::deserialize(deserializer).map(Duration::from_millis)
     }
 }

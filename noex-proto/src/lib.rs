@@ -90,6 +90,7 @@ mod keys;
 mod limits;
 mod machine;
 mod message;
+mod millis;
 mod node_id;
 mod record;
 mod reports;

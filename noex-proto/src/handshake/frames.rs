@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 use crate::frame::{HANDSHAKE_FRAME_MAX, LENGTH_LEN};
 use crate::keys::PROOF_LEN;
-use crate::{NodeId, PeerFault, Refusal};
+use crate::{NodeId, PeerFault, Refusal, bounds};
 
 pub(super) const HELLO: u8 = 1;
 pub(super) const CHALLENGE: u8 = 2;
@@ -22,7 +22,6 @@ const MAGIC: [u8; 4] = *b"NOEX";
 const VERSIONS: RangeInclusive<u8> = 1..=1;
 const FLAG_AUTHENTICATED: u8 = 1;
 const EXT_MAX: usize = 256;
-const INTERVAL_MS: RangeInclusive<u32> = 100..=600_000;
 
 /// What the REJECT frame says. It comes from a stranger: a hint for a log, never an instruction.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -129,11 +128,8 @@ impl Announcement<'_> {
 
     /// The interval, where it is within bounds.
     pub(super) fn interval(&self) -> Result<Duration, PeerFault> {
-        if INTERVAL_MS.contains(&self.interval_ms) {
-            Ok(Duration::from_millis(self.interval_ms.into()))
-        } else {
-            Err(PeerFault::IntervalOutOfBounds)
-        }
+        let interval = Duration::from_millis(self.interval_ms.into());
+        if bounds::HEARTBEAT_INTERVAL.contains(&interval) { Ok(interval) } else { Err(PeerFault::IntervalOutOfBounds) }
     }
 
     pub(super) fn node_id(&self) -> Result<NodeId, PeerFault> {
