@@ -105,8 +105,6 @@ pub use error::{ClusterError, ClusterNotStartedError, LocalFault, PeerFault, Ref
 pub use event::{ClusterEvent, ClusterStatus, Message, MessagesLagged, NodeDownReason, NodeInfo, NodeStatus, SecretUse};
 pub use io::{Action, Close, ConnId, DialError, Input};
 pub use limits::Limits;
-#[cfg(noex_planted)]
-pub use machine::Planted;
 pub use machine::{Counters, ListenOn, Machine, SetSecretsError, StartError};
 pub use node_id::{InvalidNodeIdError, NodeId, NodeIdFault};
 pub use secret::{IntoSecret, Secret};

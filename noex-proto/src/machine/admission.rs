@@ -86,11 +86,6 @@ impl Node {
             _ => NodeDownReason::ConnectionClosed,
         };
         match reason {
-            #[cfg(noex_planted)]
-            Refusal::Duplicate if self.out.planted == Some(super::Planted::DuplicateIsDown) => {
-                let id = self.conn_session(conn).map_or_else(|| self.id.clone(), |session| session.id.clone());
-                self.out.emit(ClusterEvent::NodeDown { id, reason: down });
-            }
             Refusal::Duplicate | Refusal::ToSelf => {}
             Refusal::IdentityConflict => self.report_own_conflict(),
             reason => self.report_refusal(conn, reason),
@@ -197,10 +192,7 @@ impl Node {
         let Some(peer) = self.peers.get(&id) else { return };
         let named = peer.admission.named;
         if let Some(used) = peer.session {
-            let stale = count < named;
-            #[cfg(noex_planted)]
-            let stale = stale && self.out.planted != Some(super::Planted::StaleOfferTaken);
-            if stale || count == named && holds {
+            if count < named || count == named && holds {
                 self.out.counters.duplicates += 1;
                 return self.refuse(conn, Refusal::Duplicate);
             }
@@ -266,10 +258,6 @@ impl Node {
     // Restarts and conflicts
 
     fn is_other_instance(&self, session: &Session) -> bool {
-        #[cfg(noex_planted)]
-        if self.out.planted == Some(super::Planted::RestartNotNoticed) {
-            return false;
-        }
         self.session_with(&session.id).is_some_and(|used| used.instance != session.instance)
     }
 

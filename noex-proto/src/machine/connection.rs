@@ -60,11 +60,6 @@ impl Node {
     fn begin_handshake(&mut self, conn: ConnId, remote: SocketAddr) {
         let mut nonce = [0; 32];
         self.rng.fill_bytes(&mut nonce);
-        #[cfg(noex_planted)]
-        if self.out.planted == Some(super::Planted::NonceReused) {
-            nonce[..16].copy_from_slice(&self.instance);
-            nonce[16..].fill(0);
-        }
         let target = match self.conns.get(&conn).and_then(|conn| conn.target.clone()) {
             Some(Target::Node(id)) => Some(id),
             _ => None,
@@ -294,9 +289,6 @@ impl Node {
             }
             Phase::Session(_) => {}
         }
-        #[cfg(noex_planted)]
-        let how = how
-            .filter(|_| ended != Ended::Failed(Unreached::Closed) || self.out.planted != Some(super::Planted::EndWithoutClose));
         if let Some(how) = how {
             self.close(conn, how);
         }
@@ -313,8 +305,6 @@ impl Node {
         if let Close::Graceful { linger } = &mut how {
             // A stop is bounded by the sessions there are: strangers who are being closed must not keep a peer from hearing of it.
             let stop = self.timers.get(&Timer::Stop);
-            #[cfg(noex_planted)]
-            let stop = stop.filter(|_| self.out.planted != Some(super::Planted::ClosingLimitAtStop));
             if stop.is_none() && self.closing.len() >= self.settings.limits.closing_connections {
                 how = Close::Abort;
             } else {

@@ -27,8 +27,6 @@ impl Node {
         let gap = self.out.now - self.now;
         self.now = self.out.now;
         let longest = self.pulse / 2;
-        #[cfg(noex_planted)]
-        let longest = if self.out.planted == Some(super::Planted::PausesCount) { Duration::MAX } else { longest };
         self.run = self.run + gap.min(longest);
         if gap > longest && self.held.is_none() {
             self.held = Some(self.run + self.pulse / 4);

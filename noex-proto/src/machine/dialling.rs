@@ -87,10 +87,7 @@ impl Node {
 
     /// A target's time has come.
     pub(super) fn dial_due(&mut self, target: Target) {
-        let running = self.out.status == ClusterStatus::Running;
-        #[cfg(noex_planted)]
-        let running = running || self.out.planted == Some(super::Planted::DialsSurviveStop);
-        if !running || self.is_reached(&target) {
+        if self.out.status != ClusterStatus::Running || self.is_reached(&target) {
             return;
         }
         let Some(dial) = self.dials.get_mut(&target) else { return };
@@ -192,8 +189,6 @@ impl Node {
             Ended::Failed(_) => dial.backoff.next(&mut self.rng),
             Ended::Later | Ended::ToSelf => dial.backoff.longest(&mut self.rng),
         };
-        #[cfg(noex_planted)]
-        let delay = if self.out.planted == Some(super::Planted::SeedGivenUp) { Duration::MAX } else { delay };
         self.timers.set(Timer::Dial(target.clone()), self.now + delay);
         if let Ended::Failed(why) = ended {
             self.out.counters.dial_failures += 1;
@@ -314,10 +309,6 @@ impl Node {
             self.timers.cancel(&Timer::Dial(target.clone()));
             self.dial_due(target);
         } else {
-            #[cfg(noex_planted)]
-            if self.out.planted == Some(super::Planted::GreaterNeverDials) {
-                return;
-            }
             let at = self.now + COURTESY.min(self.settings.heartbeat_interval);
             self.dial_by(target, at);
         }

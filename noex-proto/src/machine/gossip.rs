@@ -131,8 +131,6 @@ impl Node {
         let Some(asked) = self.asked.as_mut().filter(|asked| asked.conn == conn) else { return Ok(()) };
         let room = limit.saturating_sub(asked.received);
         asked.received += members.len();
-        #[cfg(noex_planted)]
-        let room = if self.out.planted == Some(super::Planted::GossipIgnored) { 0 } else { room };
         let (joining, last) = (asked.joining, last || asked.received >= limit);
         for (id, instance) in members.into_iter().take(room) {
             self.learn(id, instance, joining);

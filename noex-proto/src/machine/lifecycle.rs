@@ -183,14 +183,8 @@ impl Node {
         self.advance_clocks();
         self.out.set_status(ClusterStatus::Stopping);
         self.timers.set(Timer::Stop, self.now + self.settings.stop_timeout);
-        #[cfg(noex_planted)]
-        let dials = self.dials.clone();
         self.dials.clear();
         self.dial_queue.clear();
-        #[cfg(noex_planted)]
-        if self.out.planted == Some(super::Planted::DialsSurviveStop) {
-            self.dials = dials;
-        }
         let conns: alloc::vec::Vec<ConnId> = self.conns.keys().copied().collect();
         for conn in conns {
             match self.conns.get(&conn).map(|conn| &conn.phase) {

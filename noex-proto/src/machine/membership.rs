@@ -64,10 +64,6 @@ impl Node {
         }
         self.out.counters.downs += 1;
         self.out.emit(ClusterEvent::NodeDown { id: id.clone(), reason });
-        #[cfg(noex_planted)]
-        if self.out.planted == Some(super::Planted::DownTwice) && reason == NodeDownReason::HeartbeatTimeout {
-            self.out.emit(ClusterEvent::NodeDown { id: id.clone(), reason });
-        }
         let left = reason == NodeDownReason::GracefulShutdown;
         if left {
             self.departed.insert(id.clone(), (session.instance, self.now));

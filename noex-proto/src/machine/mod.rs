@@ -21,8 +21,6 @@ mod gossip;
 mod lifecycle;
 mod membership;
 mod node;
-#[cfg(noex_planted)]
-mod planted;
 mod session;
 #[cfg(test)]
 mod tests;
@@ -45,8 +43,6 @@ use crate::{
     SendError, WaitError, WallTime,
 };
 use node::Node;
-#[cfg(noex_planted)]
-pub use planted::Planted;
 
 /// The cluster node as a state machine: inputs in, actions out.
 ///
@@ -83,8 +79,6 @@ struct Outbox {
     last_conn: u64,
     /// The latest moment seen.
     now: Instant,
-    #[cfg(noex_planted)]
-    planted: Option<Planted>,
     /// What the application said of its processes, before the start or later.
     process_count: u64,
     status: ClusterStatus,
@@ -513,8 +507,6 @@ impl Default for Outbox {
             event_limit: Limits::default().events_per_subscriber,
             last_conn: 0,
             now: Instant::START,
-            #[cfg(noex_planted)]
-            planted: None,
             process_count: 0,
             status: ClusterStatus::default(),
             subscriptions: Subscriptions::default(),

@@ -76,8 +76,6 @@ impl Node {
         let Some(session) = self.conn_session_mut(conn) else { return };
         let messages = match session.opener.open(frame) {
             Ok(messages) => messages,
-            #[cfg(noex_planted)]
-            Err(_) if self.out.planted == Some(super::Planted::BadTagIgnored) => return,
             Err(fault) => return self.fault(conn, fault),
         };
         session.heard = run;
@@ -202,8 +200,6 @@ impl Node {
     /// Releases what the credit window allows.
     pub(super) fn flush(&mut self, conn: ConnId) {
         let window = self.settings.limits.send_window_bytes;
-        #[cfg(noex_planted)]
-        let window = window + if self.out.planted == Some(super::Planted::WindowOverrun) { 1 << 16 } else { 0 };
         let Some(session) = self.conns.get_mut(&conn).and_then(Conn::session_mut) else { return };
         let mut finished = false;
         while let Some((record, last)) = session.queue.next_record(window) {

@@ -37,8 +37,6 @@ mod trace;
 mod world;
 
 pub use coverage::Coverage;
-#[cfg(noex_planted)]
-pub use plan::Defect;
 pub use plan::{Fault, InvalidPlan, NodePlan, Op, Outcome, Plan, STEP_BOUND, Seed, Step};
 pub use safety::{Invariant, Violation};
 pub use trace::{Line, text};

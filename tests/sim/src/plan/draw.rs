@@ -122,8 +122,6 @@ fn shape(seed: u64, faults: &[Fault]) -> Plan {
         heal_ms,
         core,
         watch_ms: 20_000.max(heartbeat_ms * 6),
-        #[cfg(noex_planted)]
-        planted: None,
     }
 }
 

@@ -317,15 +317,7 @@ pub struct Plan {
     pub core: Vec<usize>,
     /// How long they are watched after they have agreed.
     pub watch_ms: u64,
-    /// A defect that all machines have.
-    #[cfg(noex_planted)]
-    #[serde(skip)]
-    pub planted: Option<Defect>,
 }
-
-/// A defect of the machines, which compares by what it is.
-#[cfg(noex_planted)]
-pub type Defect = noex_proto::Planted;
 
 /// A plan that cannot be run.
 #[derive(Clone, Debug, Eq, PartialEq)]

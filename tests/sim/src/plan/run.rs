@@ -88,10 +88,6 @@ impl Plan {
         let mut world = World::new(self.seed);
         world.set_recording(false);
         world.keep_lines(lines);
-        #[cfg(noex_planted)]
-        {
-            world.planted = self.planted;
-        }
         let mut agreed_after = None;
         let result = catch_unwind(AssertUnwindSafe(|| {
             let mut run = Run {

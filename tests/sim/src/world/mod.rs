@@ -70,8 +70,6 @@ pub struct World {
     pub(crate) downs: Vec<Down>,
     /// The nonces of all handshakes.
     nonces: BTreeSet<[u8; 32]>,
-    #[cfg(noex_planted)]
-    pub(crate) planted: Option<noex_proto::Planted>,
     captured: Vec<(usize, usize, Bytes)>,
 }
 
@@ -111,8 +109,6 @@ impl World {
             coverage: Coverage::default(),
             downs: Vec::new(),
             nonces: BTreeSet::new(),
-            #[cfg(noex_planted)]
-            planted: None,
             captured: Vec::new(),
         }
     }
@@ -216,10 +212,6 @@ impl World {
         if !at.alive {
             at.alive = true;
             at.powered = true;
-        }
-        #[cfg(noex_planted)]
-        if let Some(planted) = self.planted {
-            at.machine.plant(planted);
         }
         let now = at.local(self.now);
         let listen = at.machine.start(now, config)?;
