@@ -28,7 +28,7 @@ mod tokio_on_one_thread {
     conformance!(Tokio, one_thread);
 }
 
-// Each runtime in each part, and each pair.
+// Each runtime comes first once, and each pair of them.
 mod tokio_async_std_smol {
     use super::*;
     conformance!([Tokio, AsyncStd, Smol], threads);

@@ -11,21 +11,26 @@ use std::time::Duration;
 use futures_lite::future;
 use noex_driver::Runtime;
 
-use crate::{PATIENCE, current, patient};
+use crate::common::{PATIENCE, patient};
 
 const ANY_PORT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+
+/// The runtime that the test runs in.
+fn current<R: Runtime>() -> R {
+    R::current().expect("the test runs inside the runtime")
+}
 
 /// Two ends of one connection: dialled, accepted.
 async fn connection<R: Runtime>(rt: &R) -> (R::Stream, R::Stream) {
     let listener = rt.bind(ANY_PORT).await.unwrap();
     let addr = rt.local_addr(&listener).unwrap();
-    let (dialled, accepted) = patient::<R, _>(future::zip(rt.connect(addr), rt.accept(&listener))).await;
+    let (dialled, accepted) = patient(future::zip(rt.connect(addr), rt.accept(&listener))).await;
     (dialled.unwrap(), accepted.unwrap().0)
 }
 
 async fn write_all<R: Runtime>(rt: &R, writer: &mut R::Writer, mut data: &[u8]) {
     while !data.is_empty() {
-        let length = patient::<R, _>(rt.write(writer, data)).await.unwrap();
+        let length = patient(rt.write(writer, data)).await.unwrap();
         assert!((1..=data.len()).contains(&length), "it wrote {length} of {} bytes", data.len());
         data = &data[length..];
     }
@@ -36,7 +41,7 @@ async fn read_all<R: Runtime>(rt: &R, reader: &mut R::Reader) -> Vec<u8> {
     let mut all = Vec::new();
     let mut buffer = [0; 1000];
     loop {
-        match patient::<R, _>(rt.read(reader, &mut buffer)).await.unwrap() {
+        match patient(rt.read(reader, &mut buffer)).await.unwrap() {
             0 => return all,
             length => all.extend_from_slice(&buffer[..length]),
         }
@@ -56,11 +61,11 @@ pub async fn a_bound_port_is_free_once_the_listener_is_dropped<R: Runtime>() {
         let listener = rt.bind(addr).await.unwrap();
         addr = rt.local_addr(&listener).unwrap();
         assert_ne!(addr.port(), 0);
-        let (dialled, accepted) = patient::<R, _>(future::zip(rt.connect(addr), rt.accept(&listener))).await;
+        let (dialled, accepted) = patient(future::zip(rt.connect(addr), rt.accept(&listener))).await;
         // Closed first on this side, which is the one that the system then remembers the port for.
         drop(accepted);
         let (mut reader, _writer) = rt.split(dialled.unwrap());
-        assert_eq!(read_all(&rt, &mut reader).await, []);
+        assert!(read_all(&rt, &mut reader).await.is_empty());
         drop(listener);
     }
 }
@@ -70,7 +75,7 @@ pub async fn a_connect_that_nobody_listens_for_is_refused<R: Runtime>() {
     let rt = current::<R>();
     // A port that no system hands out, so that no other test is listening there.
     let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
-    let error = patient::<R, _>(rt.connect(addr)).await.err().expect("nobody listens");
+    let error = patient(rt.connect(addr)).await.err().expect("nobody listens");
     assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
 }
 
@@ -88,7 +93,7 @@ pub async fn a_connection_to_itself_is_refused<R: Runtime>() {
     }
     let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, ports.next().unwrap()));
     for _ in 0..TRIES {
-        let error = patient::<R, _>(rt.connect(addr)).await.err().expect("only the socket itself can be there");
+        let error = patient(rt.connect(addr)).await.err().expect("only the socket itself can be there");
         assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused, "{error}");
     }
 }
@@ -110,7 +115,7 @@ pub async fn a_dropped_accept_loses_no_connection<R: Runtime>() {
         streams.push(stream);
     }
     while accepted.len() < dialled.len() {
-        accepted.insert(patient::<R, _>(rt.accept(&listener)).await.unwrap().1);
+        accepted.insert(patient(rt.accept(&listener)).await.unwrap().1);
     }
     assert_eq!(accepted, dialled, "the peers' addresses");
 }
@@ -169,7 +174,7 @@ pub async fn a_dropped_write_wrote_nothing<R: Runtime>() {
             rt.sleep_until(rt.now() + Duration::from_millis(1)).await;
         }
     };
-    patient::<R, _>(future::or(write, slowly)).await;
+    patient(future::or(write, slowly)).await;
     rt.shutdown(&mut writer).await.unwrap();
     received.extend(read_all(&rt, &mut reader).await);
     assert_eq!(received.len(), written);
@@ -179,7 +184,7 @@ pub async fn a_dropped_write_wrote_nothing<R: Runtime>() {
 /// `resolve`.
 pub async fn a_name_has_addresses_with_the_port<R: Runtime>() {
     let rt = current::<R>();
-    let addrs = patient::<R, _>(rt.resolve("localhost", 4369)).await.unwrap();
+    let addrs = patient(rt.resolve("localhost", 4369)).await.unwrap();
     assert!(!addrs.is_empty());
     assert!(addrs.iter().all(|addr| addr.ip().is_loopback() && addr.port() == 4369), "{addrs:?}");
 }
@@ -214,9 +219,9 @@ pub async fn a_shutdown_ends_one_direction<R: Runtime>() {
 pub async fn a_sleep_ends_at_its_deadline<R: Runtime>() {
     let rt = current::<R>();
     let begin = rt.now();
-    patient::<R, _>(rt.sleep_until(begin)).await;
+    patient(rt.sleep_until(begin)).await;
     let deadline = begin + Duration::from_millis(30);
-    patient::<R, _>(async {
+    patient(async {
         // Waking early is harmless.
         while rt.now() < deadline {
             rt.sleep_until(deadline).await;
@@ -240,7 +245,7 @@ pub async fn a_task_runs_without_being_waited_for<R: Runtime>() {
     }
     let mut heard = BTreeSet::new();
     while heard.len() < 100 {
-        heard.insert(patient::<R, _>(words.recv()).await.unwrap());
+        heard.insert(patient(words.recv()).await.unwrap());
     }
 }
 
@@ -267,9 +272,9 @@ pub async fn a_thread_that_the_runtime_does_not_know_may_use_it<R: Runtime>() {
             assert_eq!(rt.spawn_blocking(|| 2).await, Some(2));
         });
     });
-    assert_eq!(patient::<R, _>(words.recv()).await, Ok(1));
+    assert_eq!(patient(words.recv()).await, Ok(1));
     // Its clone of the sender is dropped with it.
-    assert!(patient::<R, _>(words.recv()).await.is_err());
+    assert!(patient(words.recv()).await.is_err());
     other.join().unwrap();
 }
 
@@ -316,9 +321,9 @@ pub async fn code_that_blocks_holds_up_no_task<R: Runtime>() {
         }
         word.send(()).await.unwrap();
     });
-    patient::<R, _>(words.recv()).await.unwrap();
+    patient(words.recv()).await.unwrap();
     for (number, code) in blocked.into_iter().enumerate() {
-        assert_eq!(patient::<R, _>(code).await, Some(number));
+        assert_eq!(patient(code).await, Some(number));
     }
 }
 

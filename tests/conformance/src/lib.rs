@@ -9,8 +9,8 @@
 //! The first argument implements [`noex_driver::Runtime`]. The second is a function that runs a future to its end inside the runtime,
 //! `fn block_on<T>(future: impl Future<Output = T>) -> T`. Each test runs in a call of its own.
 //!
-//! [`contract`] holds what is written on the methods of `Runtime`, [`scenarios`] what applications see. Given three runtimes, the
-//! macro runs those scenarios that have more than one node, with nodes on different runtimes:
+//! [`contract`] holds what is written on the methods of `Runtime`, the other modules what applications see. Given three runtimes, the
+//! macro runs the latter with the nodes of each test on the three in turn:
 //!
 //! ```ignore
 //! noex_conformance::conformance!([One, Another, Third], block_on_all_of_them);
@@ -20,147 +20,161 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+pub mod common;
 pub mod contract;
-pub mod scenarios;
+pub mod formation;
+pub mod handlers;
+pub mod load;
+mod mixed;
+pub mod payloads;
+pub mod proxy;
+pub mod reading;
+pub mod secrets;
+pub mod starting;
+pub mod stopping;
+pub mod strangers;
 
-use std::time::Duration;
-
-use futures_lite::future;
-use noex_driver::Runtime;
-
-/// Longer than anything here takes on a machine that is busy with something else.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub use mixed::Mixed;
 
 /// Makes a test of each rule and each scenario. See the [crate's documentation](crate).
 #[macro_export]
 macro_rules! conformance {
     ([$a:ty, $b:ty, $c:ty], $block_on:path) => {
-        $crate::each_scenario!(($a, $b, $c, $block_on) pairs trios);
+        $crate::each_test!(scenarios $crate::Mixed<$a, $b, $c>, $block_on);
     };
     ($runtime:ty, $block_on:path) => {
-        $crate::each_scenario!(($runtime, $runtime, $runtime, $block_on) contract singles pairs trios);
+        $crate::each_test!(contract $runtime, $block_on);
+        $crate::each_test!(scenarios $runtime, $block_on);
     };
 }
 
-/// The one list of tests, by the number of runtimes in them.
+/// The one list of tests.
 #[doc(hidden)]
 #[macro_export]
-macro_rules! each_scenario {
-    ($context:tt $($group:ident)+) => { $($crate::each_scenario!(@$group $context);)+ };
-    (@contract $context:tt) => {
-        $crate::each_scenario!(@tests contract one $context
-            a_bound_port_is_free_once_the_listener_is_dropped
-            a_connect_that_nobody_listens_for_is_refused
-            a_connection_to_itself_is_refused
-            a_dropped_accept_loses_no_connection
-            a_dropped_read_loses_no_byte
-            a_dropped_write_wrote_nothing
-            a_name_has_addresses_with_the_port
-            a_port_that_is_taken_is_said_to_be
-            a_shutdown_ends_one_direction
-            a_sleep_ends_at_its_deadline
-            a_task_runs_without_being_waited_for
-            a_thread_that_the_runtime_does_not_know_may_use_it
-            an_end_of_a_stream_is_seen_by_its_peer
-            code_that_blocks_holds_up_no_task
-            entropy_differs
-        );
+macro_rules! each_test {
+    (contract $runtime:ty, $block_on:path) => {
+        $crate::each_test! { @modules ($runtime, $block_on)
+            contract:
+                a_bound_port_is_free_once_the_listener_is_dropped
+                a_connect_that_nobody_listens_for_is_refused
+                a_connection_to_itself_is_refused
+                a_dropped_accept_loses_no_connection
+                a_dropped_read_loses_no_byte
+                a_dropped_write_wrote_nothing
+                a_name_has_addresses_with_the_port
+                a_port_that_is_taken_is_said_to_be
+                a_shutdown_ends_one_direction
+                a_sleep_ends_at_its_deadline
+                a_task_runs_without_being_waited_for
+                a_thread_that_the_runtime_does_not_know_may_use_it
+                an_end_of_a_stream_is_seen_by_its_peer
+                code_that_blocks_holds_up_no_task
+                entropy_differs;
+        }
     };
-    (@singles $context:tt) => {
-        $crate::each_scenario!(@tests scenarios one $context
-            a_handler_may_stop_its_node
-            a_handler_that_panics_is_reported_and_called_again
-            a_node_starts_again_on_its_port_at_once
-            a_silent_peer_does_not_keep_a_node_from_stopping
-            a_start_that_cannot_listen_names_the_address
-            a_start_that_is_dropped_leaves_the_node_stopped
-            handlers_survive_a_restart
-            waiting_for_nodes_says_how_it_ended
-        );
+    (scenarios $runtime:ty, $block_on:path) => {
+        $crate::each_test! { @modules ($runtime, $block_on)
+            formation:
+                a_cluster_on_ipv6_forms
+                a_connection_that_is_cut_comes_back
+                a_node_that_comes_back_is_down_and_up_again
+                a_seed_that_comes_up_late_is_found
+                a_seed_that_is_the_node_itself_is_no_node
+                a_silent_peer_times_out_and_comes_back
+                a_silent_peer_whose_port_refuses_is_gone
+                eight_nodes_that_start_at_once_come_up_once_each
+                eight_nodes_that_talk_from_the_first_up_on_lose_nothing
+                nodes_of_which_one_cannot_be_dialled_connect
+                nodes_that_are_named_by_name_meet
+                of_two_nodes_with_one_identity_the_first_stays
+                one_seed_is_enough_and_no_join_waits_for_a_heartbeat
+                seeds_that_swallow_packets_delay_nothing
+                the_identity_is_the_one_proved_whatever_the_seed_said
+                two_nodes_carry_on_without_the_third
+                who_was_lost_is_kept_until_it_is_forgotten;
+            handlers:
+                a_handler_may_unsubscribe_itself_and_stop_the_node
+                a_handler_that_blocks_delays_nobody
+                a_handler_that_panics_is_reported_and_called_again
+                each_handler_hears_its_own_in_order
+                handlers_survive_a_restart
+                who_is_unsubscribed_is_not_called;
+            load:
+                payloads_at_full_speed_are_bounded_whoever_reads
+                ten_thousand_events_reach_a_hundred_subscribers;
+            payloads:
+                a_slow_reader_costs_a_bounded_queue_and_no_heartbeat
+                a_subscriber_that_does_not_read_holds_up_nobody
+                messages_of_every_size_arrive_whole_and_in_order
+                nothing_comes_twice_or_too_early_when_connections_break
+                three_nodes_talk_to_each_other;
+            reading:
+                a_node_knows_itself_and_the_others
+                a_node_that_does_not_run_says_so
+                a_node_without_a_secret_warns_beyond_loopback
+                a_reader_that_lags_is_told_how_many_messages_it_missed
+                a_subscriber_that_lags_is_told_and_catches_up
+                nodes_and_configurations_are_written_and_read
+                the_status_changes_in_order
+                waiting_for_nodes_counts_the_others
+                waiting_for_nodes_says_how_it_ended;
+            secrets:
+                a_session_without_a_secret_is_open
+                a_wrong_secret_is_refused_and_can_be_mended
+                only_who_knows_the_secret_joins
+                secrets_are_rotated_without_a_down;
+            starting:
+                a_node_starts_again_on_the_same_port_at_once
+                a_second_start_is_refused_at_any_stage
+                a_start_that_is_dropped_or_stopped_on_its_way_is_over
+                an_invalid_configuration_is_refused_before_anything_listens
+                an_occupied_port_is_named;
+            stopping:
+                a_seed_that_left_and_comes_back_is_found
+                a_silent_peer_does_not_keep_a_node_from_stopping
+                a_stop_is_no_down_for_its_own_subscribers
+                all_who_stop_at_once_return
+                dropping_the_last_handle_stops_the_node_and_ends_its_streams
+                nodes_that_stop_at_once_stop
+                peers_that_read_nothing_delay_a_stop_for_its_timeout_only
+                what_was_queued_arrives_before_the_leave;
+            strangers:
+                strangers_harm_nobody_and_keep_nobody_out;
+        }
     };
-    (@pairs $context:tt) => {
-        $crate::each_scenario!(@tests scenarios two $context
-            a_handler_that_blocks_delays_nobody
-            a_node_that_comes_back_is_down_and_up_again
-            a_peer_that_is_not_read_fills_its_queue
-            a_wrong_secret_is_refused_and_can_be_mended
-            dropping_the_last_handle_leaves_and_ends_the_streams
-            large_messages_arrive_whole_from_both_sides
-            two_nodes_meet_talk_and_part
-        );
+    (@modules $context:tt $($module:ident: $($name:ident)+;)+) => {
+        $($($crate::each_test!(@test $context $module $name);)+)+
     };
-    (@trios $context:tt) => {
-        $crate::each_scenario!(@tests scenarios three $context
-            three_nodes_find_each_other
-            three_nodes_talk_to_each_other
-            two_nodes_carry_on_without_the_third
-        );
-    };
-    (@tests $module:ident $count:ident $context:tt $($name:ident)+) => {
-        $($crate::each_scenario!(@test $module $count $context $name);)+
-    };
-    (@test $module:ident one ($a:ty, $b:ty, $c:ty, $block_on:path) $name:ident) => {
+    (@test ($runtime:ty, $block_on:path) $module:ident $name:ident) => {
         #[test]
         fn $name() {
-            $block_on($crate::$module::$name::<$a>());
+            $block_on($crate::$module::$name::<$runtime>());
         }
     };
-    (@test $module:ident two ($a:ty, $b:ty, $c:ty, $block_on:path) $name:ident) => {
-        #[test]
-        fn $name() {
-            $block_on($crate::$module::$name::<$a, $b>());
-        }
-    };
-    (@test $module:ident three ($a:ty, $b:ty, $c:ty, $block_on:path) $name:ident) => {
-        #[test]
-        fn $name() {
-            $block_on($crate::$module::$name::<$a, $b, $c>());
-        }
-    };
-}
-
-/// The runtime that the test runs in.
-fn current<R: Runtime>() -> R {
-    R::current().expect("the test runs inside the runtime")
-}
-
-/// Waits, but not for ever.
-async fn patient<R: Runtime, T>(future: impl Future<Output = T>) -> T {
-    let rt = current::<R>();
-    let late = async {
-        rt.sleep_until(rt.now() + PATIENCE).await;
-        None
-    };
-    future::or(async { Some(future.await) }, late).await.expect("it takes too long")
-}
-
-/// Waits until something holds that no event tells of.
-async fn eventually<R: Runtime>(mut holds: impl FnMut() -> bool) {
-    let rt = current::<R>();
-    patient::<R, _>(async {
-        while !holds() {
-            rt.sleep_until(rt.now() + Duration::from_millis(5)).await;
-        }
-    })
-    .await;
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::path::Path;
+
     /// A scenario that is on no list would never run.
     #[test]
     fn every_scenario_is_on_the_list() {
         let source = include_str!("lib.rs");
-        let end = source.find("/// The runtime that the test runs in.").unwrap();
-        let list: Vec<&str> = source[..end].split_whitespace().collect();
+        let list: Vec<&str> = source.split_whitespace().map(|word| word.trim_end_matches(';')).collect();
         let mut count = 0;
-        for file in [include_str!("contract.rs"), include_str!("scenarios.rs")] {
-            for line in file.lines().filter_map(|line| line.strip_prefix("pub async fn ")) {
+        for file in fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("src")).unwrap() {
+            let path = file.unwrap().path();
+            if path.file_stem().is_some_and(|name| name == "common") {
+                continue;
+            }
+            for line in fs::read_to_string(path).unwrap().lines().filter_map(|line| line.strip_prefix("pub async fn ")) {
                 let name = line.split('<').next().unwrap();
-                assert!(list.contains(&name), "{name} is missing in each_scenario!");
+                assert!(list.contains(&name), "{name} is missing in each_test!");
                 count += 1;
             }
         }
-        assert!(count > 30, "the search for scenarios finds only {count}");
+        assert!(count > 50, "the search for scenarios finds only {count}");
     }
 }

@@ -1,10 +1,12 @@
 //! How nodes find each other.
 
+#![expect(missing_docs, reason = "the name of a scenario says what must hold")]
+
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
-use noex_driver::{Cluster, ClusterError, ClusterEvent, ClusterStatus, NodeDownReason, NodeStatus, Refusal, Runtime};
+use noex_driver::{Cluster, ClusterError, ClusterEvent, ClusterStatus, NodeDownReason, NodeStatus, Refusal, Runtime, SendError};
 
 use crate::common::*;
 use crate::proxy::Proxy;
@@ -39,7 +41,7 @@ async fn exactly_one_up_each<R: Runtime>(watches: &mut [Watch<R>]) {
     assert_eq!((ups, downs), (watches.len() * (watches.len() - 1), 0), "ups and downs");
 }
 
-pub(crate) async fn eight_nodes_that_start_at_once_come_up_once_each<R: Runtime>() {
+pub async fn eight_nodes_that_start_at_once_come_up_once_each<R: Runtime>() {
     let (clusters, configs, mut watches) = seeding_each_other::<R>(8);
     start_at_once(&clusters, configs).await;
     exactly_one_up_each(&mut watches).await;
@@ -48,7 +50,7 @@ pub(crate) async fn eight_nodes_that_start_at_once_come_up_once_each<R: Runtime>
     assert_eq!(clusters.iter().map(|cluster| cluster.counters().downs).sum::<u64>(), 0);
 }
 
-pub(crate) async fn eight_nodes_that_talk_from_the_first_up_on_lose_nothing<R: Runtime>() {
+pub async fn eight_nodes_that_talk_from_the_first_up_on_lose_nothing<R: Runtime>() {
     const EACH: u32 = 200;
     let (clusters, configs, mut watches) = seeding_each_other::<R>(8);
     let mut streams: Vec<_> = clusters.iter().map(Cluster::messages).collect();
@@ -77,7 +79,7 @@ pub(crate) async fn eight_nodes_that_talk_from_the_first_up_on_lose_nothing<R: R
 }
 
 /// The interval is the longest there is, so that a join that waited for a heartbeat would take minutes.
-pub(crate) async fn one_seed_is_enough_and_no_join_waits_for_a_heartbeat<R: Runtime>() {
+pub async fn one_seed_is_enough_and_no_join_waits_for_a_heartbeat<R: Runtime>() {
     let calm = |name: &str| config(name).heartbeat_interval(Duration::from_secs(600));
     let mut clusters = vec![start::<R>(calm("n0")).await];
     let contact = seed(&clusters[0]);
@@ -94,14 +96,14 @@ pub(crate) async fn one_seed_is_enough_and_no_join_waits_for_a_heartbeat<R: Runt
     exactly_one_up_each(&mut watches).await;
 }
 
-pub(crate) async fn a_seed_that_comes_up_late_is_found<R: Runtime>() {
+pub async fn a_seed_that_comes_up_late_is_found<R: Runtime>() {
     let port = free_port();
     let a = Cluster::<R>::new();
     let mut watch = Watch::new(&a);
     a.start(config("a").seeds([format!("b@127.0.0.1:{port}")])).await.unwrap();
     watch.error("the seed is missed", |error| matches!(error, ClusterError::SeedUnreachable { .. })).await;
     assert_eq!(a.nodes(), Ok(vec![]), "a seed is no node before its identity is proved");
-    eventually::<R>("the seed is tried again", || a.counters().dial_failures >= 4).await;
+    eventually("the seed is tried again", || a.counters().dial_failures >= 4).await;
 
     let b = start(config("b").port(port)).await;
     meet(&a, &b).await;
@@ -124,7 +126,7 @@ fn full_listener() -> (TcpListener, SocketAddr, Vec<TcpStream>) {
     (listener, addr, waiting)
 }
 
-pub(crate) async fn seeds_that_swallow_packets_delay_nothing<R: Runtime>() {
+pub async fn seeds_that_swallow_packets_delay_nothing<R: Runtime>() {
     let (_full, unanswered, _waiting) = full_listener();
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let b = start::<R>(config("b")).await;
@@ -138,12 +140,12 @@ pub(crate) async fn seeds_that_swallow_packets_delay_nothing<R: Runtime>() {
     watch.up(&id(&b)).await;
     assert_eq!(watch.errors(), [], "nor did the good seed");
     assert!(a.counters().dials >= 3, "all of them were dialled");
-    patient::<R, _>("dials under way do not delay the stop either", a.stop()).await;
+    patient(a.stop()).await;
     assert_eq!(watch.downs(), []);
 }
 
 /// Names so that the one that cannot be dialled is the lesser of the two once, and the greater once.
-pub(crate) async fn nodes_of_which_one_cannot_be_dialled_connect<R: Runtime>() {
+pub async fn nodes_of_which_one_cannot_be_dialled_connect<R: Runtime>() {
     for (hidden, open) in [("a", "m"), ("z", "m")] {
         let m = start::<R>(lively(open)).await;
         // Nobody listens at this address.
@@ -162,7 +164,7 @@ pub(crate) async fn nodes_of_which_one_cannot_be_dialled_connect<R: Runtime>() {
     }
 }
 
-pub(crate) async fn a_cluster_on_ipv6_forms<R: Runtime>() {
+pub async fn a_cluster_on_ipv6_forms<R: Runtime>() {
     if TcpListener::bind("[::1]:0").is_err() {
         return eprintln!("skipped: this machine has no IPv6 loopback");
     }
@@ -181,7 +183,7 @@ pub(crate) async fn a_cluster_on_ipv6_forms<R: Runtime>() {
     assert_eq!(message(&mut messages).await.payload, "six");
 }
 
-pub(crate) async fn the_identity_is_the_one_proved_whatever_the_seed_said<R: Runtime>() {
+pub async fn the_identity_is_the_one_proved_whatever_the_seed_said<R: Runtime>() {
     let b = start::<R>(lively("b")).await;
     let port = id(&b).port();
     let a = Cluster::<R>::new();
@@ -198,7 +200,7 @@ pub(crate) async fn the_identity_is_the_one_proved_whatever_the_seed_said<R: Run
     assert_eq!((watch.ups().len(), watch.downs()), (1, vec![]));
 }
 
-pub(crate) async fn nodes_that_are_named_by_name_meet<R: Runtime>() {
+pub async fn nodes_that_are_named_by_name_meet<R: Runtime>() {
     let named = |name: &str| config(name).host("localhost");
     let a = start::<R>(named("a")).await;
     assert_eq!(id(&a).host(), "localhost");
@@ -210,7 +212,7 @@ pub(crate) async fn nodes_that_are_named_by_name_meet<R: Runtime>() {
 }
 
 /// A node may stand in its own list of seeds, under any name.
-pub(crate) async fn a_seed_that_is_the_node_itself_is_no_node<R: Runtime>() {
+pub async fn a_seed_that_is_the_node_itself_is_no_node<R: Runtime>() {
     let port = free_port();
     let a = Cluster::<R>::new();
     let mut watch = Watch::new(&a);
@@ -222,7 +224,7 @@ pub(crate) async fn a_seed_that_is_the_node_itself_is_no_node<R: Runtime>() {
     assert_eq!((watch.ups().len(), watch.downs()), (1, vec![]));
 }
 
-pub(crate) async fn a_connection_that_is_cut_comes_back<R: Runtime>() {
+pub async fn a_connection_that_is_cut_comes_back<R: Runtime>() {
     let b = start::<R>(config("b")).await;
     let proxy = Proxy::new(id(&b).port());
     let a = start(config("a").seeds([proxy.seed("b")])).await;
@@ -239,7 +241,7 @@ pub(crate) async fn a_connection_that_is_cut_comes_back<R: Runtime>() {
     }
 }
 
-pub(crate) async fn a_silent_peer_times_out_and_comes_back<R: Runtime>() {
+pub async fn a_silent_peer_times_out_and_comes_back<R: Runtime>() {
     // Neither can go round the proxy to reach the other.
     let b = start::<R>(lively("b").advertise_host("127.9.9.9")).await;
     let proxy = Proxy::new(id(&b).port());
@@ -257,7 +259,7 @@ pub(crate) async fn a_silent_peer_times_out_and_comes_back<R: Runtime>() {
     at_b.up(&id(&a)).await;
 }
 
-pub(crate) async fn a_silent_peer_whose_port_refuses_is_gone<R: Runtime>() {
+pub async fn a_silent_peer_whose_port_refuses_is_gone<R: Runtime>() {
     // By its silence alone it would be down after minutes.
     let patient = |name: &str| lively(name).heartbeat_miss_threshold(1000);
     let b = start::<R>(patient("b")).await;
@@ -270,7 +272,7 @@ pub(crate) async fn a_silent_peer_whose_port_refuses_is_gone<R: Runtime>() {
     assert_eq!(watch.down(&id(&b)).await, NodeDownReason::ConnectionRefused);
 }
 
-pub(crate) async fn who_was_lost_is_kept_until_it_is_forgotten<R: Runtime>() {
+pub async fn who_was_lost_is_kept_until_it_is_forgotten<R: Runtime>() {
     let (a, b) = pair::<R>(config("a").forget_after(Duration::from_secs(1)), config("b")).await;
     let b_id = id(&b);
     let mut watch = Watch::new(&a);
@@ -282,12 +284,12 @@ pub(crate) async fn who_was_lost_is_kept_until_it_is_forgotten<R: Runtime>() {
     assert_eq!(a.connected_nodes(), Ok(vec![]));
     assert_eq!(a.is_node_connected(&b_id), Ok(false));
     let dials = a.counters().dials;
-    eventually::<R>("it is forgotten", || a.nodes() == Ok(vec![])).await;
+    eventually("it is forgotten", || a.nodes() == Ok(vec![])).await;
     assert_eq!(a.counters().dials, dials, "who left is not dialled");
 }
 
 /// Two nodes that advertise one identity: the one that came first keeps it, and both sides of the refusal say so.
-pub(crate) async fn of_two_nodes_with_one_identity_the_first_stays<R: Runtime>() {
+pub async fn of_two_nodes_with_one_identity_the_first_stays<R: Runtime>() {
     if TcpListener::bind("[::1]:0").is_err() {
         return eprintln!("skipped: this machine has no IPv6 loopback to put the second one at");
     }
@@ -309,4 +311,49 @@ pub(crate) async fn of_two_nodes_with_one_identity_the_first_stays<R: Runtime>()
     assert!(m.is_node_connected(&id(&first)).unwrap() && first.is_node_connected(&id(&m)).unwrap());
     assert_eq!(second.connected_node_count(), Ok(0));
     assert_eq!((at_m.ups(), at_m.downs()), (vec![], vec![]));
+}
+
+/// Under the same identity, which is free again.
+pub async fn a_node_that_comes_back_is_down_and_up_again<R: Runtime>() {
+    let (a, b) = pair::<R>(config("a"), config("b")).await;
+    let (a_id, b_id) = (id(&a), id(&b));
+    let mut watch = Watch::new(&a);
+    for _ in 0..3 {
+        watch.up(&b_id).await;
+        watch.forget().await;
+        patient(b.stop()).await;
+        assert_eq!(watch.down(&b_id).await, NodeDownReason::GracefulShutdown);
+        assert_eq!(a.send(&b_id, "too late"), Err(SendError::NotConnected { to: b_id.clone() }));
+        patient(b.start(config("b").port(b_id.port()).seeds([seed(&a)]))).await.unwrap();
+        watch.up(&b_id).await;
+        assert_eq!((watch.ups().len(), watch.downs().len()), (1, 1));
+        meet(&a, &b).await;
+        let mut messages = a.messages();
+        b.send(&a_id, "here again").unwrap();
+        assert_eq!(message(&mut messages).await.payload, "here again");
+    }
+}
+
+/// The one that all had joined through; and it finds its way back.
+pub async fn two_nodes_carry_on_without_the_third<R: Runtime>() {
+    let (a, b) = pair::<R>(config("a"), config("b")).await;
+    let c = start(config("c").seeds([seed(&a)])).await;
+    meet(&b, &c).await;
+    meet(&a, &c).await;
+    let a_id = id(&a);
+    let mut watches = [Watch::new(&b), Watch::new(&c)];
+    for watch in &mut watches {
+        watch.forget().await;
+    }
+    patient(a.stop()).await;
+    for watch in &mut watches {
+        assert_eq!(watch.down(&a_id).await, NodeDownReason::GracefulShutdown);
+    }
+    assert!(b.is_node_connected(&id(&c)).unwrap() && c.is_node_connected(&id(&b)).unwrap());
+    patient(a.start(config("a").port(a_id.port()).seeds([seed(&b)]))).await.unwrap();
+    a.wait_for_nodes(2, PATIENCE).await.unwrap();
+    for watch in &mut watches {
+        watch.up(&a_id).await;
+        assert_eq!((watch.ups(), watch.downs().len()), (vec![a_id.clone()], 1), "nobody else was down meanwhile");
+    }
 }

@@ -11,19 +11,20 @@ const CHUNK: usize = 16 * 1024;
 /// The lateness that a limited rate makes up for.
 const LATE: Duration = Duration::from_millis(500);
 
-/// Forwards each connection to one address.
-pub(crate) struct Proxy {
+/// Forwards each connection to one port of loopback, until it is dropped.
+#[derive(Debug)]
+pub struct Proxy {
     addr: SocketAddr,
     network: Arc<Network>,
 }
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Network {
     changed: Condvar,
     state: Mutex<State>,
 }
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct State {
     closed: bool,
     frozen: bool,
@@ -33,7 +34,8 @@ struct State {
 }
 
 impl Proxy {
-    pub(crate) fn new(port: u16) -> Self {
+    /// Listens on a port of its own.
+    pub fn new(port: u16) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let addr = listener.local_addr().unwrap();
         let network = Arc::new(Network::default());
@@ -52,31 +54,32 @@ impl Proxy {
     }
 
     /// What to seed to reach a node through the proxy.
-    pub(crate) fn seed(&self, name: &str) -> String {
+    pub fn seed(&self, name: &str) -> String {
         format!("{name}@{}", self.addr)
     }
 
     /// Forwards nothing, and ends no connection.
-    pub(crate) fn freeze(&self) {
+    pub fn freeze(&self) {
         self.network.change(|state| state.frozen = true);
     }
 
-    pub(crate) fn thaw(&self) {
+    /// Forwards again, also what came meanwhile.
+    pub fn thaw(&self) {
         self.network.change(|state| state.frozen = false);
     }
 
     /// Lets only so many bytes pass to the address in one second. The way back is free.
-    pub(crate) fn limit(&self, rate: Option<usize>) {
+    pub fn limit(&self, rate: Option<usize>) {
         self.network.change(|state| state.rate = rate);
     }
 
     /// Ends every connection.
-    pub(crate) fn cut(&self) {
+    pub fn cut(&self) {
         self.network.change(|state| state.cut());
     }
 
     /// Refuses connections from now on, and leaves those that there are.
-    pub(crate) fn close(&self) {
+    pub fn close(&self) {
         self.network.change(|state| state.closed = true);
         // Wakes the listener. It may be gone already.
         let _gone = TcpStream::connect(self.addr);

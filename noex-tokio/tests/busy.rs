@@ -1,13 +1,13 @@
-//! A transfer at full speed on a runtime of one thread that looks at sockets and timers rarely. About tokio, and no scenario.
+//! A transfer at full speed on a runtime of one thread that looks at sockets and timers rarely.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use bytes::Bytes;
 use futures_lite::{StreamExt, future};
-use noex_driver::{Limits, SendError};
-use noex_tokio::{Cluster, Tokio};
+use noex_conformance::common::{Watch, id, lively, meet, patient, start};
+use noex_conformance::proxy::Proxy;
+use noex_tokio::{Cluster, Limits, SendError, Tokio};
 use tokio::runtime::Builder;
-
-use crate::common::*;
-use crate::proxy::Proxy;
 
 const SIZE: usize = 1 << 20;
 const MESSAGES: usize = 200;
@@ -48,6 +48,6 @@ fn a_transfer_delays_no_heartbeat() {
         // In one direction: of the receiver, the sender hears nothing but heartbeats.
         let transfer = transfer(&a, &b);
         let watches = future::or(at_a.nobody_goes_down(), at_b.nobody_goes_down());
-        patient::<Tokio, _>("everything arrives", future::or(watches, transfer)).await;
+        patient(future::or(watches, transfer)).await;
     });
 }

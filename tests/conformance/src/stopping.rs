@@ -1,16 +1,18 @@
 //! Leaving the cluster, whatever the peers do.
 
+#![expect(missing_docs, reason = "the name of a scenario says what must hold")]
+
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
 
 use futures_lite::StreamExt;
-use noex_driver::{Cluster, ClusterStatus, NodeDownReason, Runtime, SendError};
+use noex_driver::{Cluster, ClusterEvent, ClusterStatus, NodeDownReason, Runtime, SendError};
 
 use crate::common::*;
 use crate::proxy::Proxy;
 
-pub(crate) async fn what_was_queued_arrives_before_the_leave<R: Runtime>() {
+pub async fn what_was_queued_arrives_before_the_leave<R: Runtime>() {
     let (a, b) = pair::<R>(config("a"), config("b")).await;
     let (a_id, b_id) = (id(&a), id(&b));
     let mut messages = b.messages();
@@ -19,7 +21,7 @@ pub(crate) async fn what_was_queued_arrives_before_the_leave<R: Runtime>() {
         a.send(&b_id, vec![number; 50_000]).unwrap();
     }
     let mut arrived = 0;
-    let (_, ()) = futures_lite::future::zip(patient::<R, _>("it stops", a.stop()), async {
+    let (_, ()) = futures_lite::future::zip(patient(a.stop()), async {
         for number in 0..200_u8 {
             assert_eq!(message(&mut messages).await.payload, vec![number; 50_000]);
             arrived += 1;
@@ -31,12 +33,12 @@ pub(crate) async fn what_was_queued_arrives_before_the_leave<R: Runtime>() {
     assert_eq!(at_b.errors(), []);
 }
 
-pub(crate) async fn a_stop_is_no_down_for_its_own_subscribers<R: Runtime>() {
+pub async fn a_stop_is_no_down_for_its_own_subscribers<R: Runtime>() {
     let (a, b) = pair::<R>(config("a"), config("b")).await;
     let port = id(&a).port();
     let mut at_a = Watch::new(&a);
     let mut messages = a.messages();
-    patient::<R, _>("it stops", a.stop()).await;
+    patient(a.stop()).await;
     at_a.read().await;
     assert_eq!((at_a.downs(), at_a.errors()), (vec![], vec![]));
     assert_eq!(at_a.statuses(), [ClusterStatus::Stopping, ClusterStatus::Stopped]);
@@ -51,28 +53,28 @@ pub(crate) async fn a_stop_is_no_down_for_its_own_subscribers<R: Runtime>() {
     assert_eq!(at_a.statuses(), [ClusterStatus::Starting, ClusterStatus::Running]);
 }
 
-pub(crate) async fn all_who_stop_at_once_return<R: Runtime>() {
+pub async fn all_who_stop_at_once_return<R: Runtime>() {
     let never = Cluster::<R>::new();
     let mut watch = Watch::new(&never);
-    patient::<R, _>("a node that never started has stopped", never.stop()).await;
+    patient(never.stop()).await;
     assert_eq!((watch.read().await.len(), never.status()), (0, ClusterStatus::Stopped));
 
     let (a, b) = pair::<R>(config("a"), config("b")).await;
     let a_id = id(&a);
     let mut at_b = Watch::new(&b);
-    patient::<R, _>("all return", all((0..16).map(|_| a.stop()))).await;
+    patient(all((0..16).map(|_| a.stop()))).await;
     assert_eq!(a.status(), ClusterStatus::Stopped);
-    patient::<R, _>("once more", a.stop()).await;
+    patient(a.stop()).await;
     assert_eq!(at_b.down(&a_id).await, NodeDownReason::GracefulShutdown);
     assert_eq!(at_b.downs().len(), 1);
 }
 
-pub(crate) async fn nodes_that_stop_at_once_stop<R: Runtime>() {
+pub async fn nodes_that_stop_at_once_stop<R: Runtime>() {
     let (a, b) = pair::<R>(config("a"), config("b")).await;
     let c = start(config("c").seeds([seed(&a), seed(&b)])).await;
     c.wait_for_nodes(2, PATIENCE).await.unwrap();
     let mut watches = [Watch::new(&a), Watch::new(&b), Watch::new(&c)];
-    patient::<R, _>("all stop", all([a.stop(), b.stop(), c.stop()])).await;
+    patient(all([a.stop(), b.stop(), c.stop()])).await;
     for watch in &mut watches {
         watch.read().await;
         assert!(watch.downs().iter().all(|(_, reason)| *reason == NodeDownReason::GracefulShutdown), "{:?}", watch.downs());
@@ -80,7 +82,7 @@ pub(crate) async fn nodes_that_stop_at_once_stop<R: Runtime>() {
 }
 
 /// The network between the two takes nothing any more, and ends nothing.
-pub(crate) async fn peers_that_read_nothing_delay_a_stop_for_its_timeout_only<R: Runtime>() {
+pub async fn peers_that_read_nothing_delay_a_stop_for_its_timeout_only<R: Runtime>() {
     let b = start::<R>(config("b")).await;
     let proxy = Proxy::new(id(&b).port());
     let a = start(config("a").stop_timeout(Duration::from_millis(500)).seeds([proxy.seed("b")])).await;
@@ -93,7 +95,7 @@ pub(crate) async fn peers_that_read_nothing_delay_a_stop_for_its_timeout_only<R:
     proxy.freeze();
     while a.send(&id(&b), vec![0; 1 << 20]).is_ok() {}
     let mut watch = Watch::new(&a);
-    patient::<R, _>("it stops", all((0..4).map(|_| a.stop()))).await;
+    patient(all((0..4).map(|_| a.stop()))).await;
     watch.read().await;
     assert_eq!((watch.statuses(), watch.downs()), (vec![ClusterStatus::Stopping, ClusterStatus::Stopped], vec![]));
     // Their connections have ended, and the port is free.
@@ -104,22 +106,30 @@ pub(crate) async fn peers_that_read_nothing_delay_a_stop_for_its_timeout_only<R:
     a.start(config("a").port(port)).await.unwrap();
 }
 
-pub(crate) async fn the_last_handle_stops_the_node<R: Runtime>() {
+/// Its streams end, its handlers go, its peer hears a farewell, and its port is free.
+pub async fn dropping_the_last_handle_stops_the_node_and_ends_its_streams<R: Runtime>() {
     let (a, b) = pair::<R>(config("a"), config("b")).await;
     let (a_id, port) = (id(&a), id(&a).port());
     let mut at_b = Watch::new(&b);
-    let events = a.events();
+    let (events, messages) = (a.events(), a.messages());
+    let (word, words) = async_channel::bounded::<()>(1);
+    a.on_message(move |_| word.send_blocking(()).unwrap());
+    let weak = a.downgrade();
+    let clone = a.clone();
     drop(a);
+    assert_eq!(clone.status(), ClusterStatus::Running);
+    drop(clone);
+    assert!(weak.upgrade().is_none());
     assert_eq!(at_b.down(&a_id).await, NodeDownReason::GracefulShutdown);
-    // Its streams end, and its port is free.
-    patient::<R, _>("the stream ends", events.count()).await;
-    let again = Cluster::<R>::new();
-    eventually::<R>("the port is free", || std::net::TcpListener::bind(("127.0.0.1", port)).is_ok()).await;
-    again.start(config("a").port(port)).await.unwrap();
+    let events: Vec<_> = patient(events.collect()).await;
+    assert_eq!(events.last(), Some(&ClusterEvent::StatusChange(ClusterStatus::Stopped)));
+    assert_eq!(patient(messages.count()).await, 0);
+    assert!(patient(words.recv()).await.is_err());
+    eventually("the port is free", || TcpListener::bind(("127.0.0.1", port)).is_ok()).await;
 }
 
 /// A seed that left is tried again at the longest delay; so it is found when it comes back.
-pub(crate) async fn a_seed_that_left_and_comes_back_is_found<R: Runtime>() {
+pub async fn a_seed_that_left_and_comes_back_is_found<R: Runtime>() {
     let b = start::<R>(config("b")).await;
     let (b_id, port) = (id(&b), id(&b).port());
     let a = start(config("a").seeds([seed(&b)])).await;
@@ -131,4 +141,19 @@ pub(crate) async fn a_seed_that_left_and_comes_back_is_found<R: Runtime>() {
     b.start(config("b").port(port)).await.unwrap();
     at_a.up(&b_id).await;
     assert_eq!((at_a.ups().len(), at_a.downs().len()), (1, 1));
+}
+
+/// A seed that accepts the connection and says nothing.
+pub async fn a_silent_peer_does_not_keep_a_node_from_stopping<R: Runtime>() {
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    silent.set_nonblocking(true).unwrap();
+    let a = start::<R>(config("a").seeds([format!("silent@{}", silent.local_addr().unwrap())])).await;
+    let mut accepted = Vec::new();
+    eventually("the seed is dialled", || {
+        accepted.extend(silent.accept());
+        !accepted.is_empty()
+    })
+    .await;
+    patient(a.stop()).await;
+    assert_eq!(a.status(), ClusterStatus::Stopped);
 }

@@ -1,10 +1,13 @@
 //! Messages: whole, in order, and bounded where the reader is slow.
 
+#![expect(missing_docs, reason = "the name of a scenario says what must hold")]
+
+use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use bytes::Bytes;
-use futures_lite::future;
-use noex_driver::{Cluster, Limits, Runtime, SendError};
+use futures_lite::{StreamExt, future};
+use noex_driver::{Cluster, Limits, Message, Runtime, SendError};
 
 use crate::common::*;
 use crate::proxy::Proxy;
@@ -34,7 +37,7 @@ async fn exchange<R: Runtime>(from: &Cluster<R>, to: &Cluster<R>, sizes: &[usize
         for (number, &size) in sizes.iter().enumerate() {
             let payload = payload(number, size);
             // A queue that is full has room again when some of it has been read.
-            eventually::<R>("the queue has room", || match from.send(&receiver, payload.clone()) {
+            eventually("the queue has room", || match from.send(&receiver, payload.clone()) {
                 Ok(()) => true,
                 Err(SendError::QueueFull { .. }) => false,
                 Err(error) => panic!("{error}"),
@@ -52,7 +55,7 @@ async fn exchange<R: Runtime>(from: &Cluster<R>, to: &Cluster<R>, sizes: &[usize
     future::zip(send, read).await;
 }
 
-pub(crate) async fn messages_of_every_size_arrive_whole_and_in_order<R: Runtime>() {
+pub async fn messages_of_every_size_arrive_whole_and_in_order<R: Runtime>() {
     let config = |name| config(name).cluster_secret("sixteen bytes or more").limits(patient_reader());
     let (a, b) = pair::<R>(config("a"), config("b")).await;
     // Around the limits of a piece and of a record, and the largest there is, with small ones between.
@@ -64,7 +67,7 @@ pub(crate) async fn messages_of_every_size_arrive_whole_and_in_order<R: Runtime>
     assert_eq!(too_large, Err(SendError::TooLarge { limit: 16 * MIB, size: 16 * MIB + 1 }));
 }
 
-pub(crate) async fn a_slow_reader_costs_a_bounded_queue_and_no_heartbeat<R: Runtime>() {
+pub async fn a_slow_reader_costs_a_bounded_queue_and_no_heartbeat<R: Runtime>() {
     const QUEUE: usize = 100 * MIB;
     let b = start::<R>(lively("b").limits(patient_reader())).await;
     let proxy = Proxy::new(id(&b).port());
@@ -113,7 +116,7 @@ pub(crate) async fn a_slow_reader_costs_a_bounded_queue_and_no_heartbeat<R: Runt
 }
 
 /// What is lost with a connection is lost, but nothing comes twice, or too early.
-pub(crate) async fn nothing_comes_twice_or_too_early_when_connections_break<R: Runtime>() {
+pub async fn nothing_comes_twice_or_too_early_when_connections_break<R: Runtime>() {
     let b = start::<R>(config("b").advertise_host("127.9.9.9")).await;
     let proxy = Proxy::new(id(&b).port());
     let a = start::<R>(config("a").advertise_host("127.9.9.9").seeds([proxy.seed("b")])).await;
@@ -129,7 +132,7 @@ pub(crate) async fn nothing_comes_twice_or_too_early_when_connections_break<R: R
         for number in 0..400 {
             // The connection breaks while these are on their way.
             if number == 200 {
-                eventually::<R>("the first arrive", || b.counters().messages_received > received).await;
+                eventually("the first arrive", || b.counters().messages_received > received).await;
                 proxy.cut();
             }
             let mut payload = (round * 1000 + number).to_be_bytes().to_vec();
@@ -149,4 +152,57 @@ pub(crate) async fn nothing_comes_twice_or_too_early_when_connections_break<R: R
         last = Some(number);
     }
     assert!(a.counters().downs >= 10 && b.counters().downs >= 10);
+}
+
+/// A subscriber that does not read loses messages, is told how many, and holds up nobody.
+pub async fn a_subscriber_that_does_not_read_holds_up_nobody<R: Runtime>() {
+    let (a, b) = pair::<R>(config("a"), config("b")).await;
+    let (mut unread, mut read) = (b.messages(), b.messages());
+    let payload = Bytes::from(vec![7; MIB]);
+    for _ in 0..100 {
+        a.send(&id(&b), payload.clone()).unwrap();
+        assert_eq!(message(&mut read).await.payload.len(), MIB);
+    }
+    let lagged = patient(async {
+        loop {
+            if let Err(lagged) = unread.next().await.unwrap() {
+                break lagged;
+            }
+        }
+    });
+    let missed = lagged.await.missed;
+    assert!((1..100).contains(&missed), "{missed}");
+}
+
+/// Each with each, by stream and by handler.
+pub async fn three_nodes_talk_to_each_other<R: Runtime>() {
+    const EACH: usize = 500;
+    let config = |name| config(name).cluster_secret("sixteen bytes or more");
+    let (a, b) = pair::<R>(config("a"), config("b")).await;
+    let c = start(config("c").seeds([seed(&a)])).await;
+    meet(&a, &c).await;
+    meet(&b, &c).await;
+    let (word, by_handler) = async_channel::unbounded();
+    c.on_message(move |message| word.send_blocking(message).unwrap());
+    let (mut at_a, mut at_b) = (a.messages(), b.messages());
+    let nodes = [&a, &b, &c];
+    for (from, to) in
+        nodes.iter().flat_map(|from| nodes.iter().map(move |to| (from, id(to)))).filter(|(from, to)| id(from) != *to)
+    {
+        for number in 0..EACH {
+            from.send(&to, format!("message {number}")).unwrap();
+        }
+    }
+    let mut next = BTreeMap::new();
+    let mut check = |at: &str, message: Message| {
+        let number = next.entry((at.to_owned(), message.from)).or_insert(0);
+        assert_eq!(message.payload, format!("message {number}"));
+        *number += 1;
+    };
+    for _ in 0..2 * EACH {
+        check("a", message(&mut at_a).await);
+        check("b", message(&mut at_b).await);
+        check("c", patient(by_handler.recv()).await.unwrap());
+    }
+    assert!(next.len() == 6 && next.values().all(|&count| count == EACH), "{next:?}");
 }

@@ -1,23 +1,26 @@
-//! What the scenarios share. Nothing here belongs to one runtime.
+//! What the scenarios share, and tests of one runtime may use too.
 
+use std::fmt::{Debug, Display};
 use std::future::{Future, poll_fn};
 use std::net::TcpListener;
+use std::panic::Location;
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
+use async_io::Timer;
 use futures_lite::{StreamExt, future};
 use noex_driver::{
-    Cluster, ClusterConfig, ClusterError, ClusterEvent, ClusterStatus, EventStream, MessageStream, NodeDownReason, NodeId,
-    Runtime,
+    Cluster, ClusterConfig, ClusterError, ClusterEvent, ClusterStatus, EventStream, Message, MessageStream, NodeDownReason,
+    NodeId, Runtime,
 };
 
 /// Longer than anything here takes on a machine that is busy with something else.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A node on loopback that loses no time between two tries.
-pub(crate) fn config(name: &str) -> ClusterConfig {
+pub fn config(name: &str) -> ClusterConfig {
     ClusterConfig::new(name)
         .host("127.0.0.1")
         .port(0)
@@ -26,18 +29,19 @@ pub(crate) fn config(name: &str) -> ClusterConfig {
 }
 
 /// The same with heartbeats often enough to wait for some.
-pub(crate) fn lively(name: &str) -> ClusterConfig {
+pub fn lively(name: &str) -> ClusterConfig {
     config(name).heartbeat_interval(Duration::from_millis(200))
 }
 
-pub(crate) async fn start<R: Runtime>(config: ClusterConfig) -> Cluster<R> {
+/// A node that listens.
+pub async fn start<R: Runtime>(config: ClusterConfig) -> Cluster<R> {
     let cluster = Cluster::new();
-    cluster.start(config).await.unwrap();
+    patient(cluster.start(config)).await.unwrap();
     cluster
 }
 
 /// Two nodes, the second of which seeds the first, with a session between them.
-pub(crate) async fn pair<R: Runtime>(a: ClusterConfig, b: ClusterConfig) -> (Cluster<R>, Cluster<R>) {
+pub async fn pair<R: Runtime>(a: ClusterConfig, b: ClusterConfig) -> (Cluster<R>, Cluster<R>) {
     let a = start(a).await;
     let b = start(b.seeds([seed(&a)])).await;
     meet(&a, &b).await;
@@ -45,21 +49,23 @@ pub(crate) async fn pair<R: Runtime>(a: ClusterConfig, b: ClusterConfig) -> (Clu
 }
 
 /// Waits until there is a session between two nodes.
-pub(crate) async fn meet<R: Runtime>(a: &Cluster<R>, b: &Cluster<R>) {
+pub async fn meet<R: Runtime>(a: &Cluster<R>, b: &Cluster<R>) {
     let (a_id, b_id) = (id(a), id(b));
-    eventually::<R>("two nodes meet", || a.is_node_connected(&b_id) == Ok(true) && b.is_node_connected(&a_id) == Ok(true)).await;
+    eventually("two nodes meet", || a.is_node_connected(&b_id) == Ok(true) && b.is_node_connected(&a_id) == Ok(true)).await;
 }
 
-pub(crate) fn id<R: Runtime>(cluster: &Cluster<R>) -> NodeId {
+/// The identity of a node that runs.
+pub fn id<R: Runtime>(cluster: &Cluster<R>) -> NodeId {
     cluster.local_node_id().unwrap()
 }
 
-pub(crate) fn seed<R: Runtime>(cluster: &Cluster<R>) -> String {
+/// What to seed to reach a node.
+pub fn seed<R: Runtime>(cluster: &Cluster<R>) -> String {
     id(cluster).to_string()
 }
 
 /// A port that is free, and that the system gives to nobody who asks for any.
-pub(crate) fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let spread = std::process::id() as u16 % 1_000 * 20;
     loop {
@@ -70,34 +76,38 @@ pub(crate) fn free_port() -> u16 {
     }
 }
 
-pub(crate) async fn patient<R: Runtime, T>(what: &str, future: impl Future<Output = T>) -> T {
-    let rt = R::current().unwrap();
+/// Waits, but not for ever. By a clock of its own, so that a runtime whose timers fail is found out too.
+#[track_caller]
+pub fn patient<T>(future: impl Future<Output = T>) -> impl Future<Output = T> {
+    within_patience(Location::caller(), future)
+}
+
+async fn within_patience<T>(what: impl Display, future: impl Future<Output = T>) -> T {
     let late = async {
-        rt.sleep_until(rt.now() + PATIENCE).await;
+        Timer::after(PATIENCE).await;
         panic!("it takes too long: {what}")
     };
     future::or(future, late).await
 }
 
 /// Waits until a condition holds about which no event tells.
-pub(crate) async fn eventually<R: Runtime>(what: &str, mut holds: impl FnMut() -> bool) {
-    let rt = R::current().unwrap();
-    patient::<R, _>(what, async {
+pub async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    within_patience(what, async {
         while !holds() {
-            rt.sleep_until(rt.now() + Duration::from_millis(5)).await;
+            Timer::after(Duration::from_millis(5)).await;
         }
     })
     .await;
 }
 
 /// Waits for heartbeats of every node to every other, one after the other.
-pub(crate) async fn heartbeats<R: Runtime>(clusters: &[&Cluster<R>], count: usize) {
+pub async fn heartbeats<R: Runtime>(clusters: &[&Cluster<R>], count: usize) {
     for _ in 0..count {
         let heard = |cluster: &Cluster<R>| -> Vec<_> {
             cluster.connected_nodes().unwrap().into_iter().map(|node| (node.id, node.uptime)).collect()
         };
         let before: Vec<_> = clusters.iter().map(|cluster| heard(cluster)).collect();
-        eventually::<R>("heartbeats flow", || {
+        eventually("heartbeats flow", || {
             let mut both = clusters.iter().zip(&before);
             both.all(|(cluster, before)| {
                 let now = heard(cluster);
@@ -109,7 +119,7 @@ pub(crate) async fn heartbeats<R: Runtime>(clusters: &[&Cluster<R>], count: usiz
 }
 
 /// Runs futures at the same time.
-pub(crate) async fn all<T>(futures: impl IntoIterator<Item = impl Future<Output = T>>) -> Vec<T> {
+pub async fn all<T>(futures: impl IntoIterator<Item = impl Future<Output = T>>) -> Vec<T> {
     let mut futures: Vec<Pin<Box<_>>> = futures.into_iter().map(Box::pin).collect();
     let mut results: Vec<Option<T>> = futures.iter().map(|_| None).collect();
     poll_fn(|cx| {
@@ -127,24 +137,27 @@ pub(crate) async fn all<T>(futures: impl IntoIterator<Item = impl Future<Output 
 }
 
 /// A subscriber who remembers what it was told.
-pub(crate) struct Watch<R: Runtime> {
+#[derive(Debug)]
+pub struct Watch<R: Runtime> {
     events: EventStream<R>,
-    pub(crate) seen: Vec<ClusterEvent>,
+    /// All that was read of the stream, until it is forgotten.
+    pub seen: Vec<ClusterEvent>,
 }
 
 impl<R: Runtime> Watch<R> {
-    pub(crate) fn new(cluster: &Cluster<R>) -> Self {
+    /// Subscribes.
+    pub fn new(cluster: &Cluster<R>) -> Self {
         Self { events: cluster.events(), seen: Vec::new() }
     }
 
     /// What happens from now on is looked at alone.
-    pub(crate) async fn forget(&mut self) {
+    pub async fn forget(&mut self) {
         self.read().await;
         self.seen.clear();
     }
 
     /// Takes what is there.
-    pub(crate) async fn read(&mut self) -> &[ClusterEvent] {
+    pub async fn read(&mut self) -> &[ClusterEvent] {
         while let Some(Some(event)) = future::poll_once(pin!(self.events.next())).await {
             self.seen.push(event);
         }
@@ -152,12 +165,12 @@ impl<R: Runtime> Watch<R> {
     }
 
     /// Waits for an event, among those seen as well.
-    pub(crate) async fn find<T>(&mut self, what: &str, want: impl Fn(&ClusterEvent) -> Option<T>) -> T {
+    pub async fn find<T>(&mut self, what: &str, want: impl Fn(&ClusterEvent) -> Option<T>) -> T {
         if let Some(found) = self.seen.iter().find_map(&want) {
             return found;
         }
         let Self { events, seen } = self;
-        patient::<R, _>(what, async {
+        within_patience(what, async {
             loop {
                 let event = events.next().await.expect("the stream is open");
                 let found = want(&event);
@@ -170,12 +183,13 @@ impl<R: Runtime> Watch<R> {
         .await
     }
 
-    pub(crate) async fn error(&mut self, what: &str, want: impl Fn(&ClusterError) -> bool) {
+    /// Waits for an error event, among those seen as well.
+    pub async fn error(&mut self, what: &str, want: impl Fn(&ClusterError) -> bool) {
         self.find(what, |event| matches!(event, ClusterEvent::Error(error) if want(error)).then_some(())).await;
     }
 
     /// Waits until a node is down, and says why.
-    pub(crate) async fn down(&mut self, wanted: &NodeId) -> NodeDownReason {
+    pub async fn down(&mut self, wanted: &NodeId) -> NodeDownReason {
         self.find("a node goes down", |event| match event {
             ClusterEvent::NodeDown { id, reason } if id == wanted => Some(*reason),
             _ => None,
@@ -184,17 +198,18 @@ impl<R: Runtime> Watch<R> {
     }
 
     /// Waits until a node is up.
-    pub(crate) async fn up(&mut self, wanted: &NodeId) {
+    pub async fn up(&mut self, wanted: &NodeId) {
         self.find("a node comes up", |event| matches!(event, ClusterEvent::NodeUp(node) if node.id == *wanted).then_some(()))
             .await;
     }
 
-    pub(crate) async fn status(&mut self, wanted: ClusterStatus) {
+    /// Waits until the node has a status.
+    pub async fn status(&mut self, wanted: ClusterStatus) {
         self.find("a status", |event| (*event == ClusterEvent::StatusChange(wanted)).then_some(())).await;
     }
 
     /// Fails as soon as a node goes down, and not by the end of somebody's patience.
-    pub(crate) async fn nobody_goes_down<T>(&mut self) -> T {
+    pub async fn nobody_goes_down<T>(&mut self) -> T {
         while let Some(event) = self.events.next().await {
             assert!(!matches!(event, ClusterEvent::NodeDown { .. }), "{event}");
             self.seen.push(event);
@@ -203,7 +218,7 @@ impl<R: Runtime> Watch<R> {
     }
 
     /// The ids that came up, in order.
-    pub(crate) fn ups(&self) -> Vec<NodeId> {
+    pub fn ups(&self) -> Vec<NodeId> {
         let ups = self.seen.iter().filter_map(|event| match event {
             ClusterEvent::NodeUp(node) => Some(node.id.clone()),
             _ => None,
@@ -211,7 +226,8 @@ impl<R: Runtime> Watch<R> {
         ups.collect()
     }
 
-    pub(crate) fn downs(&self) -> Vec<(NodeId, NodeDownReason)> {
+    /// The ids that went down, in order, with the reasons.
+    pub fn downs(&self) -> Vec<(NodeId, NodeDownReason)> {
         let downs = self.seen.iter().filter_map(|event| match event {
             ClusterEvent::NodeDown { id, reason } => Some((id.clone(), *reason)),
             _ => None,
@@ -219,7 +235,8 @@ impl<R: Runtime> Watch<R> {
         downs.collect()
     }
 
-    pub(crate) fn errors(&self) -> Vec<ClusterError> {
+    /// The errors seen, in order.
+    pub fn errors(&self) -> Vec<ClusterError> {
         let errors = self.seen.iter().filter_map(|event| match event {
             ClusterEvent::Error(error) => Some(error.clone()),
             _ => None,
@@ -227,7 +244,8 @@ impl<R: Runtime> Watch<R> {
         errors.collect()
     }
 
-    pub(crate) fn statuses(&self) -> Vec<ClusterStatus> {
+    /// The statuses seen, in order.
+    pub fn statuses(&self) -> Vec<ClusterStatus> {
         let statuses = self.seen.iter().filter_map(|event| match event {
             ClusterEvent::StatusChange(status) => Some(*status),
             _ => None,
@@ -237,6 +255,6 @@ impl<R: Runtime> Watch<R> {
 }
 
 /// The next message of a stream.
-pub(crate) async fn message<R: Runtime>(messages: &mut MessageStream<R>) -> noex_driver::Message {
-    patient::<R, _>("a message arrives", messages.next()).await.expect("the stream is open").expect("the reader is fast enough")
+pub async fn message<R: Runtime>(messages: &mut MessageStream<R>) -> Message {
+    within_patience("a message arrives", messages.next()).await.expect("the stream is open").expect("the reader is fast enough")
 }

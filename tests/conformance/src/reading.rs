@@ -1,5 +1,7 @@
 //! What a node says of itself and of the others: getters, handlers, streams, waiting.
 
+#![expect(missing_docs, reason = "the name of a scenario says what must hold")]
+
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
@@ -30,7 +32,7 @@ async fn nothing_is_said<R: Runtime>(cluster: &Cluster<R>, peer: &NodeId) {
     assert_eq!(cluster.wait_for_nodes(0, PATIENCE).await, Err(WaitError::NotStarted(not_started)));
 }
 
-pub(crate) async fn a_node_that_does_not_run_says_so<R: Runtime>() {
+pub async fn a_node_that_does_not_run_says_so<R: Runtime>() {
     let (a, b) = pair::<R>(config("a"), config("b")).await;
     let b_id = id(&b);
     nothing_is_said(&Cluster::<R>::new(), &b_id).await;
@@ -41,7 +43,7 @@ pub(crate) async fn a_node_that_does_not_run_says_so<R: Runtime>() {
     assert_eq!(a.nodes(), Ok(vec![]), "a new run begins with nobody");
 }
 
-pub(crate) async fn a_node_knows_itself_and_the_others<R: Runtime>() {
+pub async fn a_node_knows_itself_and_the_others<R: Runtime>() {
     let before = SystemTime::now();
     let a = Cluster::<R>::new();
     a.set_process_count(7);
@@ -79,16 +81,16 @@ pub(crate) async fn a_node_knows_itself_and_the_others<R: Runtime>() {
     // The process count is in the next heartbeat, and outlives a restart.
     a.set_process_count(8);
     assert_eq!(a.local_node_info().unwrap().process_count, 8);
-    eventually::<R>("the count is told", || b.node(&a_id).unwrap().unwrap().process_count == 8).await;
+    eventually("the count is told", || b.node(&a_id).unwrap().unwrap().process_count == 8).await;
 
     b.stop().await;
-    eventually::<R>("it is down", || a.connected_node_count() == Ok(0)).await;
+    eventually("it is down", || a.connected_node_count() == Ok(0)).await;
     let lost = a.node(&b_id).unwrap().unwrap();
     assert_eq!((lost.status, a.nodes().unwrap()), (NodeStatus::Disconnected, vec![lost]));
     assert_eq!(a.connected_nodes(), Ok(vec![]));
 }
 
-pub(crate) async fn waiting_for_nodes_counts_the_others<R: Runtime>() {
+pub async fn waiting_for_nodes_counts_the_others<R: Runtime>() {
     let a = start::<R>(config("a")).await;
     a.wait_for_nodes(0, Duration::ZERO).await.unwrap();
     let late = a.wait_for_nodes(1, Duration::ZERO).await;
@@ -109,7 +111,7 @@ pub(crate) async fn waiting_for_nodes_counts_the_others<R: Runtime>() {
     drop(c);
 }
 
-pub(crate) async fn the_status_changes_in_order<R: Runtime>() {
+pub async fn the_status_changes_in_order<R: Runtime>() {
     use ClusterStatus::{Running, Starting, Stopped, Stopping};
     let a = Cluster::<R>::new();
     let mut watch = Watch::new(&a);
@@ -124,79 +126,11 @@ pub(crate) async fn the_status_changes_in_order<R: Runtime>() {
     let twice = [Starting, Running, Stopping, Stopped, Starting, Running, Stopping, Stopped];
     watch.read().await;
     assert_eq!(watch.statuses(), twice);
-    eventually::<R>("the handler hears the same", || *heard.lock().unwrap() == twice).await;
-}
-
-#[derive(Debug, PartialEq)]
-enum Heard {
-    Down(NodeId, NodeDownReason),
-    Error(ClusterError),
-    Message(NodeId, String),
-    Up(NodeId),
-}
-
-pub(crate) async fn each_handler_hears_its_own_in_order<R: Runtime>() {
-    let (a, b) = pair::<R>(config("a"), config("b")).await;
-    let (a_id, b_id) = (id(&a), id(&b));
-    let mut at_b = b.messages();
-    let heard = Arc::new(Mutex::new(Vec::new()));
-    let push = |heard: &Arc<Mutex<Vec<Heard>>>| {
-        let heard = heard.clone();
-        move |item| heard.lock().unwrap().push(item)
-    };
-    let (up, down, error, text) = (push(&heard), push(&heard), push(&heard), push(&heard));
-    // A handler may call any method, also of the node that calls it.
-    let weak = a.downgrade();
-    a.on_node_up(move |node| {
-        let a = weak.upgrade().unwrap();
-        assert!(a.node(&node.id).unwrap().is_some() && a.nodes().is_ok());
-        a.send(&node.id, "welcome").unwrap();
-        up(Heard::Up(node.id));
-    });
-    a.on_node_down(move |id, reason| down(Heard::Down(id, reason)));
-    a.on_error(move |fault| error(Heard::Error(fault)));
-    a.on_message(move |message| text(Heard::Message(message.from, String::from_utf8(message.payload.to_vec()).unwrap())));
-    let until = async |count: usize| {
-        eventually::<R>("the handlers are called", || heard.lock().unwrap().len() == count).await;
-    };
-    // Registered late, it hears of the members that there are.
-    until(1).await;
-    assert_eq!(message(&mut at_b).await.payload, "welcome");
-    b.send(&a_id, "one").unwrap();
-    b.send(&a_id, "two").unwrap();
-    until(3).await;
-    b.stop().await;
-    until(4).await;
-    let expected = [
-        Heard::Up(b_id.clone()),
-        Heard::Message(b_id.clone(), "one".into()),
-        Heard::Message(b_id.clone(), "two".into()),
-        Heard::Down(b_id, NodeDownReason::GracefulShutdown),
-    ];
-    assert_eq!(*heard.lock().unwrap(), expected);
-}
-
-pub(crate) async fn who_is_unsubscribed_is_not_called<R: Runtime>() {
-    let a = start::<R>(config("a")).await;
-    let (gone, kept) = (Arc::new(Mutex::new(0)), Arc::new(Mutex::new(0)));
-    let count = |counter: &Arc<Mutex<i32>>| {
-        let counter = counter.clone();
-        move |_: NodeInfo| *counter.lock().unwrap() += 1
-    };
-    let subscription = a.on_node_up(count(&gone));
-    // Dropping a subscription keeps the handler.
-    drop(a.on_node_up(count(&kept)));
-    subscription.unsubscribe();
-    subscription.unsubscribe();
-    let b = start(config("b").seeds([seed(&a)])).await;
-    meet(&a, &b).await;
-    eventually::<R>("the other is called", || *kept.lock().unwrap() == 1).await;
-    eventually::<R>("the handler is dropped", || Arc::strong_count(&gone) == 1).await;
-    assert_eq!(*gone.lock().unwrap(), 0);
+    eventually("the handler hears the same", || *heard.lock().unwrap() == twice).await;
 }
 
 /// Beyond loopback nothing is sent here: the nodes only listen there.
-pub(crate) async fn a_node_without_a_secret_warns_beyond_loopback<R: Runtime>() {
+pub async fn a_node_without_a_secret_warns_beyond_loopback<R: Runtime>() {
     let listen = async |config: ClusterConfig| {
         let node = Cluster::<R>::new();
         let mut watch = Watch::new(&node);
@@ -217,7 +151,7 @@ pub(crate) async fn a_node_without_a_secret_warns_beyond_loopback<R: Runtime>() 
     assert_ne!(id(&everywhere).host(), "0.0.0.0");
 }
 
-pub(crate) async fn a_subscriber_that_lags_is_told_and_catches_up<R: Runtime>() {
+pub async fn a_subscriber_that_lags_is_told_and_catches_up<R: Runtime>() {
     let limits = Limits { events_per_subscriber: 4, ..Limits::default() };
     let a = start::<R>(config("a").limits(limits)).await;
     let mut slow = Watch::new(&a);
@@ -246,14 +180,14 @@ pub(crate) async fn a_subscriber_that_lags_is_told_and_catches_up<R: Runtime>() 
     assert_eq!(slow.down(&gone).await, NodeDownReason::GracefulShutdown);
 }
 
-pub(crate) async fn a_reader_that_lags_is_told_how_many_messages_it_missed<R: Runtime>() {
+pub async fn a_reader_that_lags_is_told_how_many_messages_it_missed<R: Runtime>() {
     let limits = Limits { message_bytes: 1_000, message_bytes_per_subscriber: 2_000, ..Limits::default() };
     let (a, b) = pair::<R>(config("a"), config("b").limits(limits)).await;
     let mut slow = b.messages();
     for number in 0..10_u8 {
         a.send(&id(&b), vec![number; 900]).unwrap();
     }
-    eventually::<R>("all have arrived", || b.counters().messages_received == 10).await;
+    eventually("all have arrived", || b.counters().messages_received == 10).await;
     for number in [0, 1] {
         assert_eq!(message(&mut slow).await.payload, vec![number; 900]);
     }
@@ -262,7 +196,7 @@ pub(crate) async fn a_reader_that_lags_is_told_how_many_messages_it_missed<R: Ru
     assert_eq!(message(&mut slow).await.payload, "again");
 }
 
-pub(crate) async fn nodes_and_configurations_are_written_and_read<R: Runtime>() {
+pub async fn nodes_and_configurations_are_written_and_read<R: Runtime>() {
     let (a, b) = pair::<R>(config("a"), config("b")).await;
     let node = a.node(&id(&b)).unwrap().unwrap();
     let text = serde_json::to_string(&node).unwrap();
@@ -280,4 +214,13 @@ pub(crate) async fn nodes_and_configurations_are_written_and_read<R: Runtime>() 
     assert_eq!(id(&c).name(), "c");
     assert_eq!(defaults::HEARTBEAT_INTERVAL, Duration::from_secs(5));
     assert_eq!((defaults::HOST, defaults::PORT, defaults::PROTOCOL_VERSION), ("0.0.0.0", 4369, 1));
+}
+
+/// With the number of nodes, or that the node is not running.
+pub async fn waiting_for_nodes_says_how_it_ended<R: Runtime>() {
+    let a = start::<R>(config("a")).await;
+    let late = patient(a.wait_for_nodes(3, Duration::from_millis(10))).await;
+    assert_eq!(late, Err(WaitError::TimedOut { connected: 0, wanted: 3 }));
+    let (waited, ()) = future::zip(a.wait_for_nodes(1, PATIENCE), patient(a.stop())).await;
+    assert!(matches!(waited, Err(WaitError::NotStarted(_))));
 }

@@ -1,0 +1,112 @@
+//! What is particular to tokio: runtimes that begin and end, and a clock that can be paused.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, LazyLock, mpsc};
+use std::time::Duration;
+
+use futures_lite::future;
+use noex_conformance::common::{PATIENCE, config, patient};
+use noex_tokio::{Cluster, ClusterStatus, SendError, StartError, WaitError};
+use tokio::runtime::{Builder, Runtime};
+
+fn runtime() -> Runtime {
+    Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap()
+}
+
+#[test]
+fn outside_a_runtime_a_start_is_an_error() {
+    let cluster = Cluster::new();
+    assert!(matches!(future::block_on(cluster.start(config("a"))), Err(StartError::Runtime { .. })));
+    assert_eq!(cluster.status(), ClusterStatus::Stopped);
+    future::block_on(cluster.stop());
+    assert!(matches!(future::block_on(cluster.wait_for_nodes(1, PATIENCE)), Err(WaitError::NotStarted(_))));
+}
+
+static STATIC: LazyLock<Cluster> = LazyLock::new(Cluster::new);
+
+#[test]
+fn a_static_cluster_and_its_handlers_outlive_runtimes() {
+    let (word, words) = mpsc::channel();
+    STATIC.on_status_change(move |status| word.send(status).unwrap());
+    for _ in 0..3 {
+        let runtime = runtime();
+        runtime.block_on(STATIC.start(config("a"))).unwrap();
+        for wanted in [ClusterStatus::Starting, ClusterStatus::Running] {
+            assert_eq!(words.recv_timeout(PATIENCE), Ok(wanted));
+        }
+        // From outside any runtime, as from another one.
+        future::block_on(STATIC.stop());
+        for wanted in [ClusterStatus::Stopping, ClusterStatus::Stopped] {
+            assert_eq!(words.recv_timeout(PATIENCE), Ok(wanted));
+        }
+    }
+}
+
+#[test]
+fn a_runtime_that_is_shut_down_leaves_the_node_stopped() {
+    let cluster = Cluster::new();
+    let peer = Cluster::new();
+    let (first, second) = (runtime(), runtime());
+    second.block_on(peer.start(config("peer"))).unwrap();
+    let seed = peer.local_node_id().unwrap().to_string();
+    let ups = Arc::new(AtomicUsize::new(0));
+    let count = ups.clone();
+    cluster.on_node_up(move |_| {
+        count.fetch_add(1, Ordering::SeqCst);
+    });
+    first.block_on(cluster.start(config("a").seeds([&seed]))).unwrap();
+    future::block_on(cluster.wait_for_nodes(1, PATIENCE)).unwrap();
+    drop(first);
+    future::block_on(cluster.stop());
+    assert_eq!(cluster.status(), ClusterStatus::Stopped);
+
+    second.block_on(cluster.start(config("a").seeds([&seed]))).unwrap();
+    future::block_on(cluster.wait_for_nodes(1, PATIENCE)).unwrap();
+    second.block_on(patient(async {
+        while ups.load(Ordering::SeqCst) < 2 {
+            tokio::task::yield_now().await;
+        }
+    }));
+}
+
+#[test]
+fn a_peer_that_stops_reading_fills_its_queue_and_keeps_nobody_from_stopping() {
+    let (living, freezing) = (runtime(), Builder::new_current_thread().enable_all().build().unwrap());
+    let (a, b) = (Cluster::new(), Cluster::new());
+    living.block_on(a.start(config("a").stop_timeout(Duration::from_secs(1)))).unwrap();
+    let seed = a.local_node_id().unwrap().to_string();
+    freezing.block_on(async {
+        b.start(config("b").seeds([seed])).await.unwrap();
+        b.wait_for_nodes(1, PATIENCE).await.unwrap();
+    });
+    let b_id = b.local_node_id().unwrap();
+    future::block_on(a.wait_for_nodes(1, PATIENCE)).unwrap();
+    // From here on nothing of `b` runs.
+    let full = living.block_on(patient(async {
+        loop {
+            if let Err(full) = a.send(&b_id, vec![0; 100_000]) {
+                return full;
+            }
+            tokio::task::yield_now().await;
+        }
+    }));
+    assert!(matches!(full, SendError::QueueFull { .. }), "{full}");
+    living.block_on(patient(a.stop()));
+    assert_eq!(a.status(), ClusterStatus::Stopped);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_paused_clock_is_the_clock() {
+    let a = Cluster::new();
+    a.start(config("a")).await.unwrap();
+    let before = a.uptime().unwrap();
+    tokio::time::advance(Duration::from_secs(3600)).await;
+    assert!(a.uptime().unwrap() >= before + Duration::from_secs(3600));
+    // Also where that clock is not in reach.
+    let other = a.clone();
+    let outside = std::thread::spawn(move || other.uptime().unwrap()).join().unwrap();
+    assert!(outside >= before + Duration::from_secs(3600));
+    a.stop().await;
+}
