@@ -19,7 +19,7 @@ use crate::{IntoSecret, Limits, NodeId, NodeIdFault, Secret, bounds, defaults};
 
 /// How a node takes part in a cluster. Only its name is required; [`defaults`] says what holds otherwise.
 ///
-/// Values are checked by [`check`](Self::check), and by the start.
+/// Values are checked by [`check`](Self::check), and by the start. Durations count in whole milliseconds.
 ///
 /// ```
 /// use noex_proto::ClusterConfig;
@@ -30,7 +30,7 @@ use crate::{IntoSecret, Limits, NodeId, NodeIdFault, Secret, bounds, defaults};
 /// assert!(config.check().is_ok());
 /// ```
 ///
-/// A configuration can be read with serde, from `snake_case` keys or the `camelCase` ones of the original. Durations are whole
+/// A configuration can be read with serde, from `snake_case` keys or the `camelCase` ones of the original. Durations are
 /// milliseconds, in keys that end in `_ms`, such as `heartbeat_interval_ms`. Unknown keys are refused. Secrets are never written.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
@@ -242,6 +242,11 @@ impl ClusterConfig {
         self.validate().map(drop)
     }
 
+    /// How many secrets it holds.
+    pub(crate) fn secrets(&self) -> usize {
+        usize::from(self.cluster_secret.is_some()) + self.accepted_secrets.len()
+    }
+
     /// The configuration in the form that the machine works with.
     pub(crate) fn validate(&self) -> Result<Settings, InvalidClusterConfigError> {
         check_name(&self.node_name).map_err(|fault| invalid_text("node_name", &self.node_name, fault))?;
@@ -281,12 +286,12 @@ impl ClusterConfig {
             cluster_name: self.cluster_name.clone(),
             secret: self.cluster_secret.clone(),
             accepted_secrets: self.accepted_secrets.clone(),
-            heartbeat_interval: self.heartbeat_interval,
+            heartbeat_interval: millis::whole(self.heartbeat_interval),
             heartbeat_miss_threshold: self.heartbeat_miss_threshold,
-            reconnect_base_delay: self.reconnect_base_delay,
-            reconnect_max_delay: self.reconnect_max_delay,
-            forget_after: self.forget_after,
-            stop_timeout: self.stop_timeout,
+            reconnect_base_delay: millis::whole(self.reconnect_base_delay),
+            reconnect_max_delay: millis::whole(self.reconnect_max_delay),
+            forget_after: millis::whole(self.forget_after),
+            stop_timeout: millis::whole(self.stop_timeout),
             limits: self.limits.clone(),
         })
     }

@@ -4,6 +4,8 @@ use alloc::string::String;
 use core::fmt;
 use core::net::SocketAddr;
 
+use serde::{Deserialize, Serialize};
+
 use crate::{DialError, NodeId};
 
 /// What an error event reports. None of them is fatal.
@@ -234,7 +236,8 @@ impl fmt::Display for Refusal {
 }
 
 /// A fault of the local system. None of them stops the node.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum LocalFault {
     /// Accepting connections fails, and is retried.
     Accept {

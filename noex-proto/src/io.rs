@@ -8,11 +8,12 @@ use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
 
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 
 use crate::{ClusterConfig, ClusterEvent, LocalFault, NodeId, Secret, WallTime};
 
 /// One connection, dialled or accepted. Never reused, so what arrives late for an old one is harmless.
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
 pub struct ConnId(pub u64);
 
 impl fmt::Display for ConnId {
@@ -21,8 +22,11 @@ impl fmt::Display for ConnId {
     }
 }
 
-/// What happened. Plain data: a log of `(Instant, Input)` is a whole run and can be replayed.
-#[derive(Clone, Debug)]
+/// What happened. Plain data: a log of `(Instant, Input)` is a whole run and can be replayed; [`Recording`](crate::Recording) is one.
+///
+/// Serde leaves secrets out, of a configuration too.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Input {
     /// A connection was accepted. `conn` is [`Machine::next_conn`](crate::Machine::next_conn); any other number is ignored.
     Accepted {
@@ -95,8 +99,10 @@ pub enum Input {
     /// The secrets of later handshakes; sessions that are up stay up.
     SetSecrets {
         /// Further secrets that a peer may prove.
+        #[serde(skip)]
         accepted: Vec<Secret>,
         /// The secret that this node proves itself with, and accepts.
+        #[serde(skip, default = "no_secret")]
         primary: Secret,
     },
     /// A start with a configuration that [`Machine::start`](crate::Machine::start) has found valid.
@@ -107,8 +113,24 @@ pub enum Input {
     Tick,
 }
 
+impl Input {
+    /// How many secrets it holds.
+    pub(crate) fn secrets(&self) -> usize {
+        match self {
+            Self::SetSecrets { accepted, .. } => 1 + accepted.len(),
+            Self::Start(config) => config.secrets(),
+            _ => 0,
+        }
+    }
+}
+
+fn no_secret() -> Secret {
+    Secret::from("")
+}
+
 /// Why a dial failed.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum DialError {
     /// Every address of the name was in [`Action::Connect::skip`].
     Exhausted,

@@ -4,8 +4,17 @@ use core::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serializer};
 
+/// The duration without what is less than a millisecond.
+pub(crate) fn whole(duration: Duration) -> Duration {
+    Duration::from_millis(count(&duration))
+}
+
+fn count(duration: &Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
 pub(crate) fn serialize<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_u64(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
+    serializer.serialize_u64(count(duration))
 }
 
 pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {

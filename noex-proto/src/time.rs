@@ -4,11 +4,13 @@ use core::fmt;
 use core::ops::{Add, Sub};
 use core::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 /// A moment, as the time that has passed since the driver started.
 ///
 /// The machine never reads a clock. A driver subtracts its own start from its monotonic clock; a test or a simulator builds one
 /// from a number.
-#[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
 pub struct Instant(Duration);
 
 impl Instant {
@@ -67,5 +69,5 @@ impl fmt::Display for Instant {
 /// Wall-clock time, as the time since 1970-01-01 00:00:00 UTC.
 ///
 /// It is only ever passed on to the application ([`NodeInfo::last_heartbeat_at`](crate::NodeInfo)); no decision depends on it.
-#[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd, serde::Deserialize, serde::Serialize)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
 pub struct WallTime(pub Duration);

@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use noex_proto::{
     Action, Close, ClusterConfig, ClusterEvent, ClusterStatus, ConnId, DialError, Input, Instant, Limits, Machine, NodeId,
-    Secret, WallTime,
+    Recording, Secret, WallTime,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -127,7 +127,7 @@ impl Link {
     fn new() -> Self {
         let mut link = Self {
             now: [Instant::START; 2],
-            machines: [Machine::new(), Machine::new()],
+            machines: [Machine::with_recorder(usize::MAX), Machine::new()],
             rules: Default::default(),
             pending: Default::default(),
             ends: Default::default(),
@@ -475,6 +475,37 @@ proptest! {
             again.step(step);
         }
         prop_assert_eq!(again.actions, link.actions);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 100, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_replayed_recording_gives_the_same_actions(up in any::<bool>(), steps in vec(step(), 0..120)) {
+        let mut link = Link::new();
+        link.run(if up { 100 } else { 0 });
+        for step in steps {
+            link.step(step);
+        }
+        let recording = link.machines[0].take_recording();
+        let mut secrets = link.log[0].iter().flat_map(|(_, input)| match input {
+            Input::SetSecrets { accepted, primary } => [vec![primary.clone()], accepted.clone()].concat(),
+            Input::Start(_) => vec![Secret::from("correct horse battery staple")],
+            _ => vec![],
+        });
+        let mut machine = Machine::new();
+        let mut actions = vec![];
+        for recorded in Recording::new(&recording).unwrap() {
+            let recorded = recorded.unwrap();
+            let (at, count) = (recorded.at, recorded.actions);
+            machine.handle(at, recorded.with_secrets(&mut secrets).unwrap());
+            let before = actions.len();
+            actions.extend(std::iter::from_fn(|| machine.poll_action()));
+            prop_assert_eq!(count, Some(actions.len() - before));
+        }
+        prop_assert!(secrets.next().is_none());
+        prop_assert_eq!(&actions, &link.actions[0]);
     }
 }
 

@@ -36,6 +36,7 @@ use core::time::Duration;
 use bytes::Bytes;
 
 use crate::config::{Settings, check_secrets};
+use crate::recording::Recorder;
 use crate::subscription::{SubscriptionId, Subscriptions};
 use crate::{
     Action, ClusterConfig, ClusterError, ClusterEvent, ClusterNotStartedError, ClusterStatus, ConnId, Input, Instant,
@@ -81,6 +82,7 @@ struct Outbox {
     now: Instant,
     /// What the application said of its processes, before the start or later.
     process_count: u64,
+    recorder: Option<Recorder>,
     status: ClusterStatus,
     subscriptions: Subscriptions,
     /// The number of the last up-period.
@@ -211,6 +213,15 @@ impl Machine {
         Self { state: State::Idle { out: Box::default(), start: None } }
     }
 
+    /// A machine that is stopped, and keeps a [`Recording`](crate::Recording) of all that it will be fed, secrets apart.
+    ///
+    /// `limit` bounds the whole recording, in bytes, whether it was taken meanwhile or not; the recording ends there.
+    #[must_use]
+    pub fn with_recorder(limit: usize) -> Self {
+        let out = Outbox { recorder: Some(Recorder::new(limit)), ..Outbox::default() };
+        Self { state: State::Idle { out: Box::new(out), start: None } }
+    }
+
     // Getters
 
     /// Whether the node takes part in a cluster.
@@ -332,6 +343,18 @@ impl Machine {
     ///
     /// Time that runs backwards counts as time that stands still.
     pub fn handle(&mut self, now: Instant, input: Input) {
+        let queued = self.out().actions.len();
+        if let Some(recorder) = &mut self.out_mut().recorder {
+            recorder.note_input(now, &input);
+        }
+        self.apply(now, input);
+        let out = self.out_mut();
+        if let Some(recorder) = &mut out.recorder {
+            recorder.note_actions(out.actions.len() - queued);
+        }
+    }
+
+    fn apply(&mut self, now: Instant, input: Input) {
         let out = self.out_mut();
         let now = now.max(out.now);
         out.now = now;
@@ -442,6 +465,14 @@ impl Machine {
         self.out().subscriptions.has_events()
     }
 
+    // The recording
+
+    /// Takes what was recorded since it was last taken. The pieces, in their order, are the recording. Empty without a recorder, and
+    /// after its limit.
+    pub fn take_recording(&mut self) -> Bytes {
+        self.out_mut().recorder.as_mut().map_or_else(Bytes::new, Recorder::take)
+    }
+
     // Polls
 
     /// Takes the next action. Call it until it returns `None` after every input.
@@ -508,6 +539,7 @@ impl Default for Outbox {
             last_conn: 0,
             now: Instant::START,
             process_count: 0,
+            recorder: None,
             status: ClusterStatus::default(),
             subscriptions: Subscriptions::default(),
             ups: 0,

@@ -1,0 +1,166 @@
+//! The flight recorder: what a recording holds, what it never holds, and what its reader refuses.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+mod net;
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use net::{MS, Net, SECOND, config, id};
+use noex_proto::{Action, ClusterEvent, Machine, Recorded, Recording, RecordingError, Secret};
+
+const PRIMARY: &str = "correct horse battery staple";
+const NEXT: &str = "the secret of tomorrow";
+
+/// A node goes through a session, a rotation, payloads, and the crash and restart of its peer.
+fn run(limit: usize) -> (Bytes, Vec<ClusterEvent>) {
+    let mut net = Net::new(2);
+    net.nodes[0].machine = Machine::with_recorder(limit);
+    net.start(0, config("a", 0).heartbeat_interval(Duration::from_micros(1_000_700)));
+    let peer = config("b", 1).seeds([id("a", 0).to_string()]);
+    net.start(1, peer.clone());
+    net.run(100 * MS);
+    let now = net.now;
+    let machine = &mut net.nodes[0].machine;
+    machine.set_secrets(now, Secret::from(PRIMARY), vec![Secret::from(NEXT)]).unwrap();
+    machine.send(now, &id("b", 1), Bytes::from_static(b"a payload")).unwrap();
+    net.run(5 * SECOND);
+    net.crash(1);
+    net.run(SECOND);
+    net.start(1, peer);
+    net.run(SECOND);
+    let events = net.nodes[0].events.iter().map(|(_, event)| event.clone()).collect();
+    (net.nodes[0].machine.take_recording(), events)
+}
+
+fn secrets() -> impl Iterator<Item = Secret> {
+    [PRIMARY, PRIMARY, NEXT].into_iter().map(Secret::from)
+}
+
+/// The events of a fresh machine that is fed these inputs.
+fn replay(inputs: Vec<Recorded>, mut secrets: impl Iterator<Item = Secret>) -> Vec<ClusterEvent> {
+    let mut machine = Machine::new();
+    let mut events = Vec::new();
+    for recorded in inputs {
+        machine.handle(recorded.at, recorded.with_secrets(&mut secrets).unwrap());
+        events.extend(std::iter::from_fn(|| machine.poll_action()).filter_map(|action| match action {
+            Action::Event(event) => Some(event),
+            _ => None,
+        }));
+    }
+    events
+}
+
+fn read(bytes: &[u8]) -> Result<Vec<Recorded>, RecordingError> {
+    Recording::new(bytes)?.collect()
+}
+
+#[test]
+fn a_replayed_run_is_told_alike_also_with_a_rotation_and_a_restarted_peer() {
+    let (recording, events) = run(1 << 20);
+    assert!(events.iter().filter(|event| matches!(event, ClusterEvent::NodeUp(_))).count() == 2, "{events:#?}");
+    let inputs = read(&recording).unwrap();
+    assert_eq!(inputs.iter().map(|recorded| recorded.secrets).sum::<usize>(), 3);
+    assert_eq!(replay(inputs, secrets()), events);
+}
+
+#[test]
+fn another_secret_leads_to_another_number_of_actions() {
+    let (recording, _) = run(1 << 20);
+    let mut machine = Machine::new();
+    let mut wrong = std::iter::repeat(Secret::from("not the secret of this one"));
+    let same = read(&recording).unwrap().into_iter().all(|recorded| {
+        let (at, count) = (recorded.at, recorded.actions);
+        machine.handle(at, recorded.with_secrets(&mut wrong).unwrap());
+        count == Some(std::iter::from_fn(|| machine.poll_action()).count())
+    });
+    assert!(!same);
+}
+
+#[test]
+fn no_secret_stands_in_a_recording() {
+    let (recording, _) = run(1 << 20);
+    let holds = |text: &str| recording.windows(text.len()).any(|window| window == text.as_bytes());
+    assert!(holds("a payload") && holds("set_secrets"), "what is looked for can be found");
+    assert!(!holds(PRIMARY) && !holds(NEXT));
+    // Not even a part of one.
+    assert!(!holds(&PRIMARY[..6]) && !holds(&NEXT[4..14]));
+}
+
+#[test]
+fn too_few_secrets_are_noticed() {
+    let (recording, _) = run(1 << 20);
+    let rotation = read(&recording).unwrap().into_iter().find(|recorded| recorded.secrets == 2).unwrap();
+    assert!(rotation.clone().with_secrets(&mut secrets().take(1)).is_none());
+    assert!(rotation.with_secrets(&mut secrets().take(2)).is_some());
+}
+
+#[test]
+fn a_recording_ends_at_its_limit_and_says_so() {
+    let (whole, events) = run(1 << 20);
+    for limit in [0, 30, 1000, whole.len() / 2, whole.len() + 9] {
+        let (recording, _) = run(limit);
+        let mut reader = Recording::new(&recording).unwrap();
+        let inputs: Vec<Recorded> = reader.by_ref().map(Result::unwrap).collect();
+        // The first line is there in any case.
+        assert!(recording.len() <= limit.max(30), "{} of {limit}", recording.len());
+        assert_eq!(reader.is_full(), limit < whole.len());
+        let told = replay(inputs, secrets());
+        assert_eq!(told, events[..told.len()]);
+    }
+}
+
+#[test]
+fn pieces_that_are_taken_meanwhile_are_the_recording() {
+    let mut net = Net::new(2);
+    net.nodes[0].machine = Machine::with_recorder(1 << 20);
+    net.start(0, config("a", 0));
+    net.start(1, config("b", 1).seeds([id("a", 0).to_string()]));
+    let mut whole = Vec::new();
+    for _ in 0..50 {
+        net.run(10 * MS);
+        whole.extend_from_slice(&net.nodes[0].machine.take_recording());
+    }
+    let told: Vec<_> = net.nodes[0].events.iter().map(|(_, event)| event.clone()).collect();
+    assert_eq!(replay(read(&whole).unwrap(), secrets()), told);
+    assert!(Machine::new().take_recording().is_empty());
+}
+
+#[test]
+fn a_recording_that_is_cut_anywhere_gives_the_inputs_before_and_says_where_it_ends() {
+    let (recording, _) = run(1 << 20);
+    let head = recording.iter().position(|byte| *byte == b'\n').unwrap() + 1;
+    let mut whole = Recording::new(&recording).unwrap();
+    let mut starts = vec![whole.offset()];
+    while whole.next().is_some() {
+        starts.push(whole.offset());
+    }
+    for cut in head..recording.len().min(4000) {
+        let last = *starts.iter().rfind(|start| **start <= cut).unwrap();
+        let mut reader = Recording::new(&recording[..cut]).unwrap();
+        let count = reader.by_ref().filter(Result::is_ok).count();
+        match read(&recording[..cut]) {
+            Ok(inputs) => assert_eq!(inputs.len(), count),
+            Err(error) => assert_eq!(error, RecordingError::Truncated { at: last }, "cut at {cut}"),
+        }
+        assert!(reader.next().is_none(), "it ends after an error");
+    }
+}
+
+#[test]
+fn what_is_no_recording_of_this_format_is_refused() {
+    assert_eq!(read(b"").unwrap_err(), RecordingError::NotARecording);
+    assert_eq!(read(b"{\"seed\":1}").unwrap_err(), RecordingError::NotARecording);
+    let later = read(b"noex-recording 2 0.9.0\nanything").unwrap_err();
+    assert_eq!(later, RecordingError::Format { found: "2".into(), version: "0.9.0".into() });
+    assert!(later.to_string().contains("0.9.0"), "{later}");
+    assert!(Recording::is_recording(b"noex-recording 2 0.9.0\n"));
+
+    let (recording, _) = run(1 << 20);
+    let mut reader = Recording::new(&recording).unwrap();
+    reader.next().unwrap().unwrap();
+    let at = reader.offset();
+    let damaged = [&recording[..at], &[0xff], &recording[at + 1..]].concat();
+    let error = read(&damaged).unwrap_err();
+    assert!(matches!(error, RecordingError::Malformed { at: found, .. } if found == at), "{error}");
+}
