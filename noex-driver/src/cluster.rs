@@ -56,7 +56,20 @@ impl<R: Runtime> Drop for Handle<R> {
 impl<R: Runtime> Cluster<R> {
     /// A node that is stopped.
     pub fn new() -> Self {
-        Self(Arc::new(Handle(Arc::new(Shared::new()))))
+        Self::of(Machine::new())
+    }
+
+    /// A node that is stopped, and keeps a recording of all that it is fed, secrets apart: `noex-sim replay` repeats what the node did, and
+    /// draws it.
+    ///
+    /// `limit` bounds the whole recording, in bytes, whether it was taken meanwhile or not; the recording ends there. It holds the
+    /// messages, and the randomness of the run: keep it where those may be.
+    pub fn with_recorder(limit: usize) -> Self {
+        Self::of(Machine::with_recorder(limit))
+    }
+
+    fn of(machine: Machine) -> Self {
+        Self(Arc::new(Handle(Arc::new(Shared::new(machine)))))
     }
 
     /// Starts the node in the caller's runtime, and returns once it listens. It waits for no seed and for no seed's name.
@@ -274,6 +287,12 @@ impl<R: Runtime> Cluster<R> {
     #[must_use]
     pub fn counters(&self) -> Counters {
         self.read(|machine| machine.counters())
+    }
+
+    /// What was recorded since it was last taken; the pieces, in their order, are the recording. Empty without a recorder.
+    #[must_use]
+    pub fn take_recording(&self) -> Bytes {
+        self.shared().lock().machine.take_recording()
     }
 
     fn on_event(&self, handler: impl FnMut(ClusterEvent) + Send + 'static) -> Subscription<R> {

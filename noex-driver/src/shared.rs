@@ -60,14 +60,14 @@ struct News {
 }
 
 impl<R: Runtime> Shared<R> {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(machine: Machine) -> Self {
         let state = State {
             armed: None,
             clock: None,
             handlers: BTreeMap::new(),
             links: BTreeMap::new(),
             listening: false,
-            machine: Machine::new(),
+            machine,
             now: Instant::START,
             orphaned: false,
             run: 0,

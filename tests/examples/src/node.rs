@@ -15,11 +15,16 @@
 //! ```
 //!
 //! A line that is typed goes to all connected nodes; an empty one lists the known nodes. The end of the input does not end the node.
+//!
+//! With `--record FILE` the node writes down all that it is fed, secrets apart. `noex-sim replay FILE --secret-file SECRET` repeats what
+//! it did.
 
 use std::fmt::Display;
+use std::fs::File;
 use std::io::{self, BufRead, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use std::{env, error, fs, thread};
 
@@ -64,6 +69,12 @@ struct Options {
     /// The number of processes to announce
     #[arg(long, value_name = "N", default_value_t = 0)]
     processes: u64,
+    /// A file to record the run in, for noex-sim replay; it holds all messages, but no secret
+    #[arg(long, value_name = "FILE")]
+    record: Option<PathBuf>,
+    /// The largest size of the recording, at which it ends
+    #[arg(long, value_name = "MIB", default_value_t = 1024)]
+    record_limit_mib: usize,
     /// The most time that leaving may take
     #[arg(long, value_name = "MS", default_value_t = millis(defaults::STOP_TIMEOUT))]
     stop_timeout_ms: u64,
@@ -81,7 +92,15 @@ pub async fn run<R: Runtime>() -> ExitCode {
 }
 
 async fn node<R: Runtime>(options: Options) -> Result<(), Box<dyn error::Error>> {
-    let cluster = Cluster::<R>::new();
+    let (cluster, recording) = match &options.record {
+        Some(path) => {
+            let cluster = Cluster::<R>::with_recorder(options.record_limit_mib.saturating_mul(1 << 20));
+            let file = File::create(path).map_err(|error| format!("{}: {error}", path.display()))?;
+            let recording = Arc::new(RecordingFile { cluster: cluster.downgrade(), file: Mutex::new(Some(file)) });
+            (cluster, Some(recording))
+        }
+        None => (Cluster::new(), None),
+    };
     cluster.set_process_count(options.processes);
     let events = cluster.events().map(Heard::Event);
     let messages = cluster.messages().map(Heard::Message);
@@ -92,9 +111,19 @@ async fn node<R: Runtime>(options: Options) -> Result<(), Box<dyn error::Error>>
     ctrlc::set_handler(move || future::block_on(leaving.stop()))?;
     let sender = cluster.downgrade();
     thread::spawn(move || read_input(&sender));
+    if let Some(recording) = recording.clone() {
+        thread::spawn(move || {
+            loop {
+                recording.write();
+                thread::sleep(Duration::from_millis(100));
+            }
+        });
+    }
 
     let mut heard = stream::or(events, messages);
     while let Some(heard) = heard.next().await {
+        // Whatever is printed stands in the recording too, even if the process is killed.
+        recording.iter().for_each(|recording| recording.write());
         match heard {
             Heard::Event(ClusterEvent::NodeUp(node)) => say("up", format_args!("{} processes={}", node.id, node.process_count)),
             Heard::Event(ClusterEvent::NodeDown { id, reason }) => say("down", format_args!("{id} {reason}")),
@@ -115,7 +144,28 @@ async fn node<R: Runtime>(options: Options) -> Result<(), Box<dyn error::Error>>
     }
     // Returns when the port is free.
     cluster.stop().await;
+    recording.iter().for_each(|recording| recording.write());
     Ok(())
+}
+
+/// Where a recording goes; without a file after the first error.
+struct RecordingFile<R: Runtime> {
+    cluster: WeakCluster<R>,
+    file: Mutex<Option<File>>,
+}
+
+impl<R: Runtime> RecordingFile<R> {
+    /// Writes what was recorded since the last time.
+    fn write(&self) {
+        // Held while the recording is taken, so that the pieces are written in their order.
+        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        if let (Some(cluster), Some(open)) = (self.cluster.upgrade(), &mut *file)
+            && let Err(error) = open.write_all(&cluster.take_recording())
+        {
+            say("error", format_args!("recording: {error}"));
+            *file = None;
+        }
+    }
 }
 
 enum Heard {

@@ -32,12 +32,14 @@
 mod coverage;
 mod plan;
 mod random;
+mod recording;
 mod safety;
 mod trace;
 mod world;
 
 pub use coverage::Coverage;
 pub use plan::{Fault, InvalidPlan, NodePlan, Op, Outcome, Plan, STEP_BOUND, Seed, Step};
+pub use recording::{Replay, ReplayError};
 pub use safety::{Invariant, Violation};
 pub use trace::{Line, text};
 pub use world::{Chunking, Dialling, HostId, Latency, Rogue, Tampering, World};

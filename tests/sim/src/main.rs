@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use clap::{Parser, Subcommand};
-use noex_proto::ClusterConfig;
-use noex_sim::{Coverage, Latency, Outcome, Plan, World};
+use noex_proto::{ClusterConfig, Recording, Secret};
+use noex_sim::{Coverage, Latency, Outcome, Plan, Replay, World};
 
 /// Deterministic simulation of noex clusters.
 #[derive(Debug, Parser)]
@@ -41,13 +41,17 @@ enum Command {
         /// The seed.
         seed: u64,
     },
-    /// Run a plan file, or the plan of a seed, and print its last transitions.
+    /// Run a plan file, the plan of a seed, or the recording of a real node, and print its last transitions.
     Replay {
         /// A file, or a number.
         plan: String,
         /// How many of the last transitions to print.
         #[arg(long, default_value_t = 60)]
         lines: usize,
+        /// For a recording: a file with the secret, less one line end. Where the node was given several, name each as often as it was
+        /// given, in that order; the last one stands for all further ones.
+        #[arg(long, value_name = "FILE")]
+        secret_file: Vec<PathBuf>,
     },
     /// Run many seeds.
     Run {
@@ -97,7 +101,10 @@ fn main() -> ExitCode {
             print!("{}", Plan::draw(seed).to_text());
             Ok(())
         }
-        Command::Replay { plan: text, lines } => plan(&text).and_then(|plan| replay(&plan, lines)),
+        Command::Replay { plan: text, lines, secret_file } => match read_recording(&text) {
+            Some(bytes) => replay_recording(&text, &bytes, &secret_file, lines),
+            None => plan(&text).and_then(|plan| replay(&plan, lines)),
+        },
         Command::Run { seeds, jobs, rare, failures } => run(&seeds, jobs, rare, failures),
         Command::Shrink { plan: text, runs } => plan(&text).and_then(|plan| shrink(&plan, runs)),
     };
@@ -130,6 +137,28 @@ fn replay(plan: &Plan, lines: usize) -> Result<(), String> {
         Some(violation) => Err(violation.to_string()),
         None => Ok(()),
     }
+}
+
+/// The bytes of a file that is a recording.
+fn read_recording(path: &str) -> Option<Vec<u8>> {
+    std::fs::read(path).ok().filter(|bytes| Recording::is_recording(bytes))
+}
+
+fn replay_recording(path: &str, bytes: &[u8], secret_files: &[PathBuf], lines: usize) -> Result<(), String> {
+    let mut secrets = Vec::new();
+    for file in secret_files {
+        let mut secret = std::fs::read(file).map_err(|error| format!("{}: {error}", file.display()))?;
+        secret.pop_if(|last| *last == b'\n');
+        secret.pop_if(|last| *last == b'\r');
+        secrets.push(Secret::from(secret));
+    }
+    let replay = Replay::run(bytes, &secrets).map_err(|error| format!("{path}: {error}"))?;
+    print!("{}", replay.text(lines));
+    println!("recorded by noex {}: {} inputs, {} events, {:?}", replay.version, replay.inputs, replay.events.len(), replay.end);
+    if replay.full {
+        println!("the recording ends here because it had grown to its limit");
+    }
+    replay.error.map_or(Ok(()), |error| Err(format!("{path}: {error}")))
 }
 
 fn shrink(plan: &Plan, runs: usize) -> Result<(), String> {
