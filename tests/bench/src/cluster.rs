@@ -1,0 +1,209 @@
+//! Machines whose bytes arrive at once.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use bytes::Bytes;
+use noex_proto::{Action, Close, ClusterConfig, ConnId, DialError, Input, Instant, Limits, Machine, NodeId, WallTime, defaults};
+
+/// One side of a connection: the node and its number for it.
+type End = (usize, ConnId);
+
+/// Nodes with a common secret and default limits. Node 0 is the seed of all others.
+#[derive(Clone, Debug)]
+pub struct Cluster {
+    machines: Vec<Machine>,
+    now: Instant,
+    links: BTreeMap<End, End>,
+    todo: VecDeque<Todo>,
+    /// Only dials of node 0 and to node 0 succeed.
+    star: bool,
+}
+
+#[derive(Clone, Debug)]
+enum Todo {
+    /// Perform what the machine asks for.
+    Drain(usize),
+    Feed(usize, Input),
+}
+
+impl Cluster {
+    /// A full mesh of `nodes` nodes.
+    #[must_use]
+    pub fn mesh(nodes: usize) -> Self {
+        let mut cluster = Self::empty(false);
+        cluster.grow(nodes);
+        let up: usize = (0..nodes).map(|node| cluster.up_count(node)).sum();
+        assert_eq!(up, nodes * (nodes - 1), "the nodes form a mesh");
+        cluster
+    }
+
+    /// Node 0 with a session to each of `peers` others, which have none with each other.
+    #[must_use]
+    pub fn star(peers: usize) -> Self {
+        let mut cluster = Self::empty(true);
+        cluster.grow(peers + 1);
+        assert_eq!(cluster.up_count(0), peers, "all reach node 0");
+        cluster
+    }
+
+    fn empty(star: bool) -> Self {
+        Self { machines: Vec::new(), now: Instant::START, links: BTreeMap::new(), todo: VecDeque::new(), star }
+    }
+
+    /// Starts `nodes` more nodes, one after the other.
+    pub fn grow(&mut self, nodes: usize) {
+        for _ in 0..nodes {
+            self.start();
+            self.settle();
+        }
+    }
+
+    /// Starts one more node, up to its first dial.
+    pub fn start(&mut self) {
+        let node = self.machines.len();
+        let config = ClusterConfig::new(format!("node{node:04}"))
+            .host(host(node).to_string())
+            .cluster_secret("a secret of the benchmarks")
+            .seeds((node > 0).then(|| format!("node0000@{}:{}", host(0), defaults::PORT)));
+        let config = match self.star && node > 0 {
+            // Knows of nobody but node 0.
+            true => config.limits(Limits { disconnected_nodes: 1, members: 1, ..Limits::default() }),
+            false => config,
+        };
+        let mut machine = Machine::new();
+        machine.start(self.now, config).expect("a valid configuration");
+        self.machines.push(machine);
+        let mut entropy = [0; 32];
+        entropy[..8].copy_from_slice(&node.to_le_bytes());
+        self.feed(node, Input::Listening { entropy, interface: None, local: listener(node), route: None });
+    }
+
+    /// The identity of a node.
+    #[must_use]
+    pub fn id(&self, node: usize) -> NodeId {
+        self.machines[node].local_node_id().expect("the node runs")
+    }
+
+    /// The number of nodes that a node has a session with.
+    #[must_use]
+    pub fn up_count(&self, node: usize) -> usize {
+        self.machines[node].connected_node_count().expect("the node runs")
+    }
+
+    /// The machine of a node.
+    pub fn machine(&mut self, node: usize) -> &mut Machine {
+        &mut self.machines[node]
+    }
+
+    /// The present time.
+    #[must_use]
+    pub const fn now(&self) -> Instant {
+        self.now
+    }
+
+    /// Lets time pass, without telling any node.
+    pub fn pass(&mut self, time: Duration) {
+        self.now = self.now + time;
+    }
+
+    /// Lets this much time pass, in which every node is given its ticks when they are due.
+    pub fn run_for(&mut self, time: Duration) {
+        let until = self.now + time;
+        while let Some((due, node)) = self.next_due().filter(|(due, _)| *due <= until) {
+            self.now = self.now.max(due);
+            self.feed(node, Input::Tick);
+            self.settle();
+        }
+        self.now = until;
+    }
+
+    fn next_due(&self) -> Option<(Instant, usize)> {
+        let due = |(node, machine): (usize, &Machine)| machine.poll_timeout().map(|due| (due, node));
+        self.machines.iter().enumerate().filter_map(due).min()
+    }
+
+    /// Queues a message from one node to another, and what follows from it.
+    pub fn send(&mut self, from: usize, to: &NodeId, payload: Bytes) {
+        self.machines[from].send(self.now, to, payload).expect("there is room");
+        self.todo.push_back(Todo::Drain(from));
+    }
+
+    /// Queues an input for a node.
+    pub fn feed(&mut self, node: usize, input: Input) {
+        self.todo.push_back(Todo::Feed(node, input));
+    }
+
+    /// Feeds a node one input and takes what it asks for, without performing it.
+    pub fn feed_alone(&mut self, node: usize, input: Input) {
+        self.machines[node].handle(self.now, input);
+        while self.machines[node].poll_action().is_some() {}
+    }
+
+    /// Lets everything happen that follows at this moment.
+    pub fn settle(&mut self) {
+        while let Some(todo) = self.todo.pop_front() {
+            let node = match todo {
+                Todo::Drain(node) => node,
+                Todo::Feed(node, input) => {
+                    self.machines[node].handle(self.now, input);
+                    node
+                }
+            };
+            while let Some(action) = self.machines[node].poll_action() {
+                self.perform(node, action);
+            }
+            // What was due at this moment already, such as a dial.
+            if self.machines[node].poll_timeout().is_some_and(|due| due <= self.now) {
+                self.feed(node, Input::Tick);
+            }
+        }
+    }
+
+    fn perform(&mut self, node: usize, action: Action) {
+        match action {
+            Action::Close { conn, how } => {
+                if let Some((peer, other)) = self.links.remove(&(node, conn)) {
+                    self.feed(peer, Input::Closed { conn: other });
+                }
+                if matches!(how, Close::Graceful { .. }) {
+                    self.feed(node, Input::Closed { conn });
+                }
+            }
+            Action::Connect { conn, host, .. } => {
+                let peer = node_at(&host);
+                if self.star && node != 0 && peer != 0 {
+                    self.feed(node, Input::DialFailed { conn, error: DialError::Unreachable });
+                    return;
+                }
+                let other = self.machines[peer].next_conn();
+                self.machines[peer].handle(self.now, Input::Accepted { conn: other, remote: listener(node) });
+                self.todo.push_back(Todo::Drain(peer));
+                self.links.insert((node, conn), (peer, other));
+                self.links.insert((peer, other), (node, conn));
+                self.feed(node, Input::Connected { conn, remote: listener(peer) });
+            }
+            Action::Send { conn, data } => {
+                self.feed(node, Input::Sent { bytes: data.len(), conn });
+                if let Some(&(peer, other)) = self.links.get(&(node, conn)) {
+                    self.feed(peer, Input::Received { conn: other, data, wall: WallTime(Duration::ZERO) });
+                }
+            }
+            Action::Event(_) | Action::Message | Action::Stopped => {}
+        }
+    }
+}
+
+fn host(node: usize) -> Ipv4Addr {
+    Ipv4Addr::from_bits(0x0a00_0001 + u32::try_from(node).expect("few nodes"))
+}
+
+fn listener(node: usize) -> SocketAddr {
+    SocketAddr::new(IpAddr::V4(host(node)), defaults::PORT)
+}
+
+fn node_at(text: &str) -> usize {
+    let host: Ipv4Addr = text.parse().expect("nodes are dialled by address");
+    (host.to_bits() - 0x0a00_0001) as usize
+}

@@ -1,0 +1,112 @@
+//! What is measured, each piece with its setting.
+
+use bytes::Bytes;
+use noex_proto::{Input, NodeId, defaults};
+
+use crate::Cluster;
+
+/// A piece of work.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Work {
+    /// Two machines from the dial to both ups: handshake and admission.
+    Handshake,
+    /// A heartbeat interval of two nodes: one heartbeat each, and the ticks between.
+    Heartbeats,
+    /// One node joins a mesh of so many.
+    Join(usize),
+    /// A message of so many bytes from one machine to the other.
+    Payload(usize),
+    /// A tick with so many peers, to each of which a heartbeat is due.
+    TickDue(usize),
+    /// A tick with so many peers, none of which is due.
+    TickIdle(usize),
+}
+
+/// Work that is set up.
+#[derive(Clone, Debug)]
+pub struct Ready {
+    cluster: Cluster,
+    doing: Doing,
+}
+
+#[derive(Clone, Debug)]
+enum Doing {
+    /// All that follows at this moment.
+    Settle,
+    /// A message from node 0, and all that follows at this moment.
+    Send(NodeId, Bytes),
+    /// A tick of node 0, whose actions nobody performs.
+    Tick,
+    /// A heartbeat interval.
+    Wait,
+}
+
+impl Work {
+    /// Each with its name.
+    pub const ALL: [(&str, Self); 15] = [
+        ("handshake", Self::Handshake),
+        ("heartbeats", Self::Heartbeats),
+        ("join-10", Self::Join(10)),
+        ("join-50", Self::Join(50)),
+        ("payload-64", Self::Payload(64)),
+        ("payload-1k", Self::Payload(1024)),
+        ("payload-64k", Self::Payload(64 << 10)),
+        ("payload-1m", Self::Payload(1 << 20)),
+        ("tick-due-1", Self::TickDue(1)),
+        ("tick-due-10", Self::TickDue(10)),
+        ("tick-due-100", Self::TickDue(100)),
+        ("tick-due-1000", Self::TickDue(1000)),
+        ("tick-idle-10", Self::TickIdle(10)),
+        ("tick-idle-100", Self::TickIdle(100)),
+        ("tick-idle-1000", Self::TickIdle(1000)),
+    ];
+
+    /// Brings about the state in which the work is done.
+    #[must_use]
+    pub fn set_up(self) -> Ready {
+        let (cluster, doing) = match self {
+            Self::Handshake => (joining(1), Doing::Settle),
+            Self::Heartbeats => {
+                let mut cluster = Cluster::mesh(2);
+                cluster.run_for(defaults::HEARTBEAT_INTERVAL * 5);
+                (cluster, Doing::Wait)
+            }
+            Self::Join(nodes) => (joining(nodes), Doing::Settle),
+            Self::Payload(size) => {
+                let cluster = Cluster::mesh(2);
+                let to = cluster.id(1);
+                (cluster, Doing::Send(to, Bytes::from(vec![7; size])))
+            }
+            Self::TickDue(peers) => {
+                let mut cluster = Cluster::star(peers);
+                cluster.pass(defaults::HEARTBEAT_INTERVAL);
+                (cluster, Doing::Tick)
+            }
+            Self::TickIdle(peers) => (Cluster::star(peers), Doing::Tick),
+        };
+        Ready { cluster, doing }
+    }
+}
+
+/// A mesh, and a node that is about to dial its first.
+fn joining(nodes: usize) -> Cluster {
+    let mut cluster = Cluster::mesh(nodes);
+    cluster.start();
+    cluster
+}
+
+impl Ready {
+    /// Does the work. A function of its own, so that a profiler can tell it from the setting.
+    #[inline(never)]
+    pub fn run(&mut self) {
+        match &self.doing {
+            Doing::Settle => self.cluster.settle(),
+            Doing::Send(to, payload) => {
+                self.cluster.send(0, to, payload.clone());
+                self.cluster.settle();
+            }
+            Doing::Tick => self.cluster.feed_alone(0, Input::Tick),
+            Doing::Wait => self.cluster.run_for(defaults::HEARTBEAT_INTERVAL),
+        }
+    }
+}
