@@ -167,7 +167,7 @@ pub enum Action {
         /// How.
         how: Close,
     },
-    /// Resolve `host` and connect to its first address that answers and is not in `skip`; then
+    /// Resolve `host` and connect to its first address that answers and is not in `skip`, as [`DialPlan`](crate::DialPlan) says; then
     /// [`Input::Connected`] or [`Input::DialFailed`].
     Connect {
         /// The number of the new connection.

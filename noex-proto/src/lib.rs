@@ -79,6 +79,7 @@ mod backoff;
 pub mod bounds;
 mod config;
 pub mod defaults;
+mod dial_plan;
 mod digest;
 mod error;
 mod event;
@@ -102,6 +103,7 @@ mod time;
 mod timers;
 
 pub use config::{ClusterConfig, InvalidClusterConfigError};
+pub use dial_plan::DialPlan;
 pub use error::{ClusterError, ClusterNotStartedError, LocalFault, PeerFault, Refusal, SendError, Unreached, WaitError};
 pub use event::{ClusterEvent, ClusterStatus, Message, MessagesLagged, NodeDownReason, NodeInfo, NodeStatus, SecretUse};
 pub use io::{Action, Close, ConnId, DialError, Input};

@@ -95,6 +95,10 @@ impl Subscriptions {
         id
     }
 
+    pub(crate) fn contains(&self, id: SubscriptionId) -> bool {
+        self.events.contains_key(&id) || self.messages.contains_key(&id)
+    }
+
     pub(crate) fn unsubscribe(&mut self, id: SubscriptionId) {
         self.events.remove(&id);
         self.messages.remove(&id);

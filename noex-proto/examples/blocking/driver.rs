@@ -8,7 +8,9 @@ use std::thread;
 use std::time::{Duration, Instant as Clock, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use noex_proto::{Action, Close, ClusterConfig, ClusterEvent, ConnId, DialError, Input, Instant, Machine, Message, WallTime};
+use noex_proto::{
+    Action, Close, ClusterConfig, ClusterEvent, ConnId, DialError, DialPlan, Input, Instant, Machine, Message, WallTime,
+};
 
 /// What the threads tell the one that owns the machine.
 pub(crate) enum Work {
@@ -177,18 +179,18 @@ impl Driver {
 }
 
 fn dial(conn: ConnId, host: &str, port: u16, skip: &[SocketAddr]) -> Work {
-    let Ok(addrs) = (host, port).to_socket_addrs() else {
-        return Work::Input(Input::DialFailed { conn, error: DialError::Unresolved });
-    };
-    let mut error = DialError::Exhausted;
-    for addr in addrs.filter(|addr| !skip.contains(addr)) {
-        match TcpStream::connect_timeout(&addr, Duration::from_secs(2)) {
+    let mut plan = DialPlan::new((host, port).to_socket_addrs().map(Vec::from_iter).unwrap_or_default(), skip);
+    while let Some((addr, patience)) = plan.next() {
+        match TcpStream::connect_timeout(&addr, patience) {
             Ok(stream) => return Work::Dialled(conn, addr, stream),
-            Err(cause) if cause.kind() == io::ErrorKind::ConnectionRefused => error = DialError::Refused,
-            Err(_) => error = DialError::Unreachable,
+            Err(cause) => plan.failed(match cause.kind() {
+                io::ErrorKind::ConnectionRefused => DialError::Refused,
+                io::ErrorKind::TimedOut => DialError::TimedOut,
+                _ => DialError::Unreachable,
+            }),
         }
     }
-    Work::Input(Input::DialFailed { conn, error })
+    Work::Input(Input::DialFailed { conn, error: plan.error() })
 }
 
 fn read(conn: ConnId, mut stream: TcpStream, work: &Sender<Work>) {

@@ -30,7 +30,7 @@ use alloc::collections::VecDeque;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
-use core::net::SocketAddr;
+use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
 
 use bytes::Bytes;
@@ -135,6 +135,16 @@ pub struct ListenOn {
     pub port: u16,
     /// An address beyond loopback to find the local route to, for [`Input::Listening`]; nothing is to be sent there.
     pub route_target: Option<SocketAddr>,
+}
+
+impl fmt::Display for ListenOn {
+    /// The host and the port, an IPv6 address in brackets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.host.parse::<IpAddr>() {
+            Ok(ip) => SocketAddr::new(ip, self.port).fmt(f),
+            Err(_) => write!(f, "{}:{}", self.host, self.port),
+        }
+    }
 }
 
 /// Why a start was refused. The node is stopped, or goes on as it was.
@@ -331,6 +341,12 @@ impl Machine {
         self.out().counters
     }
 
+    /// The latest moment that an input came at.
+    #[must_use]
+    pub fn now(&self) -> Instant {
+        self.out().now
+    }
+
     /// The number that the next [`Input::Accepted`] must carry.
     #[must_use]
     pub fn next_conn(&self) -> ConnId {
@@ -457,6 +473,12 @@ impl Machine {
     /// Takes the next message of a queue, or the number of those that were dropped in its place.
     pub fn poll_message(&mut self, subscription: SubscriptionId) -> Option<Result<Message, MessagesLagged>> {
         self.out_mut().subscriptions.poll_message(subscription)
+    }
+
+    /// Whether a queue exists, and has not been dropped.
+    #[must_use]
+    pub fn is_subscribed(&self, subscription: SubscriptionId) -> bool {
+        self.out().subscriptions.contains(subscription)
     }
 
     /// Whether somebody is subscribed to events, so that an error is heard.
