@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_lite::future;
-use noex_proto::{Input, Machine, Message};
+use noex_proto::{Input, Instant, Machine, Message};
 
-use crate::shared::{Shared, State, system_time, wall};
+use crate::shared::{Shared, State};
+use crate::time::{sleep, system_time, wall};
 use crate::{
     ClusterConfig, ClusterError, ClusterEvent, ClusterNotStartedError, ClusterStatus, Counters, EventStream, LocalFault,
     MessageStream, NodeDownReason, NodeId, NodeInfo, Runtime, Secret, SecretUse, SendError, SetSecretsError, StartError,
@@ -24,10 +25,11 @@ use crate::{
 /// is registered; let it hold a [`WeakCluster`].
 ///
 /// # Handlers
-/// A handler is called for one thing after the other, in order, where it may block; that delays neither the protocol nor another
-/// handler. It may call any method, also ones that wait, by blocking on them. If it panics, that becomes an error event, and it is
-/// called again for the next thing. Its queue is bounded as that of [`events`](Self::events) is. Handlers are called from the first
-/// start on, and survive a stop and a restart, under another runtime too.
+/// A handler is called for one thing after the other, in order, on a thread of its own, where it may block; that delays neither the
+/// protocol nor another handler. It may call any method, also ones that wait, by blocking on them, and what belongs to the node's
+/// runtime, such as its `spawn`. If it panics, that becomes an error event, and it is called again for the next thing. Its queue is
+/// bounded as that of [`events`](Self::events) is. Handlers are called from the first start on, and survive a stop and a restart,
+/// under another runtime too. To register one panics where the system has no thread to give.
 #[derive(Clone, Debug)]
 #[must_use = "dropping the last handle stops the node"]
 pub struct Cluster<R: Runtime>(Arc<Handle<R>>);
@@ -47,8 +49,7 @@ impl<R: Runtime> Drop for Handle<R> {
             state.leave(now);
         });
         // Streams of a node that was stopped already end too.
-        self.0.events.notify(usize::MAX);
-        self.0.messages.notify(usize::MAX);
+        self.0.wake();
     }
 }
 
@@ -92,13 +93,13 @@ impl<R: Runtime> Cluster<R> {
     /// later start.
     pub async fn stop(&self) {
         self.shared().drive(State::leave);
-        self.shared().until(|state| (state.is_stopped() && !state.listening).then_some(())).await;
+        self.shared().until(|state| (state.is_stopped() && !state.open).then_some(())).await;
     }
 
     /// Whether the node takes part in a cluster.
     #[must_use]
     pub fn status(&self) -> ClusterStatus {
-        self.read(|machine| machine.status())
+        self.read(|machine, _| machine.status())
     }
 
     /// A handle that does not keep the node running.
@@ -113,56 +114,52 @@ impl<R: Runtime> Cluster<R> {
 impl<R: Runtime> Cluster<R> {
     /// The local node's identity.
     pub fn local_node_id(&self) -> Result<NodeId, ClusterNotStartedError> {
-        self.read(|machine| machine.local_node_id())
+        self.read(|machine, _| machine.local_node_id())
     }
 
     /// The local node, as its peers see it.
     pub fn local_node_info(&self) -> Result<NodeInfo, ClusterNotStartedError> {
-        let mut state = self.shared().lock();
-        let now = state.now();
-        state.machine.local_node_info(now, wall()).map(|node| node.map_time(system_time))
+        self.read(|machine, now| machine.local_node_info(now, wall())).map(|node| node.map_time(system_time))
     }
 
     /// All known nodes but the local one, also those that are not connected.
     pub fn nodes(&self) -> Result<Vec<NodeInfo>, ClusterNotStartedError> {
-        self.read(|machine| machine.nodes()).map(system_times)
+        self.read(|machine, _| machine.nodes()).map(system_times)
     }
 
     /// The nodes that a session is up with.
     pub fn connected_nodes(&self) -> Result<Vec<NodeInfo>, ClusterNotStartedError> {
-        self.read(|machine| machine.connected_nodes()).map(system_times)
+        self.read(|machine, _| machine.connected_nodes()).map(system_times)
     }
 
     /// The identities of all known nodes but the local one.
     pub fn node_ids(&self) -> Result<Vec<NodeId>, ClusterNotStartedError> {
-        self.read(|machine| machine.node_ids())
+        self.read(|machine, _| machine.node_ids())
     }
 
     /// One node, if it is known.
     pub fn node(&self, id: &NodeId) -> Result<Option<NodeInfo>, ClusterNotStartedError> {
-        self.read(|machine| machine.node(id)).map(|node| node.map(|node| node.map_time(system_time)))
+        self.read(|machine, _| machine.node(id)).map(|node| node.map(|node| node.map_time(system_time)))
     }
 
     /// Whether a session with a node is up.
     pub fn is_node_connected(&self, id: &NodeId) -> Result<bool, ClusterNotStartedError> {
-        self.read(|machine| machine.is_node_connected(id))
+        self.read(|machine, _| machine.is_node_connected(id))
     }
 
     /// The number of nodes that a session is up with.
     pub fn connected_node_count(&self) -> Result<usize, ClusterNotStartedError> {
-        self.read(|machine| machine.connected_node_count())
+        self.read(|machine, _| machine.connected_node_count())
     }
 
     /// How long the node has been running.
     pub fn uptime(&self) -> Result<Duration, ClusterNotStartedError> {
-        let mut state = self.shared().lock();
-        let now = state.now();
-        state.machine.uptime(now)
+        self.read(Machine::uptime)
     }
 
     /// Which of the local node's secrets the session with a node was authenticated with; `None` where no session is up.
     pub fn secret_use(&self, id: &NodeId) -> Result<Option<SecretUse>, ClusterNotStartedError> {
-        self.read(|machine| machine.secret_use(id))
+        self.read(|machine, _| machine.secret_use(id))
     }
 }
 
@@ -170,12 +167,13 @@ impl<R: Runtime> Cluster<R> {
 impl<R: Runtime> Cluster<R> {
     /// The events from now on; first the nodes that are up, as ups.
     pub fn events(&self) -> EventStream<R> {
-        Subscribed::events(self.shared().clone())
+        let poll = |machine: &mut Machine, id| machine.poll_event(id).map(|event| event.map_time(system_time));
+        Subscribed::new(self.shared(), Machine::subscribe_events, poll, |shared| &shared.events)
     }
 
     /// The messages that arrive from now on.
     pub fn messages(&self) -> MessageStream<R> {
-        Subscribed::messages(self.shared().clone())
+        Subscribed::new(self.shared(), Machine::subscribe_messages, Machine::poll_message, |shared| &shared.messages)
     }
 
     /// Calls `handler` for each node that comes up, and at first for those that are up.
@@ -231,17 +229,14 @@ impl<R: Runtime> Cluster<R> {
     /// Waits until sessions with at least `count` other nodes are up.
     ///
     /// # Errors
-    /// [`WaitError::TimedOut`] after `timeout`, by the clock of the runtime that the node runs in; [`WaitError::NotStarted`] as soon
+    /// [`WaitError::TimedOut`] after `timeout`, or a year, by the clock of the runtime that the node runs in; [`WaitError::NotStarted`] as soon
     /// as the node is not running.
     pub async fn wait_for_nodes(&self, count: usize, timeout: Duration) -> Result<(), WaitError> {
         let not_started = WaitError::NotStarted(ClusterNotStartedError);
-        let rt = self.shared().lock().clock.as_ref().map(|clock| clock.rt.clone()).ok_or(not_started)?;
+        let rt = self.shared().lock().runtime().ok_or(not_started)?;
         let enough = self.shared().until(|state| state.machine.has_nodes(count));
         let late = async {
-            match rt.now().checked_add(timeout) {
-                Some(deadline) => rt.sleep_until(deadline).await,
-                None => future::pending().await,
-            }
+            sleep(&rt, timeout).await;
             let connected = self.connected_node_count().map_err(WaitError::NotStarted)?;
             Err(WaitError::TimedOut { connected, wanted: count })
         };
@@ -286,7 +281,7 @@ impl<R: Runtime> Cluster<R> {
     /// What the node has counted since this handle was made.
     #[must_use]
     pub fn counters(&self) -> Counters {
-        self.read(|machine| machine.counters())
+        self.read(|machine, _| machine.counters())
     }
 
     /// What was recorded since it was last taken; the pieces, in their order, are the recording. Empty without a recorder.
@@ -299,8 +294,9 @@ impl<R: Runtime> Cluster<R> {
         handlers::register(self.events(), handler)
     }
 
-    fn read<T>(&self, read: impl FnOnce(&Machine) -> T) -> T {
-        read(&self.shared().lock().machine)
+    fn read<T>(&self, read: impl FnOnce(&Machine, Instant) -> T) -> T {
+        let state = self.shared().lock();
+        read(&state.machine, state.now())
     }
 
     fn shared(&self) -> &Arc<Shared<R>> {

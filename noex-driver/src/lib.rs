@@ -19,6 +19,7 @@ mod log;
 mod runtime;
 mod shared;
 mod streams;
+mod time;
 
 pub use bytes::Bytes;
 pub use cluster::{Cluster, WeakCluster};

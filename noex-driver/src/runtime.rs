@@ -9,7 +9,8 @@ use std::time::Instant;
 /// An asynchronous runtime with TCP: all that differs between one adapter and the next.
 ///
 /// A value stands for one running instance of the runtime. Its methods may be called from any thread, also from one that the
-/// runtime does not know, and its futures may be polled there. None of them may block.
+/// runtime does not know, and its futures may be polled there. None of them may block, but for what
+/// [`enter`](Self::enter) is given.
 ///
 /// Errors are passed on as the operating system gave them, `Interrupted` and `WouldBlock` apart: those are the adapter's business.
 /// No method decides anything about the protocol, retries, or limits time: the driver drops a future that it has no use for any more.
@@ -43,6 +44,12 @@ pub trait Runtime: Clone + Debug + Send + Sync + 'static {
     /// A connection whose two ends are the same socket, which TCP makes where nobody listens on a port that is then chosen as the
     /// local one, is an error of kind `ConnectionRefused`.
     fn connect(&self, addr: SocketAddr) -> impl Future<Output = io::Result<Self::Stream>> + Send;
+
+    /// Runs code on the calling thread such that the runtime's own functions work in it, as [`current`](Self::current) does; also
+    /// where the runtime has been shut down. As it stands it is for a runtime whose functions work on every thread.
+    fn enter<T>(&self, code: impl FnOnce() -> T) -> T {
+        code()
+    }
 
     /// Randomness that is fit for keys.
     ///
@@ -79,13 +86,6 @@ pub trait Runtime: Clone + Debug + Send + Sync + 'static {
 
     /// Runs a task in the background. Where the runtime is shut down the task is dropped, at once or then; this is no panic.
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static);
-
-    /// Runs code that may block where it holds up no task, even on a runtime of one thread; `None` where the runtime is shut down
-    /// before it ran. Dropping the future does not stop code that runs already.
-    fn spawn_blocking<T: Send + 'static>(
-        &self,
-        code: impl FnOnce() -> T + Send + 'static,
-    ) -> impl Future<Output = Option<T>> + Send;
 
     /// The two sides of a connection, to be used at the same time.
     fn split(&self, stream: Self::Stream) -> (Self::Reader, Self::Writer);

@@ -2,17 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::mem;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant as RealInstant, SystemTime, UNIX_EPOCH};
+use std::time::Instant as RealInstant;
 
 use event_listener::Event;
-use noex_proto::{Action, Close, ClusterEvent, ClusterStatus, ConnId, Input, Instant, Machine, SubscriptionId, WallTime};
+use noex_proto::{Action, ClusterStatus, ConnId, Input, Instant, Machine};
 
-use crate::Runtime;
-use crate::connection::{self, Link};
-use crate::handlers::Slot;
-use crate::log;
+use crate::connection::{Connection, Link};
+use crate::{Runtime, log};
 
 /// What the handles, the streams and the tasks of one cluster share.
 pub(crate) struct Shared<R: Runtime> {
@@ -27,51 +24,28 @@ pub(crate) struct Shared<R: Runtime> {
 
 /// What the lock guards.
 pub(crate) struct State<R: Runtime> {
-    /// When the timer wakes; `None` while it waits for a notification only.
-    pub(crate) armed: Option<Instant>,
-    /// The clock and runtime of the current run: from `start` until the machine has stopped.
-    pub(crate) clock: Option<Clock<R>>,
-    pub(crate) handlers: BTreeMap<SubscriptionId, Arc<Slot<R>>>,
     /// The connections that the machine has not closed.
-    pub(crate) links: BTreeMap<ConnId, Arc<Link>>,
-    /// Whether the listener of this or the last run is still open: from the bind until the task that serves it is gone.
-    pub(crate) listening: bool,
+    pub(crate) links: BTreeMap<ConnId, Link>,
     pub(crate) machine: Machine,
-    /// The machine's time as of the last look at the clock. It stands still between two runs.
-    now: Instant,
+    /// Whether the last run goes on: from the start until its port is free again, which is a little after the machine has stopped.
+    pub(crate) open: bool,
     /// Whether the last handle is gone, so that there will be no further run.
     pub(crate) orphaned: bool,
-    /// The number of runs so far, which tells a late task that its run is over.
-    pub(crate) run: u64,
+    /// The last run.
+    run: Option<Arc<Run<R>>>,
 }
 
-/// The clock of one run. The machine's time goes on from where it stood, whatever clock the next runtime has.
-pub(crate) struct Clock<R> {
+/// One run's runtime and clock. The machine's time goes on from where it stood, whatever clock the next runtime has.
+#[derive(Debug)]
+pub(crate) struct Run<R> {
     pub(crate) rt: R,
-    machine: Instant,
-    real: RealInstant,
-}
-
-/// What is to be told after the lock is released, since that may run code of the application.
-#[derive(Default)]
-struct News {
-    events: Vec<ClusterEvent>,
-    messages: bool,
+    began: RealInstant,
+    machine_began: Instant,
 }
 
 impl<R: Runtime> Shared<R> {
     pub(crate) fn new(machine: Machine) -> Self {
-        let state = State {
-            armed: None,
-            clock: None,
-            handlers: BTreeMap::new(),
-            links: BTreeMap::new(),
-            listening: false,
-            machine,
-            now: Instant::START,
-            orphaned: false,
-            run: 0,
-        };
+        let state = State { links: BTreeMap::new(), machine, open: false, orphaned: false, run: None };
         Self { events: Event::new(), messages: Event::new(), timer: Event::new(), state: Mutex::new(state) }
     }
 
@@ -87,42 +61,52 @@ impl<R: Runtime> Shared<R> {
 
     /// Takes one step under the lock, performs every action that it leads to, and re-arms the timer.
     pub(crate) fn drive<T>(self: &Arc<Self>, step: impl FnOnce(&mut State<R>, Instant) -> T) -> T {
-        let mut news = News::default();
-        let mut state = self.lock();
-        let now = state.now();
-        let result = step(&mut state, now);
+        let (mut events, mut messages, mut rearm) = (Vec::new(), false, false);
+        let mut guard = self.lock();
+        let state = &mut *guard;
+        let (now, armed) = (state.now(), state.machine.poll_timeout());
+        let result = step(state, now);
         while let Some(action) = state.machine.poll_action() {
-            self.perform(&mut state, action, &mut news);
+            match action {
+                Action::Close { conn, how } => {
+                    // To send, here and below, fails where the task is gone with its runtime.
+                    let _gone = state.links.remove(&conn).map(|link| link.close.try_send(how));
+                }
+                Action::Connect { conn, host, port, skip } => {
+                    if let Some(rt) = state.runtime() {
+                        rt.spawn(Connection::link(self, &rt, conn, &mut state.links).dial(host, port, skip));
+                    }
+                }
+                Action::Event(event) => events.push(event),
+                Action::Message => messages = true,
+                Action::Send { conn, data } => {
+                    let _gone = state.links.get(&conn).map(|link| link.data.try_send(data));
+                }
+                Action::Stopped => rearm = true,
+            }
         }
-        let stopped = state.is_stopped();
-        let ended = stopped && state.clock.take().is_some();
-        // Their tasks still hand over what is queued. Dropped after the lock, for the application's values in them.
-        let _unheard = (stopped && state.orphaned).then(|| mem::take(&mut state.handlers));
         // A deadline that only moved later needs no wake: the timer finds out when it wakes at the old one.
-        let due = state.machine.poll_timeout();
-        let earlier = due.is_some_and(|due| state.armed.is_none_or(|armed| due < armed));
-        if earlier {
-            state.armed = due;
-        }
-        drop(state);
-        if earlier || ended {
+        rearm |= state.machine.poll_timeout().is_some_and(|due| armed.is_none_or(|armed| due < armed));
+        // What follows may run code of the application.
+        drop(guard);
+        if rearm {
             self.timer.notify(usize::MAX);
         }
-        if news.messages || ended {
+        if messages {
             self.messages.notify(usize::MAX);
         }
-        if !news.events.is_empty() || ended {
-            news.events.iter().for_each(log::event);
+        if !events.is_empty() {
+            events.iter().for_each(log::event);
             self.events.notify(usize::MAX);
         }
         result
     }
 
     /// Waits until `check` gives something. It is called under the lock, at first and after each event.
-    pub(crate) async fn until<T>(&self, mut check: impl FnMut(&mut State<R>) -> Option<T>) -> T {
+    pub(crate) async fn until<T>(&self, check: impl Fn(&State<R>) -> Option<T>) -> T {
         loop {
             let changed = self.events.listen();
-            let found = check(&mut self.lock());
+            let found = check(&self.lock());
             match found {
                 Some(found) => return found,
                 None => changed.await,
@@ -130,45 +114,35 @@ impl<R: Runtime> Shared<R> {
         }
     }
 
-    fn perform(self: &Arc<Self>, state: &mut State<R>, action: Action, news: &mut News) {
-        match action {
-            Action::Close { conn, how } => {
-                if let Some(link) = state.links.remove(&conn) {
-                    link.close(how);
-                }
-            }
-            Action::Connect { conn, host, port, skip } => {
-                if let Some(Clock { rt, .. }) = &state.clock {
-                    let link = state.links.entry(conn).or_default();
-                    rt.spawn(connection::dial(self.clone(), rt.clone(), conn, link.clone(), (host, port, skip)));
-                }
-            }
-            Action::Event(event) => news.events.push(event),
-            Action::Message => news.messages = true,
-            Action::Send { conn, data } => {
-                if let Some(link) = state.links.get(&conn) {
-                    link.push(data);
-                }
-            }
-            Action::Stopped => mem::take(&mut state.links).values().for_each(|link| link.close(Close::Abort)),
-        }
+    /// Wakes all who wait for events or messages, where they have come to an end.
+    pub(crate) fn wake(&self) {
+        self.events.notify(usize::MAX);
+        self.messages.notify(usize::MAX);
     }
 }
 
 impl<R: Runtime> State<R> {
     /// The machine's time.
-    pub(crate) fn now(&mut self) -> Instant {
-        if let Some(clock) = &self.clock {
-            self.now = self.now.max(clock.machine + clock.rt.now().saturating_duration_since(clock.real));
-        }
-        self.now
+    pub(crate) fn now(&self) -> Instant {
+        let run = self.run.as_ref();
+        run.map_or(Instant::START, |run| run.machine_began + run.rt.now().saturating_duration_since(run.began))
     }
 
-    /// Begins a run: from now on time passes by the clock of `rt`.
-    pub(crate) fn set_clock(&mut self, rt: R) {
-        self.clock = Some(Clock { machine: self.now, real: rt.now(), rt });
-        self.armed = None;
-        self.run += 1;
+    /// Begins a run.
+    pub(crate) fn begin_run(&mut self, rt: R) -> Arc<Run<R>> {
+        self.open = true;
+        let run = Arc::new(Run { began: rt.now(), machine_began: self.machine.now(), rt });
+        self.run.insert(run).clone()
+    }
+
+    /// Whether `run` goes on. It does not where the node was stopped, and perhaps started again, before it listened.
+    pub(crate) fn is_open(&self, run: &Arc<Run<R>>) -> bool {
+        self.open && self.run.as_ref().is_some_and(|last| Arc::ptr_eq(last, run))
+    }
+
+    /// The runtime of the last run.
+    pub(crate) fn runtime(&self) -> Option<R> {
+        self.run.as_ref().map(|run| run.rt.clone())
     }
 
     pub(crate) fn is_stopped(&self) -> bool {
@@ -177,19 +151,12 @@ impl<R: Runtime> State<R> {
 
     /// Makes the node leave. A start that does not listen yet is over at once, since nobody may be polling it any more.
     pub(crate) fn leave(&mut self, now: Instant) {
+        let starting = self.machine.status() == ClusterStatus::Starting;
         self.machine.handle(now, Input::Stop);
-        if !self.listening && !self.is_stopped() {
+        if starting {
             self.machine.handle(now, Input::BindFailed);
+            self.open = false;
         }
-    }
-}
-
-impl<R: Runtime> Clock<R> {
-    /// The runtime's time at a moment of the machine's.
-    pub(crate) fn real(&self, at: Instant) -> RealInstant {
-        // Longer than any deadline of the machine, and short enough to be added to any clock.
-        const FAR: Duration = Duration::from_secs(365 * 24 * 3600);
-        self.real + (at - self.machine).min(FAR)
     }
 }
 
@@ -198,14 +165,4 @@ impl<R: Runtime> fmt::Debug for Shared<R> {
         let status = self.lock().machine.status();
         f.debug_struct("Shared").field("status", &status).finish_non_exhaustive()
     }
-}
-
-/// The wall-clock time, for the machine.
-pub(crate) fn wall() -> WallTime {
-    WallTime(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default())
-}
-
-/// The machine's wall-clock time, for the application.
-pub(crate) fn system_time(wall: WallTime) -> SystemTime {
-    UNIX_EPOCH.checked_add(wall.0).unwrap_or(UNIX_EPOCH)
 }

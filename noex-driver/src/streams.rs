@@ -8,7 +8,7 @@ use event_listener::{Event, EventListener};
 use futures_core::Stream;
 use noex_proto::{Machine, Message, MessagesLagged, SubscriptionId};
 
-use crate::shared::{Shared, system_time};
+use crate::shared::Shared;
 use crate::{ClusterEvent, Runtime};
 
 /// A stream of [`ClusterEvent`]s, from [`Cluster::events`](crate::Cluster::events).
@@ -31,31 +31,26 @@ pub struct Subscribed<R: Runtime, T> {
     pub(crate) shared: Arc<Shared<R>>,
     waiting: Option<EventListener>,
     /// What is notified when there may be more.
-    pub(crate) wakes: fn(&Shared<R>) -> &Event,
-}
-
-impl<R: Runtime> EventStream<R> {
-    pub(crate) fn events(shared: Arc<Shared<R>>) -> Self {
-        let id = shared.lock().machine.subscribe_events();
-        let poll = |machine: &mut Machine, id| machine.poll_event(id).map(|event| event.map_time(system_time));
-        Self { id, poll, shared, waiting: None, wakes: |shared| &shared.events }
-    }
-}
-
-impl<R: Runtime> MessageStream<R> {
-    pub(crate) fn messages(shared: Arc<Shared<R>>) -> Self {
-        let id = shared.lock().machine.subscribe_messages();
-        Self { id, poll: Machine::poll_message, shared, waiting: None, wakes: |shared| &shared.messages }
-    }
+    wakes: fn(&Shared<R>) -> &Event,
 }
 
 impl<R: Runtime, T> Subscribed<R, T> {
-    /// The next item, or that there will be none; `None` while there may be one later.
-    pub(crate) fn next(&self) -> Option<Option<T>> {
+    pub(crate) fn new(
+        shared: &Arc<Shared<R>>,
+        subscribe: fn(&mut Machine) -> SubscriptionId,
+        poll: fn(&mut Machine, SubscriptionId) -> Option<T>,
+        wakes: fn(&Shared<R>) -> &Event,
+    ) -> Self {
+        let id = subscribe(&mut shared.lock().machine);
+        Self { id, poll, shared: shared.clone(), waiting: None, wakes }
+    }
+
+    /// The next item, or that there will be none.
+    fn look(&self) -> Poll<Option<T>> {
         let mut state = self.shared.lock();
         match (self.poll)(&mut state.machine, self.id) {
-            None if state.orphaned && state.is_stopped() => Some(None),
-            item => item.map(Some),
+            None if state.machine.is_subscribed(self.id) && !(state.orphaned && state.is_stopped()) => Poll::Pending,
+            item => Poll::Ready(item),
         }
     }
 }
@@ -65,19 +60,17 @@ impl<R: Runtime, T> Stream for Subscribed<R, T> {
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<T>> {
         loop {
-            if let Some(waiting) = &mut self.waiting {
-                ready!(Pin::new(waiting).poll(cx));
-                self.waiting = None;
-            }
-            if let Some(item) = self.next() {
+            if let Poll::Ready(item) = self.look() {
                 return Poll::Ready(item);
             }
-            let waiting = (self.wakes)(&self.shared).listen();
-            // Looked at again, for what came before the listener was there.
-            if let Some(item) = self.next() {
-                return Poll::Ready(item);
+            // Looked at once more with a listener in place, for what came before it was.
+            match &mut self.waiting {
+                None => self.waiting = Some((self.wakes)(&self.shared).listen()),
+                Some(waiting) => {
+                    ready!(Pin::new(waiting).poll(cx));
+                    self.waiting = None;
+                }
             }
-            self.waiting = Some(waiting);
         }
     }
 }

@@ -33,6 +33,7 @@ use std::net::SocketAddr;
 use std::pin::pin;
 use std::time::Instant;
 
+use noex_driver::Runtime;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream, lookup_host};
@@ -70,15 +71,11 @@ impl Tokio {
     /// Polls a future inside the runtime, on whatever thread that is: to open a socket there is a panic elsewhere.
     async fn inside<T>(&self, future: impl Future<Output = T>) -> T {
         let mut future = pin!(future);
-        poll_fn(|cx| {
-            let _inside = self.0.enter();
-            future.as_mut().poll(cx)
-        })
-        .await
+        poll_fn(|cx| self.enter(|| future.as_mut().poll(cx))).await
     }
 }
 
-impl noex_driver::Runtime for Tokio {
+impl Runtime for Tokio {
     type Listener = TcpListener;
     type Reader = OwnedReadHalf;
     type Stream = TcpStream;
@@ -109,14 +106,18 @@ impl noex_driver::Runtime for Tokio {
         Ok(stream)
     }
 
+    fn enter<T>(&self, code: impl FnOnce() -> T) -> T {
+        let _inside = self.0.enter();
+        code()
+    }
+
     fn local_addr(&self, listener: &TcpListener) -> io::Result<SocketAddr> {
         listener.local_addr()
     }
 
     fn now(&self) -> Instant {
         // Entered, since a paused clock is known only inside its runtime.
-        let _inside = self.0.enter();
-        time::Instant::now().into_std()
+        self.enter(|| time::Instant::now().into_std())
     }
 
     async fn read(&self, reader: &mut OwnedReadHalf, buffer: &mut [u8]) -> io::Result<usize> {
@@ -132,20 +133,11 @@ impl noex_driver::Runtime for Tokio {
     }
 
     fn sleep_until(&self, deadline: Instant) -> impl Future<Output = ()> + Send {
-        let _inside = self.0.enter();
-        time::sleep_until(deadline.into())
+        self.enter(|| time::sleep_until(deadline.into()))
     }
 
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         self.0.spawn(task);
-    }
-
-    fn spawn_blocking<T: Send + 'static>(
-        &self,
-        code: impl FnOnce() -> T + Send + 'static,
-    ) -> impl Future<Output = Option<T>> + Send {
-        let code = self.0.spawn_blocking(code);
-        async { code.await.ok() }
     }
 
     fn split(&self, stream: TcpStream) -> (OwnedReadHalf, OwnedWriteHalf) {

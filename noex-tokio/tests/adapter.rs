@@ -59,7 +59,7 @@ fn a_runtime_that_is_shut_down_leaves_the_node_stopped() {
     first.block_on(cluster.start(config("a").seeds([&seed]))).unwrap();
     future::block_on(cluster.wait_for_nodes(1, PATIENCE)).unwrap();
     drop(first);
-    future::block_on(cluster.stop());
+    second.block_on(patient(cluster.stop()));
     assert_eq!(cluster.status(), ClusterStatus::Stopped);
 
     second.block_on(cluster.start(config("a").seeds([&seed]))).unwrap();

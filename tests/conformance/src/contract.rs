@@ -4,14 +4,13 @@ use std::collections::BTreeSet;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::pin::pin;
-use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
 use futures_lite::future;
 use noex_driver::Runtime;
 
-use crate::common::{PATIENCE, patient};
+use crate::common::patient;
 
 const ANY_PORT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
@@ -269,7 +268,6 @@ pub async fn a_thread_that_the_runtime_does_not_know_may_use_it<R: Runtime>() {
             assert!(!rt.resolve("localhost", 1).await.unwrap().is_empty());
             let from_spawned = word.clone();
             rt.spawn(async move { from_spawned.send(1).await.unwrap() });
-            assert_eq!(rt.spawn_blocking(|| 2).await, Some(2));
         });
     });
     assert_eq!(patient(words.recv()).await, Ok(1));
@@ -298,33 +296,19 @@ pub async fn an_end_of_a_stream_is_seen_by_its_peer<R: Runtime>() {
     }
 }
 
-/// `spawn_blocking`: on a runtime of one thread too, and many at a time.
-pub async fn code_that_blocks_holds_up_no_task<R: Runtime>() {
-    const BLOCKED: usize = 32;
+/// `enter`: on a thread that the runtime does not know, its own functions work.
+pub async fn code_that_entered_finds_the_runtime<R: Runtime>() {
     let rt = current::<R>();
-    let mut release = Vec::new();
-    let mut blocked = Vec::new();
-    for number in 0..BLOCKED {
-        let (let_go, wait) = mpsc::channel::<()>();
-        release.push(let_go);
-        blocked.push(rt.spawn_blocking(move || {
-            wait.recv_timeout(PATIENCE).expect("tasks go on while this blocks");
-            number
-        }));
-    }
-    let (word, words) = async_channel::unbounded();
-    let task = rt.clone();
-    rt.spawn(async move {
-        task.sleep_until(task.now() + Duration::from_millis(1)).await;
-        for let_go in release {
-            let_go.send(()).unwrap();
-        }
-        word.send(()).await.unwrap();
+    let (word, words) = async_channel::bounded(1);
+    let other = thread::spawn(move || {
+        rt.enter(|| {
+            let found = R::current().expect("it was entered");
+            found.spawn(async move { word.send(1).await.unwrap() });
+            2
+        })
     });
-    patient(words.recv()).await.unwrap();
-    for (number, code) in blocked.into_iter().enumerate() {
-        assert_eq!(patient(code).await, Some(number));
-    }
+    assert_eq!(patient(words.recv()).await, Ok(1));
+    assert_eq!(other.join().unwrap(), 2);
 }
 
 /// `entropy`.

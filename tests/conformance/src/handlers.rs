@@ -19,6 +19,20 @@ enum Heard {
     Up(NodeId),
 }
 
+/// A handler may use what belongs to the node's runtime, though that does not know its thread.
+pub async fn a_handler_runs_inside_the_runtime<R: Runtime>() {
+    let a = Cluster::<R>::new();
+    let (word, words) = async_channel::unbounded();
+    a.on_status_change(move |status| {
+        if status == ClusterStatus::Starting {
+            let word = word.clone();
+            R::current().unwrap().spawn(async move { word.send(status).await.unwrap() });
+        }
+    });
+    a.start(config("a")).await.unwrap();
+    assert_eq!(patient(words.recv()).await, Ok(ClusterStatus::Starting));
+}
+
 pub async fn each_handler_hears_its_own_in_order<R: Runtime>() {
     let (a, b) = pair::<R>(config("a"), config("b")).await;
     let (a_id, b_id) = (id(&a), id(&b));

@@ -68,7 +68,7 @@ macro_rules! each_test {
                 a_task_runs_without_being_waited_for
                 a_thread_that_the_runtime_does_not_know_may_use_it
                 an_end_of_a_stream_is_seen_by_its_peer
-                code_that_blocks_holds_up_no_task
+                code_that_entered_finds_the_runtime
                 entropy_differs;
         }
     };
@@ -94,6 +94,7 @@ macro_rules! each_test {
                 who_was_lost_is_kept_until_it_is_forgotten;
             handlers:
                 a_handler_may_unsubscribe_itself_and_stop_the_node
+                a_handler_runs_inside_the_runtime
                 a_handler_that_blocks_delays_nobody
                 a_handler_that_panics_is_reported_and_called_again
                 each_handler_hears_its_own_in_order

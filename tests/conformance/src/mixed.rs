@@ -70,6 +70,10 @@ impl<A: Runtime, B: Runtime, C: Runtime> Runtime for Mixed<A, B, C> {
         each!(self as rt; wrap => rt.connect(addr).await.map(wrap))
     }
 
+    fn enter<T>(&self, code: impl FnOnce() -> T) -> T {
+        each!(self as rt => rt.enter(code))
+    }
+
     fn entropy(&self) -> io::Result<[u8; 32]> {
         each!(self as rt => rt.entropy())
     }
@@ -100,21 +104,6 @@ impl<A: Runtime, B: Runtime, C: Runtime> Runtime for Mixed<A, B, C> {
 
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         each!(self as rt => rt.spawn(task))
-    }
-
-    fn spawn_blocking<T: Send + 'static>(
-        &self,
-        code: impl FnOnce() -> T + Send + 'static,
-    ) -> impl Future<Output = Option<T>> + Send {
-        // It begins at the call.
-        let code = each!(self as rt; wrap => wrap(rt.spawn_blocking(code)));
-        async {
-            match code {
-                Mixed::A(code) => code.await,
-                Mixed::B(code) => code.await,
-                Mixed::C(code) => code.await,
-            }
-        }
     }
 
     fn split(&self, stream: Self::Stream) -> (Self::Reader, Self::Writer) {

@@ -95,14 +95,6 @@ impl noex_driver::Runtime for Smol {
         smol::spawn(task).detach();
     }
 
-    fn spawn_blocking<T: Send + 'static>(
-        &self,
-        code: impl FnOnce() -> T + Send + 'static,
-    ) -> impl Future<Output = Option<T>> + Send {
-        let code = smol::unblock(code);
-        async { Some(code.await) }
-    }
-
     fn split(&self, stream: TcpStream) -> (TcpStream, TcpStream) {
         // Two handles to one socket, which is closed with the second of them.
         (stream.clone(), stream)
