@@ -35,6 +35,9 @@ use noex_driver::{
     WeakCluster, defaults,
 };
 
+/// How many bytes of a message are shown.
+const SHOWN: usize = 1_000;
+
 /// A node of a noex cluster. It prints members and events, and sends each line that is typed to all the others; an empty line lists
 /// the known nodes. Ctrl-C leaves the cluster.
 ///
@@ -51,6 +54,9 @@ struct Options {
     /// The TCP port to listen on; 0 lets the system choose
     #[arg(long, default_value_t = defaults::PORT)]
     port: u16,
+    /// The address or name to tell the others, if it is another one than that to listen on
+    #[arg(long, value_name = "HOST")]
+    advertise_host: Option<String>,
     /// A node to contact first, as name@host:port; may be repeated
     #[arg(long = "seed", value_name = "NODE")]
     seeds: Vec<String>,
@@ -63,6 +69,9 @@ struct Options {
     /// How many heartbeats in a row a node may miss
     #[arg(long, value_name = "N", default_value_t = defaults::HEARTBEAT_MISS_THRESHOLD)]
     miss_threshold: u32,
+    /// The longest time between two tries to reach a node
+    #[arg(long, value_name = "MS", default_value_t = millis(defaults::RECONNECT_MAX_DELAY))]
+    reconnect_max_ms: u64,
     /// A file with the secret, instead of CLUSTER_SECRET; one line end after it does not count
     #[arg(long, value_name = "FILE")]
     secret_file: Option<PathBuf>,
@@ -187,7 +196,7 @@ fn config(options: Options) -> Result<ClusterConfig, Box<dyn error::Error>> {
             Err(error) => return Err(format!("CLUSTER_SECRET: {error}").into()),
         },
     };
-    Ok(ClusterConfig::new(options.name)
+    let config = ClusterConfig::new(options.name)
         .host(options.host)
         .port(options.port)
         .seeds(options.seeds)
@@ -195,7 +204,13 @@ fn config(options: Options) -> Result<ClusterConfig, Box<dyn error::Error>> {
         .cluster_secret(secret)
         .heartbeat_interval(Duration::from_millis(options.heartbeat_ms))
         .heartbeat_miss_threshold(options.miss_threshold)
-        .stop_timeout(Duration::from_millis(options.stop_timeout_ms)))
+        .reconnect_base_delay(defaults::RECONNECT_BASE_DELAY.min(Duration::from_millis(options.reconnect_max_ms)))
+        .reconnect_max_delay(Duration::from_millis(options.reconnect_max_ms))
+        .stop_timeout(Duration::from_millis(options.stop_timeout_ms));
+    Ok(match options.advertise_host {
+        Some(host) => config.advertise_host(host),
+        None => config,
+    })
 }
 
 /// Sends each line of the standard input to all, until it ends.
@@ -241,10 +256,13 @@ fn say(word: &str, rest: impl Display) {
     let _unread = writeln!(io::stdout(), "{}.{:03} {word} {rest}", time.as_secs(), time.subsec_millis());
 }
 
-/// What a peer sent, on one line and harmless to a terminal.
+/// What a peer sent, on one line and harmless to a terminal; the beginning where it is long.
 fn shown(payload: &[u8]) -> String {
-    let text = String::from_utf8_lossy(payload);
-    text.chars().flat_map(|one| if one.is_control() { one.escape_default().collect() } else { vec![one] }).collect()
+    let (begin, rest) = payload.split_at(payload.len().min(SHOWN));
+    let text = String::from_utf8_lossy(begin);
+    let text: String =
+        text.chars().flat_map(|one| if one.is_control() { one.escape_default().collect() } else { vec![one] }).collect();
+    if rest.is_empty() { text } else { format!("{text}... and {} bytes more", rest.len()) }
 }
 
 fn millis(time: Duration) -> u64 {

@@ -1,0 +1,121 @@
+//! What is done to connections: each node stands behind a proxy, at an address of its own, which is the one that it tells others.
+
+use std::net::SocketAddr;
+use std::process::Command;
+
+use nix::sys::signal::Signal;
+use noex_conformance::proxy::Proxy;
+
+use crate::Form;
+use crate::cluster::{Cluster, Place};
+use crate::log::{Word, downs};
+use crate::processes::{Loopback, heals};
+
+const THRESHOLD: u32 = 4;
+/// Few, since the proxies have threads for each connection, and each connection has its fault.
+const NODES: usize = 5;
+
+#[derive(Debug)]
+struct Proxied {
+    loopback: Loopback,
+    proxies: Vec<Proxy>,
+}
+
+impl Proxied {
+    fn new() -> Self {
+        let mut place = Self { loopback: Loopback::new(), proxies: Vec::new() };
+        let addr = |host: String| -> SocketAddr { format!("{host}:{}", place.port()).parse().unwrap() };
+        let proxies = (0..NODES).map(|node| Proxy::between(addr(place.advertised(node)), addr(place.host(node)))).collect();
+        place.proxies = proxies;
+        place
+    }
+}
+
+impl Place for Proxied {
+    fn command(&self, node: usize, program: &str) -> Command {
+        self.loopback.command(node, program)
+    }
+
+    fn host(&self, node: usize) -> String {
+        self.loopback.host(node)
+    }
+
+    fn advertised(&self, node: usize) -> String {
+        self.loopback.addr(100 + node)
+    }
+
+    fn port(&self) -> u16 {
+        self.loopback.port()
+    }
+}
+
+fn start() -> Cluster<Proxied> {
+    Cluster::start(NODES, THRESHOLD, Proxied::new())
+}
+
+/// With a fault that hurts nobody, a node leaves, comes back, and hears a message that is longer than a record.
+fn is_borne(mut cluster: Cluster<Proxied>) {
+    let mark = cluster.mark();
+    let others = cluster.others(&[2]);
+    cluster.leave(2);
+    cluster.spawn(2);
+    cluster.settle();
+    cluster.type_line(1, &"x".repeat(100_000));
+    cluster.wait("the message arrives", &mark, |lines| {
+        [0, 2, 3, 4].iter().all(|node| lines[*node].iter().any(|line| line.word == Word::Message))
+    });
+    heals(&cluster, &[&others], &mark);
+}
+
+pub(crate) fn bytes_that_come_one_by_one_are_heard(_form: &Form) {
+    let cluster = start();
+    cluster.place.proxies.iter().for_each(|proxy| proxy.trickle(true));
+    is_borne(cluster);
+}
+
+pub(crate) fn slow_ways_are_borne(_form: &Form) {
+    let cluster = start();
+    cluster.place.proxies.iter().for_each(|proxy| proxy.delay(std::time::Duration::from_millis(150)));
+    is_borne(cluster);
+}
+
+/// By heartbeats, which are short: what is reset in the middle of one has begun it.
+pub(crate) fn connections_that_are_torn_within_a_frame_come_back(_form: &Form) {
+    let cluster = start();
+    for _ in 0..3 {
+        let mark = cluster.mark();
+        let torn: usize = cluster.place.proxies.iter().map(Proxy::tear).sum();
+        cluster.wait("both ends of each have seen it", &mark, |lines| {
+            lines.iter().map(|lines| downs(lines).count()).sum::<usize>() >= 2 * torn
+        });
+        assert!(
+            cluster.all().iter().all(|node| cluster.reasons(*node, &mark).iter().all(|reason| reason == "connection_closed"))
+        );
+        heals(&cluster, &[], &mark);
+    }
+}
+
+/// Who dialled comes again; the other end has a session that died without its knowledge.
+pub(crate) fn ends_that_hear_nothing_of_their_peers_end_are_replaced(_form: &Form) {
+    let cluster = start();
+    let mark = cluster.mark();
+    let ended: usize = cluster.place.proxies.iter().map(Proxy::half_open).sum();
+    cluster.wait("both ends of each have seen it", &mark, |lines| {
+        lines.iter().map(|lines| downs(lines).count()).sum::<usize>() >= 2 * ended
+    });
+    heals(&cluster, &[], &mark);
+}
+
+/// Longer than a peer may be silent. A process that is frozen as well accuses nobody.
+pub(crate) fn frozen_connections_time_out_and_come_back(_form: &Form) {
+    let cluster = start();
+    let mark = cluster.mark();
+    cluster.signal(4, Signal::SIGSTOP);
+    cluster.place.proxies.iter().for_each(Proxy::freeze);
+    cluster.wait("all are alone", &mark, |lines| lines[..4].iter().all(|lines| downs(lines).count() == 4));
+    cluster.place.proxies.iter().for_each(Proxy::thaw);
+    cluster.signal(4, Signal::SIGCONT);
+    cluster.settle();
+    assert!(cluster.reasons(4, &mark).iter().all(|reason| reason == "connection_closed"));
+    heals(&cluster, &[], &mark);
+}
