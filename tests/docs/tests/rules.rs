@@ -20,7 +20,7 @@ fn the_tests_behind_the_rules_exist() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let rules = fs::read_to_string(root.join("docs/rules.md")).expect("docs/rules.md");
     let mut code = String::new();
-    for package in ["noex-async-std", "noex-driver", "noex-proto", "noex-tokio", "tests/conformance"] {
+    for package in ["noex-async-std", "noex-driver", "noex-proto", "noex-tokio", "tests/cluster", "tests/conformance"] {
         for folder in ["src", "tests"] {
             let folder = root.join(package).join(folder);
             if folder.is_dir() {
