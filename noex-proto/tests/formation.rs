@@ -3,7 +3,7 @@
 mod net;
 
 use net::{MS, Net, SECOND, config, id};
-use noex_proto::{ClusterError, ClusterEvent};
+use noex_proto::{ClusterError, ClusterEvent, ConnId};
 
 #[test]
 fn two_nodes_find_each_other_through_a_seed() {
@@ -13,6 +13,9 @@ fn two_nodes_find_each_other_through_a_seed() {
     net.run(20 * MS);
     assert!(net.is_up(0, &id("b", 1)), "{:#?}", net.all_events());
     assert!(net.is_up(1, &id("a", 0)));
+    let machine = &net.nodes[0].machine;
+    assert_eq!(machine.session(&id("b", 1)), Ok(Some(ConnId(1))));
+    assert_eq!(machine.session(&id("c", 2)), Ok(None));
     net.run(60 * SECOND);
     assert_eq!((net.total_ups(), net.total_downs()), (2, 0));
 }

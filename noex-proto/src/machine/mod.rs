@@ -335,6 +335,14 @@ impl Machine {
         self.running().map(|node| node.secret_use(id))
     }
 
+    /// The connection of the session with the node; `None` while no session is up.
+    ///
+    /// # Errors
+    /// While the status is not `Running`.
+    pub fn session(&self, id: &NodeId) -> Result<Option<ConnId>, ClusterNotStartedError> {
+        self.running().map(|node| node.peers.get(id).and_then(|peer| peer.session))
+    }
+
     /// What the machine has counted since it was made.
     #[must_use]
     pub fn counters(&self) -> Counters {
@@ -487,15 +495,12 @@ impl Machine {
         self.out().subscriptions.has_events()
     }
 
-    // The recording
+    // Polls
 
-    /// Takes what was recorded since it was last taken. The pieces, in their order, are the recording. Empty without a recorder, and
-    /// after its limit.
+    /// Takes what was recorded since it was last taken: the pieces, in their order, are the recording. Empty without a recorder.
     pub fn take_recording(&mut self) -> Bytes {
         self.out_mut().recorder.as_mut().map_or_else(Bytes::new, Recorder::take)
     }
-
-    // Polls
 
     /// Takes the next action. Call it until it returns `None` after every input.
     pub fn poll_action(&mut self) -> Option<Action> {

@@ -34,6 +34,7 @@ mod plan;
 mod random;
 mod recording;
 mod safety;
+mod timeline;
 mod trace;
 mod world;
 

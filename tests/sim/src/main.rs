@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use std::ops::Range;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -52,6 +52,9 @@ enum Command {
         /// given, in that order; the last one stands for all further ones.
         #[arg(long, value_name = "FILE")]
         secret_file: Vec<PathBuf>,
+        /// Draw the run into this file.
+        #[arg(long, value_name = "FILE")]
+        html: Option<PathBuf>,
     },
     /// Run many seeds.
     Run {
@@ -67,6 +70,9 @@ enum Command {
         /// Go on after this many failures.
         #[arg(long, default_value_t = 10)]
         failures: u64,
+        /// Draw the first failing run into this file.
+        #[arg(long, value_name = "FILE")]
+        html: Option<PathBuf>,
     },
     /// Shrink the failing plan of a file or a seed, and print what is left.
     Shrink {
@@ -75,6 +81,9 @@ enum Command {
         /// How many runs to spend on it.
         #[arg(long, default_value_t = 2000)]
         runs: usize,
+        /// Draw the run that is left into this file.
+        #[arg(long, value_name = "FILE")]
+        html: Option<PathBuf>,
     },
 }
 
@@ -101,12 +110,12 @@ fn main() -> ExitCode {
             print!("{}", Plan::draw(seed).to_text());
             Ok(())
         }
-        Command::Replay { plan: text, lines, secret_file } => match read_recording(&text) {
-            Some(bytes) => replay_recording(&text, &bytes, &secret_file, lines),
-            None => plan(&text).and_then(|plan| replay(&plan, lines)),
+        Command::Replay { plan: text, lines, secret_file, html } => match read_recording(&text) {
+            Some(bytes) => replay_recording(&text, &bytes, &secret_file, lines, html.as_deref()),
+            None => plan(&text).and_then(|plan| replay(&plan, lines, html.as_deref())),
         },
-        Command::Run { seeds, jobs, rare, failures } => run(&seeds, jobs, rare, failures),
-        Command::Shrink { plan: text, runs } => plan(&text).and_then(|plan| shrink(&plan, runs)),
+        Command::Run { seeds, jobs, rare, failures, html } => run(&seeds, jobs, rare, failures, html.as_deref()),
+        Command::Shrink { plan: text, runs, html } => plan(&text).and_then(|plan| shrink(&plan, runs, html.as_deref())),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -129,8 +138,19 @@ fn print_failure(seed: u64, outcome: &Outcome, lines: usize) {
     println!("replay: noex-sim replay {seed}\nshrink: noex-sim shrink {seed}");
 }
 
-fn replay(plan: &Plan, lines: usize) -> Result<(), String> {
-    let outcome = plan.run_keeping(lines.max(1));
+fn write(path: &Path, html: &str) -> Result<(), String> {
+    std::fs::write(path, html).map_err(|error| format!("{}: {error}", path.display()))
+}
+
+fn replay(plan: &Plan, lines: usize, html: Option<&Path>) -> Result<(), String> {
+    let outcome = match html {
+        Some(path) => {
+            let (outcome, html) = plan.run_drawn(lines.max(1));
+            write(path, &html)?;
+            outcome
+        }
+        None => plan.run_keeping(lines.max(1)),
+    };
     println!("hash {:016x}, {} steps, {:?}, agreed after {:?}", outcome.hash, outcome.steps, outcome.time, outcome.agreed_after);
     print_failure(plan.seed, &outcome, lines);
     match outcome.violation {
@@ -144,7 +164,7 @@ fn read_recording(path: &str) -> Option<Vec<u8>> {
     std::fs::read(path).ok().filter(|bytes| Recording::is_recording(bytes))
 }
 
-fn replay_recording(path: &str, bytes: &[u8], secret_files: &[PathBuf], lines: usize) -> Result<(), String> {
+fn replay_recording(path: &str, bytes: &[u8], secret_files: &[PathBuf], lines: usize, html: Option<&Path>) -> Result<(), String> {
     let mut secrets = Vec::new();
     for file in secret_files {
         let mut secret = std::fs::read(file).map_err(|error| format!("{}: {error}", file.display()))?;
@@ -153,6 +173,9 @@ fn replay_recording(path: &str, bytes: &[u8], secret_files: &[PathBuf], lines: u
         secrets.push(Secret::from(secret));
     }
     let replay = Replay::run(bytes, &secrets).map_err(|error| format!("{path}: {error}"))?;
+    if let Some(path) = html {
+        write(path, &replay.html())?;
+    }
     print!("{}", replay.text(lines));
     println!("recorded by noex {}: {} inputs, {} events, {:?}", replay.version, replay.inputs, replay.events.len(), replay.end);
     if replay.full {
@@ -161,13 +184,13 @@ fn replay_recording(path: &str, bytes: &[u8], secret_files: &[PathBuf], lines: u
     replay.error.map_or(Ok(()), |error| Err(format!("{path}: {error}")))
 }
 
-fn shrink(plan: &Plan, runs: usize) -> Result<(), String> {
+fn shrink(plan: &Plan, runs: usize, html: Option<&Path>) -> Result<(), String> {
     std::panic::set_hook(Box::new(|_| {}));
     let violation = plan.run_keeping(0).violation.ok_or("the plan breaks no invariant")?;
     let small = plan.shrink(violation.invariant, runs);
     eprintln!("{} of {} steps, {} of {} nodes left", small.steps.len(), plan.steps.len(), small.nodes.len(), plan.nodes.len());
     print!("{}", small.to_text());
-    Ok(())
+    html.map_or(Ok(()), |path| write(path, &small.run_drawn(0).1))
 }
 
 /// What all runs together have come to.
@@ -175,6 +198,7 @@ fn shrink(plan: &Plan, runs: usize) -> Result<(), String> {
 struct Totals {
     coverage: Coverage,
     failures: u64,
+    first_failure: Option<u64>,
     hash: u64,
     node_time: Duration,
     runs: u64,
@@ -182,7 +206,7 @@ struct Totals {
     steps: u64,
 }
 
-fn run(seeds: &Range<u64>, jobs: usize, rare: u64, most: u64) -> Result<(), String> {
+fn run(seeds: &Range<u64>, jobs: usize, rare: u64, most: u64, html: Option<&Path>) -> Result<(), String> {
     std::panic::set_hook(Box::new(|_| {}));
     let started = Instant::now();
     let next = AtomicU64::new(seeds.start);
@@ -207,6 +231,7 @@ fn run(seeds: &Range<u64>, jobs: usize, rare: u64, most: u64) -> Result<(), Stri
                     totals.slowest = totals.slowest.max((began.elapsed(), seed));
                     if outcome.violation.is_some() {
                         totals.failures += 1;
+                        totals.first_failure = Some(totals.first_failure.map_or(seed, |first| first.min(seed)));
                         print_failure(seed, &outcome, 40);
                     }
                 }
@@ -214,6 +239,9 @@ fn run(seeds: &Range<u64>, jobs: usize, rare: u64, most: u64) -> Result<(), Stri
         }
     });
     let totals = totals.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+    if let (Some(path), Some(seed)) = (html, totals.first_failure) {
+        write(path, &Plan::draw(seed).run_drawn(0).1)?;
+    }
     println!("\nshare of seeds in which it occurred:");
     let mut too_rare = Vec::new();
     for (what, count) in totals.coverage.iter() {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use noex_proto::{Action, ClusterEvent, Machine, Recording, RecordingError, Secret};
 
+use crate::timeline::{Page, Timeline};
 use crate::{Line, trace};
 
 /// What a recorded node did, repeated by a machine that was fed its inputs.
@@ -18,6 +19,8 @@ pub struct Replay {
     pub events: Vec<(Duration, ClusterEvent)>,
     /// Whether the recording ends because it had grown to its limit.
     pub full: bool,
+    /// The run as it can be drawn.
+    timeline: Timeline,
     /// How many inputs were repeated.
     pub inputs: usize,
     /// The version of noex that wrote the recording.
@@ -65,7 +68,15 @@ impl Replay {
     pub fn run(recording: &[u8], secrets: &[Secret]) -> Result<Self, RecordingError> {
         let mut reader = Recording::new(recording)?;
         let version = reader.version().to_string();
-        let mut replay = Self { end: Duration::ZERO, error: None, events: Vec::new(), full: false, inputs: 0, version };
+        let mut replay = Self {
+            end: Duration::ZERO,
+            error: None,
+            events: Vec::new(),
+            full: false,
+            inputs: 0,
+            timeline: Timeline::default(),
+            version,
+        };
         replay.error = replay.repeat(&mut reader, secrets).err();
         replay.full = reader.is_full();
         Ok(replay)
@@ -80,21 +91,47 @@ impl Replay {
             let recorded = recorded.map_err(|error| ReplayError::Recording { input, error })?;
             let (now, recorded_actions) = (recorded.at, recorded.actions);
             let fed = recorded.with_secrets(&mut secrets).ok_or(ReplayError::SecretMissing { input, at })?;
+            let nanos = u64::try_from(now.since_start().as_nanos()).unwrap_or(u64::MAX);
+            self.timeline.input(0, nanos, &fed);
             machine.handle(now, fed);
             (self.end, self.inputs) = (self.end.max(now.since_start()), input);
             let mut actions = 0;
             while let Some(action) = machine.poll_action() {
                 actions += 1;
+                self.timeline.action(0, nanos, &action);
                 if let Action::Event(event) = action {
                     self.events.push((self.end, event));
                 }
             }
+            self.timeline.view(0, nanos, &machine);
             match recorded_actions {
                 Some(recorded) if recorded == actions => {}
                 Some(recorded) => return Err(ReplayError::Diverged { input, at, actions: (actions, recorded) }),
                 None => return Err(ReplayError::Panicked { input }),
             }
         }
+    }
+
+    /// The run as a page of HTML that needs nothing but itself and a browser.
+    #[must_use]
+    pub fn html(&self) -> String {
+        let error = self.error.as_ref().map_or_else(|| "none".into(), ToString::to_string);
+        let facts = vec![
+            ("recorded by", format!("noex {}", self.version)),
+            ("length", format!("{:.1} s, {} inputs, {} events", self.end.as_secs_f64(), self.inputs, self.events.len())),
+            ("trouble in the replay", error),
+        ];
+        let page = Page {
+            title: "noex: the recording of a node".into(),
+            lead: "A node recorded all that it was fed, and the simulator has repeated what it did: this is how that one node saw the \
+                   others."
+                .into(),
+            facts,
+            end: u64::try_from(self.end.as_nanos()).unwrap_or(u64::MAX),
+            checked: None,
+            timeline: &self.timeline,
+        };
+        page.html()
     }
 
     /// The last of the events as text, a line each.

@@ -1,6 +1,7 @@
 //! Plans: a run as plain data, drawn from a seed or written by hand.
 
 mod draw;
+mod drawn;
 mod promises;
 mod run;
 mod shrink;

@@ -9,6 +9,7 @@ use noex_proto::{ClusterStatus, NodeDownReason, NodeId, Secret};
 use super::promises::name;
 use super::{Fault, Op, Plan};
 use crate::coverage::Coverage;
+use crate::timeline;
 use crate::{Dialling, Invariant, Violation, World};
 
 /// How many inputs a run may take before it counts as endless.
@@ -85,14 +86,17 @@ impl Plan {
     /// Runs the plan and keeps this many of the last transitions.
     #[must_use]
     pub fn run_keeping(&self, lines: usize) -> Outcome {
-        let mut world = World::new(self.seed);
+        self.run_in(&mut World::new(self.seed), lines)
+    }
+
+    pub(super) fn run_in(&self, world: &mut World, lines: usize) -> Outcome {
         world.set_recording(false);
         world.keep_lines(lines);
         let mut agreed_after = None;
         let result = catch_unwind(AssertUnwindSafe(|| {
             let mut run = Run {
                 plan: self,
-                world: &mut world,
+                world: &mut *world,
                 acts: BTreeMap::new(),
                 acts_made: 0,
                 secrets: (0, Vec::new()),
@@ -148,6 +152,7 @@ impl Run<'_> {
 
     fn set_up(&mut self) {
         let plan = self.plan;
+        self.world.draw_phase("the nodes start, and things go wrong");
         for _ in 0..plan.nodes.len() {
             self.world.add_host();
         }
@@ -340,6 +345,9 @@ impl Run<'_> {
 
     fn op(&mut self, op: &Op) {
         self.world.line(None, &format!("{op:?}"));
+        if let Some((fault, ms)) = timeline::fault(self.plan, op) {
+            self.world.draw_fault(ms, fault);
+        }
         match *op {
             Op::Clock { node, permille, ms } => {
                 self.world.set_clock_rate(node, permille);
@@ -445,6 +453,10 @@ impl Run<'_> {
     fn heal(&mut self) {
         let plan = self.plan;
         self.world.line(None, &format!("the core {:?} is healed", plan.core));
+        let core: Vec<&str> = plan.core.iter().map(|node| plan.nodes[*node].name.as_str()).collect();
+        let all = core.len() == plan.nodes.len();
+        let who = if all { "all nodes".into() } else { core.join(", ") };
+        self.world.draw_phase(&format!("{who} mended: must agree"));
         let rotated = self.acts.values().rev().find_map(|act| match act {
             Act::Secrets(primary, _) => Some(*primary),
             _ => None,
@@ -503,6 +515,7 @@ impl Run<'_> {
         let ids: Vec<Option<NodeId>> = self.plan.core.iter().map(|node| self.plan.id(*node).parse().ok()).collect();
         let before = self.world.downs.len();
         self.world.line(None, "the core is watched");
+        self.world.draw_phase("must stay calm");
         self.run_to(self.now_ms() + self.plan.watch_ms)?;
         let of_core =
             |down: &&crate::world::Down| self.plan.core.contains(&down.host) && ids.iter().flatten().any(|id| *id == down.id);
@@ -529,6 +542,7 @@ impl Run<'_> {
 
     /// One leaves, then all the others: each in time, and as one who leaves.
     fn leave(&mut self) -> Result<(), Violation> {
+        self.world.draw_phase("all leave");
         let before = self.world.downs.len();
         let first = self.plan.core[0];
         self.world.stop(first);

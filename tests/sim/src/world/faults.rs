@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use noex_proto::{ConnId, DialError, Input, NodeId, Secret, SendError, SetSecretsError, WallTime};
+use noex_proto::{ClusterStatus, ConnId, DialError, Input, NodeId, Secret, SendError, SetSecretsError, WallTime};
 
 use super::host::{Host, Waiting};
 use super::wire::EndState;
 use super::{Dialling, HostId, SECOND, Tampering, World};
+use crate::timeline::Life;
 
 impl World {
     // Commands of applications
@@ -67,6 +68,7 @@ impl World {
     pub fn crash(&mut self, host: HostId) {
         self.line(Some(host), "crashes");
         self.end_process(host, false);
+        self.draw_life(host, Life::Crashed);
     }
 
     /// A host is gone at once, and nobody is told. A start switches it on again.
@@ -74,6 +76,13 @@ impl World {
         self.line(Some(host), "loses its power");
         self.end_process(host, true);
         self.hosts[host].powered = false;
+        self.draw_life(host, Life::Off);
+    }
+
+    fn draw_life(&mut self, host: HostId, life: Life) {
+        if let Some(timeline) = &mut self.timeline {
+            timeline.life(host, self.now, life);
+        }
     }
 
     fn end_process(&mut self, host: HostId, silent: bool) {
@@ -123,6 +132,9 @@ impl World {
         if self.hosts[host].alive {
             self.line(Some(host), "freezes");
             self.hosts[host].frozen = true;
+            if self.hosts[host].machine.status() != ClusterStatus::Stopped {
+                self.draw_life(host, Life::Frozen);
+            }
         }
     }
 
@@ -134,6 +146,10 @@ impl World {
         self.line(Some(host), "goes on");
         self.hosts[host].frozen = false;
         self.hosts[host].wake = u64::MAX;
+        let status = self.hosts[host].machine.status();
+        if status != ClusterStatus::Stopped {
+            self.draw_life(host, Life::from(status));
+        }
         let tick_first = self.chunk_random.permille(700);
         if tick_first {
             self.feed(host, Input::Tick);

@@ -135,6 +135,9 @@ impl World {
         while let Some((conn, bytes)) = self.hosts[host].credits.pop_front() {
             self.feed_one(host, Input::Sent { bytes, conn });
         }
+        if let Some(timeline) = &mut self.timeline {
+            timeline.view(host, self.now, &self.hosts[host].machine);
+        }
         self.set_timer(host);
     }
 
@@ -149,6 +152,9 @@ impl World {
         self.steps += 1;
         self.trace.mix(self.now ^ (host as u64) << 48);
         self.trace_input(&input);
+        if let Some(timeline) = &mut self.timeline {
+            timeline.input(host, self.now, &input);
+        }
         let split = self.split_check(host, &input);
         let at = &mut self.hosts[host];
         let now = at.local(self.now);
@@ -317,6 +323,9 @@ impl World {
     }
 
     fn act(&mut self, host: HostId, action: Action) {
+        if let Some(timeline) = &mut self.timeline {
+            timeline.action(host, self.now, &action);
+        }
         match action {
             Action::Connect { conn, host: name, port, skip } => self.connect(host, conn, &name, port, &skip),
             Action::Close { conn, how } => self.close(host, conn, how),

@@ -6,6 +6,7 @@ use noex_proto::NodeId;
 
 use super::wire::EndState;
 use super::{HostId, World};
+use crate::timeline::Fault;
 
 impl World {
     /// The process on a host, its time, and the number of the up-period of this node there, if it is up.
@@ -13,6 +14,20 @@ impl World {
         let at = &self.hosts[host];
         let period = at.monitor.up.get(id).map(|up| up.period);
         at.alive.then(|| (at.process, at.local(self.now).since_start(), period))
+    }
+
+    /// Draws that something is done to the cluster for some milliseconds.
+    pub(crate) fn draw_fault(&mut self, ms: u64, fault: Fault) {
+        if let Some(timeline) = &mut self.timeline {
+            timeline.fault(self.now, self.now.saturating_add(ms.saturating_mul(1_000_000)), fault);
+        }
+    }
+
+    /// Draws that a part of the run begins.
+    pub(crate) fn draw_phase(&mut self, what: &str) {
+        if let Some(timeline) = &mut self.timeline {
+            timeline.phase(self.now, what);
+        }
     }
 
     /// How many connections between two hosts are open at both ends.

@@ -19,6 +19,7 @@ use noex_proto::{ClusterConfig, ClusterEvent, ClusterStatus, Input, Machine, Nod
 use crate::coverage::Coverage;
 use crate::random::Random;
 use crate::safety::{Check, Invariant, Violation};
+use crate::timeline::{Page, Timeline};
 use crate::trace::{Line, Trace};
 use host::Host;
 use network::Network;
@@ -66,6 +67,7 @@ pub struct World {
     steps: u64,
     origins: u64,
     recording: bool,
+    pub(crate) timeline: Option<Box<Timeline>>,
     pub(crate) coverage: Coverage,
     pub(crate) downs: Vec<Down>,
     /// The nonces of all handshakes.
@@ -106,6 +108,7 @@ impl World {
             steps: 0,
             origins: 0,
             recording: true,
+            timeline: None,
             coverage: Coverage::default(),
             downs: Vec::new(),
             nonces: BTreeSet::new(),
@@ -154,6 +157,17 @@ impl World {
     #[must_use]
     pub fn text(&self) -> String {
         crate::trace::text(self.trace.lines(), self.hosts.len())
+    }
+
+    /// The run so far as a page of HTML, if it is drawn: a file that needs nothing but itself and a browser.
+    #[must_use]
+    pub fn html(&self, title: &str) -> Option<String> {
+        self.page(title.into(), "Simulated nodes in virtual time.".into(), Vec::new()).map(|page| page.html())
+    }
+
+    pub(crate) fn page(&self, title: String, lead: String, facts: Vec<(&'static str, String)>) -> Option<Page<'_>> {
+        let timeline = self.timeline.as_deref()?;
+        Some(Page { title, lead, facts, end: self.now, checked: Some(self.violation.as_ref()), timeline })
     }
 
     /// A host's machine.
@@ -264,6 +278,11 @@ impl World {
         if !recording {
             self.trace.keep(400);
         }
+    }
+
+    /// Draws the run from now on, for [`World::html`].
+    pub fn set_drawing(&mut self) {
+        self.timeline.get_or_insert_default();
     }
 
     /// How many of the last transitions are kept.

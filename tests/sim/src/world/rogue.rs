@@ -28,6 +28,9 @@ impl World {
     pub fn add_rogue(&mut self, rogue: Rogue) -> HostId {
         let host = self.add_host();
         self.hosts[host].rogue = Some(rogue);
+        if let Some(timeline) = &mut self.timeline {
+            timeline.stranger(host, &format!("{rogue:?}").to_lowercase());
+        }
         self.hosts[host].listening = Some(noex_proto::defaults::PORT);
         host
     }

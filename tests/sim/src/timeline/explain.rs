@@ -1,0 +1,116 @@
+//! Plain words, for readers who have never seen noex.
+
+use crate::{Dialling, Invariant, Op, Plan};
+
+use super::Fault;
+
+/// What an invariant means, and that it was broken.
+pub(super) const fn invariant(invariant: Invariant) -> &'static str {
+    match invariant {
+        Invariant::ActionsOnOpenConnections => {
+            "A node asked for something on a connection that is not open, or closed one twice. Its bookkeeping of connections is wrong."
+        }
+        Invariant::Agreement => {
+            "After all faults were mended, the nodes that had been healed should see each other as connected within a promised time. \
+             They do not."
+        }
+        Invariant::Bounded => "Something that has a limit, such as a queue, grew beyond it.",
+        Invariant::ChunkingIsIrrelevant => {
+            "A network may cut a stream of bytes anywhere. Here the same bytes, cut in other places, made a node do something else."
+        }
+        Invariant::ConflictReported => {
+            "Two running processes claim one identity. Both should have reported that, and at least one did not."
+        }
+        Invariant::CountersGrow => "A counter of a node went back. Counters only ever grow.",
+        Invariant::DeathReported => {
+            "A node died, and another one went on to see it as connected for longer than the failure detector may take."
+        }
+        Invariant::EventsAlternate => {
+            "For each other node, an application is told up, down, up, down, and so on. Here it was told the same twice in a row, or a \
+             down before any up."
+        }
+        Invariant::EventsMatchView => {
+            "What an application was told by events differs from what it reads when it asks the node for the list of connected nodes."
+        }
+        Invariant::FreshNonces => "Two handshakes used the same random number, which would let an attacker replay one of them.",
+        Invariant::NoStorm => "A node did far too much within one second: timers, dials or messages.",
+        Invariant::NoFalseDown => {
+            "A node reported another one down although nothing had happened that would be a cause, or for a reason that cannot be true."
+        }
+        Invariant::NoPanic => "The code stopped at a condition that should be impossible.",
+        Invariant::NoSelf => "A node lists itself as one of the others.",
+        Invariant::NothingAfterStop => {
+            "A node that was told to stop still dials, or still acts after it said that it had stopped."
+        }
+        Invariant::OneSession => {
+            "Once everything is calm, each pair of nodes keeps exactly one connection. Here a pair has none, or several."
+        }
+        Invariant::PayloadsArePrefixes => {
+            "While a node is up, the messages that arrive from it are the first ones that were sent, in order, each once. Here one is \
+             missing, repeated, out of order or changed."
+        }
+        Invariant::SlowSubscriber => {
+            "An application that reads its events late must end up with the same picture as one that reads at once. It did not."
+        }
+        Invariant::SessionBeforeUp => "A node was reported up without any connection to it.",
+        Invariant::StepBound => "The run does not come to an end.",
+        Invariant::StopInTime => "A node that was told to stop took longer than it may.",
+        Invariant::Timers => {
+            "A node's timer is wrong: it asks to be woken again and again without cause, or does not ask although it has work to do."
+        }
+    }
+}
+
+/// An operation of a plan, in words, and for how many milliseconds it lasts; `None` for what is no fault.
+pub(crate) fn fault(plan: &Plan, op: &Op) -> Option<(Fault, u64)> {
+    let name = |node: &usize| plan.nodes.get(*node).map_or_else(|| format!("host {node}"), |node| node.name.clone());
+    let names = |nodes: &[usize]| nodes.iter().map(name).collect::<Vec<_>>().join(", ");
+    let again = |ms: &Option<u64>| match ms {
+        Some(ms) => format!(", starts again {} later", seconds(*ms)),
+        None => ", for good".into(),
+    };
+    let (kind, text, ms) = match op {
+        Op::Clock { node, permille, ms } => (
+            "clock",
+            format!("{}'s clock runs at {}.{:02} of the true rate", name(node), permille / 1000, permille % 1000 / 10),
+            *ms,
+        ),
+        Op::Crash { node, ms } => ("crash", format!("{} crashes{}", name(node), again(ms)), ms.unwrap_or(0)),
+        Op::Cut { from, to, ms, reset } => {
+            let reset = if *reset { ", connections are reset" } else { "" };
+            ("cut", format!("nothing passes from {} to {}{reset}", names(from), names(to)), *ms)
+        }
+        Op::Dials { from, to, how, ms } => {
+            let how = match how {
+                Dialling::Dropped => "get no answer",
+                Dialling::Late => "are answered late",
+                Dialling::Normal => "work",
+                Dialling::Refused => "are refused",
+                Dialling::Unreachable => "find no route",
+            };
+            ("cut", format!("new connections from {} to {} {how}", name(from), name(to)), *ms)
+        }
+        Op::Freeze { node, ms } => ("freeze", format!("{} is frozen for {}", name(node), seconds(*ms)), *ms),
+        Op::HalfOpen { at, with, .. } => {
+            ("reset", format!("the connections of {} end, and {} does not notice", name(at), name(with)), 0)
+        }
+        Op::Leave { node, ms } => ("leave", format!("{} leaves{}", name(node), again(ms)), ms.unwrap_or(0)),
+        Op::Misuse { node } => ("adversary", format!("the driver of {} feeds it nonsense", name(node)), 0),
+        Op::PowerOff { node, ms } => ("crash", format!("{}'s machine loses power{}", name(node), again(ms)), ms.unwrap_or(0)),
+        Op::Reset { one, other } => ("reset", format!("connections between {} and {} are reset", name(one), name(other)), 0),
+        Op::RogueDials { node, count, .. } => ("adversary", format!("a stranger connects to {} {count} times", name(node)), 0),
+        Op::Rotate { ms, .. } => ("leave", "the shared secret is changed, in three steps".into(), 2 * ms),
+        Op::StallReader { reader, from, ms } => ("freeze", format!("{} reads nothing from {}", name(reader), name(from)), *ms),
+        Op::StallWriter { from, to, ms } => ("freeze", format!("{} cannot write to {}", name(from), name(to)), *ms),
+        Op::Tamper { one, other, ms, .. } => {
+            ("adversary", format!("an attacker changes bytes between {} and {}", name(one), name(other)), *ms)
+        }
+        Op::WallClock { node, ms } => ("clock", format!("{}'s calendar clock jumps by {} s", name(node), ms / 1000), 0),
+        Op::Processes { .. } | Op::Send { .. } => return None,
+    };
+    Some((Fault { kind, text }, ms))
+}
+
+fn seconds(ms: u64) -> String {
+    format!("{}.{} s", ms / 1000, ms % 1000 / 100)
+}
