@@ -33,6 +33,7 @@ mod mixed;
 pub mod payloads;
 pub mod proxy;
 pub mod reading;
+pub mod recording;
 pub mod secrets;
 pub mod starting;
 pub mod stopping;
@@ -123,6 +124,8 @@ macro_rules! each_test {
                 the_status_changes_in_order
                 waiting_for_nodes_counts_the_others
                 waiting_for_nodes_says_how_it_ended;
+            recording:
+                a_replayed_recording_tells_what_the_node_was_told;
             secrets:
                 a_session_without_a_secret_is_open
                 a_wrong_secret_is_refused_and_can_be_mended
