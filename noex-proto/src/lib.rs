@@ -108,7 +108,7 @@ pub use error::{ClusterError, ClusterNotStartedError, LocalFault, PeerFault, Ref
 pub use event::{ClusterEvent, ClusterStatus, Message, MessagesLagged, NodeDownReason, NodeInfo, NodeStatus, SecretUse};
 pub use io::{Action, Close, ConnId, DialError, Input};
 pub use limits::Limits;
-pub use machine::{Counters, ListenOn, Machine, SetSecretsError, StartError};
+pub use machine::{Counters, ListenOn, Machine, SetSecretsError, StartError, Usage};
 pub use node_id::{InvalidNodeIdError, NodeId, NodeIdFault};
 pub use recording::{Recorded, Recording, RecordingError};
 pub use secret::{IntoSecret, Secret};

@@ -34,6 +34,16 @@ impl SendQueue {
         self.control.len()
     }
 
+    /// The cost of all queued payloads.
+    pub(crate) const fn queued(&self) -> usize {
+        self.queued
+    }
+
+    /// Bytes released to the adapter and not yet reported as sent.
+    pub(crate) const fn in_flight(&self) -> usize {
+        self.in_flight
+    }
+
     /// Whether everything has been released, the last message included.
     pub(crate) fn is_finished(&self) -> bool {
         self.last.is_none() && self.control.is_empty() && self.payloads.is_empty()

@@ -81,6 +81,13 @@ impl Subscriptions {
         !self.events.is_empty()
     }
 
+    /// The events of the longest queue, and the cost of the messages of the largest one.
+    pub(crate) fn fullest(&self) -> (usize, usize) {
+        let events = self.events.values().map(|events| events.queue.len()).max();
+        let messages = self.messages.values().map(|messages| messages.bytes).max();
+        (events.unwrap_or(0), messages.unwrap_or(0))
+    }
+
     /// A new queue of events that begins with the members that are up now.
     pub(crate) fn subscribe_events(&mut self, members: impl Iterator<Item = Member>) -> SubscriptionId {
         let id = self.new_id();

@@ -52,6 +52,9 @@ impl Node {
         self.set_stage(conn, Stage::Waiting { count, holds });
         self.waits.set(Wait::Admission(conn), self.run + ADMISSION_TIMEOUT);
         self.decide(conn);
+        if matches!(self.conn_session(conn).map(|session| &session.stage), Some(Stage::Waiting { .. })) {
+            self.out.counters.offers_deferred += 1;
+        }
         Ok(())
     }
 

@@ -24,6 +24,7 @@ mod node;
 mod session;
 #[cfg(test)]
 mod tests;
+mod usage;
 
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
@@ -44,6 +45,7 @@ use crate::{
     SendError, WaitError, WallTime,
 };
 use node::Node;
+pub use usage::Usage;
 
 /// The cluster node as a state machine: inputs in, actions out.
 ///
@@ -110,6 +112,8 @@ pub struct Counters {
     pub replaced: u64,
     /// Sessions closed because their admission had been overtaken by a later one.
     pub stale_admissions: u64,
+    /// Offers of a session that had to wait for another one's admission, or for a probe.
+    pub offers_deferred: u64,
     /// Sessions that were asked for a sign of life because another instance of their node came.
     pub probes: u64,
     /// Nodes that came up.

@@ -4,6 +4,40 @@ use std::collections::BTreeMap;
 
 use noex_proto::ClusterError;
 
+use crate::Fault;
+
+/// All that is counted beside the kinds of faults. What is not here cannot be noted; what is here and never occurs is too rare.
+const STATES: [&str; 28] = [
+    "dead session replaced",
+    "down: connection closed",
+    "down: connection refused",
+    "down: graceful shutdown",
+    "down: heartbeat timeout",
+    "duplicate refused",
+    "error: identity conflict",
+    "error: local",
+    "error: node unreachable",
+    "error: peer's fault",
+    "error: refused",
+    "error: reports held back",
+    "error: seed mismatch",
+    "error: seed unreachable",
+    "full queue",
+    "half-open connection",
+    "late tick",
+    "members asked for",
+    "peer's fault",
+    "probe",
+    "replacement with data in transit",
+    "reset within a frame",
+    "rotation",
+    "slow subscriber lagged",
+    "stale admission",
+    "stranger evicted",
+    "tampered bytes",
+    "waiting offer",
+];
+
 /// What has occurred, and how often.
 #[derive(Clone, Debug, Default)]
 pub struct Coverage {
@@ -16,6 +50,7 @@ impl Coverage {
     }
 
     pub(crate) fn add(&mut self, what: &'static str, count: u64) {
+        debug_assert!(STATES.contains(&what) || Fault::ALL.iter().any(|fault| fault.name() == what), "{what} is not on the list");
         if count > 0 {
             *self.seen.entry(what).or_default() += count;
         }
@@ -41,8 +76,9 @@ impl Coverage {
         }
     }
 
-    /// What has occurred, and how often; in a merged one, in how many runs.
+    /// All that is counted, and how often it has occurred; in a merged one, in how many runs.
     pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
-        self.seen.iter().map(|(what, count)| (*what, *count))
+        let all = STATES.into_iter().chain(Fault::ALL.into_iter().map(Fault::name));
+        all.map(|what| (what, self.seen.get(what).copied().unwrap_or(0)))
     }
 }

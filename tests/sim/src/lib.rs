@@ -34,11 +34,14 @@ mod plan;
 mod random;
 mod recording;
 mod safety;
+#[cfg(test)]
+mod tests;
 mod timeline;
 mod trace;
 mod world;
 
 pub use coverage::Coverage;
+pub use noex_proto;
 pub use plan::{Fault, InvalidPlan, NodePlan, Op, Outcome, Plan, STEP_BOUND, Seed, Step};
 pub use recording::{Replay, ReplayError};
 pub use safety::{Invariant, Violation};

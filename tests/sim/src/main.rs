@@ -1,5 +1,7 @@
-//! The simulator's command line: `noex-sim run`, `replay`, `shrink`, `bench`.
+//! The simulator's command line.
 #![forbid(unsafe_code)]
+
+mod bench;
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -9,8 +11,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use clap::{Parser, Subcommand};
-use noex_proto::{ClusterConfig, Recording, Secret};
-use noex_sim::{Coverage, Latency, Outcome, Plan, Replay, World};
+use noex_proto::{Recording, Secret};
+use noex_sim::{Coverage, Outcome, Plan, Replay};
 
 /// Deterministic simulation of noex clusters.
 #[derive(Debug, Parser)]
@@ -24,7 +26,7 @@ enum Command {
     /// Measure how fast clusters are simulated.
     Bench {
         /// How many nodes.
-        #[arg(long, value_delimiter = ',', default_value = "3,5,10,50")]
+        #[arg(long, value_delimiter = ',', default_value = "3,5,10,50,200")]
         nodes: Vec<usize>,
         /// For how much virtual time, in seconds, at 5 nodes; less with more nodes.
         #[arg(long, default_value_t = 7200)]
@@ -35,6 +37,12 @@ enum Command {
         /// How many nodes.
         #[arg(long, default_value_t = 1000)]
         nodes: usize,
+    },
+    /// Print the hash of each seed's run, to compare builds and machines.
+    Hashes {
+        /// From the first seed to before the last, as in 0..20.
+        #[arg(long, value_parser = range)]
+        seeds: Range<u64>,
     },
     /// Print the plan of a seed.
     Plan {
@@ -104,8 +112,14 @@ fn plan(text: &str) -> Result<Plan, String> {
 
 fn main() -> ExitCode {
     let done = match Arguments::parse().command {
-        Command::Bench { nodes, seconds } => bench(&nodes, seconds),
-        Command::Form { nodes } => form(nodes),
+        Command::Bench { nodes, seconds } => bench::bench(&nodes, seconds),
+        Command::Form { nodes } => bench::form(nodes),
+        Command::Hashes { seeds } => {
+            for seed in seeds {
+                println!("{seed} {:016x}", Plan::draw(seed).run().hash);
+            }
+            Ok(())
+        }
         Command::Plan { seed } => {
             print!("{}", Plan::draw(seed).to_text());
             Ok(())
@@ -266,59 +280,4 @@ fn run(seeds: &Range<u64>, jobs: usize, rare: u64, most: u64, html: Option<&Path
         return Err(format!("{} failures", totals.failures));
     }
     if too_rare.is_empty() { Ok(()) } else { Err(format!("too rare: {}", too_rare.join(", "))) }
-}
-
-fn cluster(nodes: usize) -> World {
-    let mut world = World::new(1);
-    world.set_recording(false);
-    world.keep_lines(0);
-    for host in 0..nodes {
-        world.add_host();
-        let seed = world.id("n0", 0).to_string();
-        let config = ClusterConfig::new(format!("n{host}"))
-            .host(world.id("x", host).host().to_string())
-            .seeds((host > 0).then_some(seed))
-            .cluster_secret("a secret for the benchmark")
-            .heartbeat_interval(Duration::from_secs(1));
-        world.start(host, config).expect("a valid configuration");
-    }
-    world
-}
-
-fn bench(nodes: &[usize], seconds: u64) -> Result<(), String> {
-    println!("nodes  node-hours/s  steps/s");
-    for &count in nodes {
-        let mut world = cluster(count);
-        world.set_window_limit(256 << 10);
-        world.run_for(Duration::from_secs(10)).map_err(|violation| violation.to_string())?;
-        let began = Instant::now();
-        let before = world.steps();
-        let seconds = (seconds * 25 / (count * count) as u64).max(10);
-        world.run_for(Duration::from_secs(seconds)).map_err(|violation| violation.to_string())?;
-        let wall = began.elapsed().as_secs_f64();
-        let hours = (seconds * count as u64) as f64 / 3600.0;
-        println!("{count:>5}  {:>12.1}  {:>7.0}", hours / wall, (world.steps() - before) as f64 / wall);
-    }
-    Ok(())
-}
-
-fn form(nodes: usize) -> Result<(), String> {
-    let began = Instant::now();
-    let mut world = cluster(nodes);
-    world.set_latency(Latency::Constant { us: 1000 });
-    let all: Vec<usize> = (0..nodes).collect();
-    let ups = |world: &World| all.iter().map(|host| world.machine(*host).counters().ups).sum::<u64>();
-    let wanted = (nodes * (nodes - 1)) as u64;
-    while ups(&world) < wanted && world.now() < Duration::from_secs(60) {
-        world.run_for(Duration::from_millis(20)).map_err(|violation| violation.to_string())?;
-    }
-    let downs: u64 = all.iter().map(|host| world.machine(*host).counters().downs).sum();
-    println!(
-        "{nodes} nodes: {} of {wanted} ups, {downs} downs after {:?} of virtual time, {:.1} s of real time, {} steps",
-        ups(&world),
-        world.now(),
-        began.elapsed().as_secs_f64(),
-        world.steps()
-    );
-    Ok(())
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 
-use noex_proto::{ClusterEvent, ClusterStatus, Counters, NodeId};
+use noex_proto::{Action, ClusterEvent, ClusterStatus, ConnId, Counters, Instant, Limits, NodeId, Usage};
 use serde::{Deserialize, Serialize};
 
 use crate::HostId;
@@ -17,7 +17,7 @@ pub enum Invariant {
     ActionsOnOpenConnections,
     /// The healed nodes that should see each other do, in time.
     Agreement,
-    /// What is queued and kept stays within its limit.
+    /// What is queued and every table stay within their limits.
     Bounded,
     /// Any chunking of a stream gives the same actions.
     ChunkingIsIrrelevant,
@@ -37,11 +37,13 @@ pub enum Invariant {
     NoStorm,
     /// Nobody goes down without a cause.
     NoFalseDown,
+    /// No list of nodes names one twice.
+    NoDuplicate,
     /// No panic.
     NoPanic,
     /// No node is its own member.
     NoSelf,
-    /// No dial follows the call to stop, and no action its end, when no connection is left.
+    /// No dial follows the call to stop, and no action its end, when no connection and no deadline is left.
     NothingAfterStop,
     /// At rest, a pair of nodes has one connection.
     OneSession,
@@ -55,6 +57,8 @@ pub enum Invariant {
     StepBound,
     /// A stop takes as long as it may, and no longer.
     StopInTime,
+    /// What strangers send changes nothing but counters and the table of strangers.
+    StrangersChangeNothing,
     /// `poll_timeout` neither loses a wake-up nor asks for one again and again.
     Timers,
 }
@@ -228,6 +232,11 @@ impl Monitor {
         }
     }
 
+    /// The counters as they were after the last input that led to actions.
+    pub(crate) const fn counted(&self) -> &Counters {
+        &self.counters
+    }
+
     pub(crate) fn counters(&mut self, now: Counters) -> Check {
         let values = |c: &Counters| {
             [
@@ -240,6 +249,7 @@ impl Monitor {
                 c.duplicates,
                 c.replaced,
                 c.stale_admissions,
+                c.offers_deferred,
                 c.probes,
                 c.ups,
                 c.downs,
@@ -271,6 +281,119 @@ impl Monitor {
             return broken(Invariant::NoStorm, format!("more than {limit} of {what:?} within a second"));
         }
         Ok(())
+    }
+}
+
+/// The nodes that a machine lists: in order, each once, and never itself.
+pub(crate) fn check_list(ids: &[NodeId], own: &NodeId) -> Check {
+    if ids.contains(own) {
+        return broken(Invariant::NoSelf, format!("{own} is among its own members"));
+    }
+    match ids.windows(2).find(|pair| pair[0] >= pair[1]) {
+        Some(pair) => broken(Invariant::NoDuplicate, format!("{} is listed before {}", pair[0], pair[1])),
+        None => Ok(()),
+    }
+}
+
+/// The timeout once the actions of an input are drained, those of a tick in particular, and while one is queued.
+pub(crate) fn check_timeout(due: Option<Instant>, now: Instant, queued: bool, tick: bool) -> Check {
+    if queued && due.is_none_or(|due| due > now) {
+        return broken(Invariant::Timers, "an action is queued and no timeout is due".into());
+    }
+    if tick && !queued && due.is_some_and(|due| due <= now) {
+        return broken(Invariant::Timers, "a timeout is due once more after a tick".into());
+    }
+    Ok(())
+}
+
+/// A machine that is stopped: nothing is left.
+pub(crate) fn check_stopped(usage: &Usage, due: Option<Instant>) -> Check {
+    let subscribers = Usage {
+        events_per_subscriber: usage.events_per_subscriber,
+        message_bytes_per_subscriber: usage.message_bytes_per_subscriber,
+        ..Usage::default()
+    };
+    if due.is_some() || *usage != subscribers {
+        return broken(Invariant::NothingAfterStop, format!("stopped, and {usage:?} and the deadline {due:?} are left"));
+    }
+    Ok(())
+}
+
+/// No table holds more than its limit, with what one more record or answer may take where whole ones are counted.
+pub(crate) fn check_limits(usage: &Usage, limits: &Limits, stopping: bool) -> Check {
+    const RECORD: usize = 66 << 10;
+    // Beside what peers ask for, a node has at most an offer, an INTRO, a heartbeat, a request and a probe to say.
+    const OWN: usize = 8;
+    const ENTRY: usize = 64;
+    let closing = if stopping { usize::MAX } else { limits.closing_connections };
+    let catch_up = 2 * usage.nodes + 3;
+    for (what, used, limit) in [
+        ("closing connections", usage.closing_connections, closing),
+        ("control messages", usage.control_messages, limits.control_messages + OWN),
+        ("departed nodes", usage.departed_nodes, limits.departed_nodes),
+        ("dials in flight", usage.dials_in_flight, limits.dials_in_flight),
+        ("disconnected nodes", usage.disconnected_nodes, limits.disconnected_nodes),
+        ("events", usage.events_per_subscriber, limits.events_per_subscriber + catch_up),
+        ("half-open connections", usage.half_open, limits.half_open),
+        ("half-open connections of one address", usage.half_open_per_address, limits.half_open_per_address),
+        ("members", usage.members, limits.members),
+        ("message bytes", usage.message_bytes_per_subscriber, limits.message_bytes_per_subscriber + ENTRY),
+        ("nodes", usage.nodes, limits.members + limits.disconnected_nodes),
+        ("queued bytes", usage.send_queue_bytes, limits.send_queue_bytes + ENTRY),
+        ("released bytes", usage.send_window_bytes, limits.send_window_bytes + RECORD),
+    ] {
+        if used > limit {
+            return broken(Invariant::Bounded, format!("{used} {what}, {limit} allowed"));
+        }
+    }
+    Ok(())
+}
+
+/// What a stranger on a connection must not change.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Picture {
+    counters: Counters,
+    nodes: Vec<(NodeId, noex_proto::NodeStatus, u64)>,
+    status: ClusterStatus,
+    usage: Usage,
+}
+
+impl Picture {
+    pub(crate) fn of(machine: &noex_proto::Machine) -> Self {
+        let nodes = machine.nodes().unwrap_or_default();
+        let (counters, usage) = (machine.counters(), machine.usage());
+        Self {
+            // What a stranger, and the dial that its end makes room for, may change.
+            counters: Counters { dial_failures: 0, dials: 0, evicted: 0, faults: 0, reports_held_back: 0, ..counters },
+            nodes: nodes.into_iter().map(|info| (info.id, info.status, info.process_count)).collect(),
+            status: machine.status(),
+            usage: Usage {
+                closing_connections: 0,
+                connections: 0,
+                dials_in_flight: 0,
+                events_per_subscriber: 0,
+                half_open: 0,
+                half_open_per_address: 0,
+                ..usage
+            },
+        }
+    }
+
+    /// The same after the stranger's bytes.
+    pub(crate) fn check(&self, after: &Self) -> Check {
+        if self == after {
+            return Ok(());
+        }
+        broken(Invariant::StrangersChangeNothing, format!("{self:?} became {after:?}"))
+    }
+}
+
+/// What a node may do about the bytes of a stranger: answer or close its connection, report it, and dial on in place of it.
+pub(crate) fn check_answer(conn: ConnId, action: &Action) -> Check {
+    match action {
+        Action::Close { conn: of, .. } | Action::Send { conn: of, .. } if *of == conn => Ok(()),
+        Action::Connect { .. } | Action::Event(ClusterEvent::Error(_)) => Ok(()),
+        action => broken(Invariant::StrangersChangeNothing, format!("bytes of a stranger on {conn} lead to {action:?}")),
     }
 }
 

@@ -4,34 +4,6 @@ use super::{Fault, NodePlan, Op, Plan, Seed, Step};
 use crate::random::Random;
 use crate::{Chunking, Dialling, Latency, Rogue, Tampering};
 
-const KINDS: [Fault; 25] = [
-    Fault::Adversary,
-    Fault::Bandwidth,
-    Fault::ClockRate,
-    Fault::Crash,
-    Fault::CrashLoop,
-    Fault::DialFaults,
-    Fault::DuplicateId,
-    Fault::Fragmentation,
-    Fault::Freeze,
-    Fault::HalfOpen,
-    Fault::Latency,
-    Fault::Leave,
-    Fault::SmallLimits,
-    Fault::MixedIntervals,
-    Fault::MixedSecrets,
-    Fault::Misuse,
-    Fault::OneWayDials,
-    Fault::Partition,
-    Fault::PowerOff,
-    Fault::Reset,
-    Fault::Rogues,
-    Fault::Rotation,
-    Fault::Seeds,
-    Fault::Stall,
-    Fault::WallClock,
-];
-
 /// Streams that belong to no kind of fault.
 const SHAPE: u64 = 1000;
 const TRAFFIC: u64 = 1001;
@@ -41,9 +13,9 @@ pub(super) fn draw(seed: u64) -> Plan {
     let mut swarm = Random::new(seed, SWARM);
     // Most seeds have about half of the kinds, some a few, and some none.
     let share = swarm.pick(&[0, 80, 80, 250, 500, 500, 500, 500, 500, 500, 800]);
-    let faults: Vec<Fault> = KINDS.into_iter().filter(|_| swarm.permille(share)).collect();
+    let faults: Vec<Fault> = Fault::ALL.into_iter().filter(|_| swarm.permille(share)).collect();
     let mut plan = shape(seed, &faults);
-    for (stream, fault) in KINDS.into_iter().enumerate() {
+    for (stream, fault) in Fault::ALL.into_iter().enumerate() {
         if faults.contains(&fault) {
             let mut random = Random::new(seed, stream as u64);
             add(&mut plan, fault, &mut random);
@@ -204,7 +176,8 @@ fn add(plan: &mut Plan, fault: Fault, random: &mut Random) {
         Fault::MixedSecrets if plan.secret => {
             let outside: Vec<usize> = (0..nodes).filter(|node| !plan.core.contains(node)).collect();
             if let Some(node) = outside.first() {
-                plan.nodes[*node].own_secret = Some(200);
+                // One that the cluster never had, or has until it is rotated away.
+                plan.nodes[*node].own_secret = Some(random.pick(&[0, 200, 200]));
             }
         }
         Fault::OneWayDials => {
@@ -291,6 +264,7 @@ fn add_steps(plan: &mut Plan, fault: Fault, at: u64, random: &mut Random) {
             plan.nodes.push(twin);
         }
         Fault::Freeze => push(plan, at, Op::Freeze { node, ms }),
+        Fault::HalfOpen if random.permille(300) => vanish(plan, node, at, random),
         Fault::HalfOpen => push(plan, at, Op::HalfOpen { at: one, with: other, silent: random.permille(500) }),
         Fault::Leave => push(plan, at, Op::Leave { node, ms: again }),
         Fault::Misuse => push(plan, at, Op::Misuse { node }),
@@ -328,6 +302,7 @@ fn add_steps(plan: &mut Plan, fault: Fault, at: u64, random: &mut Random) {
             }
         }
         Fault::PowerOff => push(plan, at, Op::PowerOff { node, ms: again }),
+        Fault::Reset if random.permille(300) => push(plan, at, Op::ResetOne { one, other }),
         Fault::Reset => push(plan, at, Op::Reset { one, other }),
         Fault::Rogues => {
             let kind = random.pick(&[Rogue::Garbage, Rogue::Lengths, Rogue::Reflect, Rogue::Replay, Rogue::Silent]);
@@ -344,6 +319,7 @@ fn add_steps(plan: &mut Plan, fault: Fault, at: u64, random: &mut Random) {
                 push(plan, at, Op::Rotate { to: to as u8, ms: random.within(100, 5000) });
             }
         }
+        Fault::Stall if random.permille(300) => read_late(plan, node, at),
         Fault::Stall => {
             if random.permille(500) {
                 push(plan, at, Op::StallReader { reader: one, from: other, ms });
@@ -366,4 +342,33 @@ fn add_steps(plan: &mut Plan, fault: Fault, at: u64, random: &mut Random) {
         | Fault::Seeds
         | Fault::SmallLimits => {}
     }
+}
+
+/// A process is gone while nothing passes on its connections, so that no reset tells of it: what tells is that its port refuses.
+fn vanish(plan: &mut Plan, node: usize, at: u64, random: &mut Random) {
+    for other in (0..plan.nodes.len()).filter(|other| *other != node) {
+        push(plan, at, Op::HalfOpen { at: node, with: other, silent: true });
+    }
+    let slowest = plan.nodes.iter().map(|node| node.heartbeat_ms * u64::from(node.threshold + 1)).max().unwrap_or(0);
+    push(plan, at, Op::Crash { node, ms: Some(slowest + random.within(0, 10_000)) });
+}
+
+/// A node starts again, its connection to a seed is reset while it is being admitted, and the one that has to consent reads of the
+/// admission only after that of the next connection.
+fn read_late(plan: &mut Plan, node: usize, at: u64) {
+    const ONE_WAY_MS: u64 = 20;
+    let of = |seed: &Seed| if let Seed::Node(of) = seed { Some(*of) } else { None };
+    let Some(seed) = plan.nodes[node].seeds.iter().filter_map(of).find(|of| *of != node) else { return };
+    // The lesser consents: having dialled, it reads of its admission after four round trips, and else after three and a half.
+    let (reader, from, round_trips) = if plan.id(node) < plan.id(seed) { (node, seed, 7) } else { (seed, node, 6) };
+    let stalled = at + 5 + ONE_WAY_MS * round_trips;
+    if stalled + 60 >= plan.heal_ms {
+        return;
+    }
+    for (from, to) in [(node, seed), (seed, node)] {
+        plan.path_latencies.push((from, to, Latency::Constant { us: 1000 * ONE_WAY_MS }));
+    }
+    push(plan, at, Op::Crash { node, ms: Some(5) });
+    push(plan, stalled, Op::StallReader { reader, from, ms: 4000 });
+    push(plan, stalled + 60, Op::ResetOne { one: node, other: seed });
 }

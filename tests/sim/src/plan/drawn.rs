@@ -1,7 +1,6 @@
 //! Running a plan and drawing the run.
 
-use super::promises::name;
-use super::{Outcome, Plan};
+use super::{Outcome, Plan, STEP_BOUND};
 use crate::World;
 
 impl Plan {
@@ -10,12 +9,14 @@ impl Plan {
     pub fn run_drawn(&self, lines: usize) -> (Outcome, String) {
         let mut world = World::new(self.seed);
         world.set_drawing();
-        let outcome = self.run_in(&mut world, lines);
+        world.set_recording(false);
+        world.keep_lines(lines);
+        let outcome = self.run_in(&mut world, STEP_BOUND);
         let title = format!("noex: a simulated cluster of {} nodes, seed {}", self.nodes.len(), self.seed);
         let lead = "A deterministic simulation: every node runs the real protocol, time and network are virtual, and a plan orders what \
                     goes wrong. After every step the simulator checks rules that must always hold."
             .into();
-        let faults: Vec<&str> = self.faults.iter().map(|fault| name(*fault).trim_start_matches("fault: ")).collect();
+        let faults: Vec<&str> = self.faults.iter().map(|fault| fault.name().trim_start_matches("fault: ")).collect();
         let facts = vec![
             ("kinds of trouble", if faults.is_empty() { "none".into() } else { faults.join(", ") }),
             ("length", format!("{:.1} s of virtual time, {} inputs", outcome.time.as_secs_f64(), outcome.steps)),

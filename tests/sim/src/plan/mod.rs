@@ -1,7 +1,9 @@
 //! Plans: a run as plain data, drawn from a seed or written by hand.
 
+mod check;
 mod draw;
 mod drawn;
+mod judge;
 mod promises;
 mod run;
 mod shrink;
@@ -68,6 +70,37 @@ pub enum Fault {
     Stall,
     /// Wall clocks that jump.
     WallClock,
+}
+
+impl Fault {
+    /// All kinds, in the order of their random streams: a new one goes to the end.
+    pub const ALL: [Self; 25] = [
+        Self::Adversary,
+        Self::Bandwidth,
+        Self::ClockRate,
+        Self::Crash,
+        Self::CrashLoop,
+        Self::DialFaults,
+        Self::DuplicateId,
+        Self::Fragmentation,
+        Self::Freeze,
+        Self::HalfOpen,
+        Self::Latency,
+        Self::Leave,
+        Self::SmallLimits,
+        Self::MixedIntervals,
+        Self::MixedSecrets,
+        Self::Misuse,
+        Self::OneWayDials,
+        Self::Partition,
+        Self::PowerOff,
+        Self::Reset,
+        Self::Rogues,
+        Self::Rotation,
+        Self::Seeds,
+        Self::Stall,
+        Self::WallClock,
+    ];
 }
 
 /// A node, and how it is configured. Its host has its number.
@@ -213,6 +246,13 @@ pub enum Op {
         /// The other side.
         other: usize,
     },
+    /// One of the connections between two nodes is reset.
+    ResetOne {
+        /// One side.
+        one: usize,
+        /// The other side.
+        other: usize,
+    },
     /// A stranger dials a node.
     RogueDials {
         /// Which stranger.
@@ -322,11 +362,19 @@ pub struct Plan {
 
 /// A plan that cannot be run.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct InvalidPlan(String);
+pub struct InvalidPlan {
+    /// Where, in a plan that was read from text.
+    line: Option<usize>,
+    what: String,
+}
 
 impl std::fmt::Display for InvalidPlan {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "invalid plan: {}", self.0)
+        f.write_str("invalid plan: ")?;
+        if let Some(line) = self.line {
+            write!(f, "line {line}: ")?;
+        }
+        f.write_str(&self.what)
     }
 }
 
@@ -344,9 +392,12 @@ impl Plan {
     /// # Errors
     /// Names the line of what does not parse, or the step that is impossible.
     pub fn from_text(text: &str) -> Result<Self, InvalidPlan> {
-        let plan: Self = serde_json::from_str(text).map_err(|error| InvalidPlan(error.to_string()))?;
-        plan.check()?;
-        Ok(plan)
+        // The message of the parser ends with the line.
+        let plan: Self = serde_json::from_str(text).map_err(|error| InvalidPlan { line: None, what: error.to_string() })?;
+        match plan.first_fault() {
+            Some((place, what)) => Err(InvalidPlan { line: place.line(text), what }),
+            None => Ok(plan),
+        }
     }
 
     /// The plan as text: JSON, one step per line.
@@ -377,37 +428,10 @@ impl Plan {
     /// # Errors
     /// Names the first thing that cannot be.
     pub fn check(&self) -> Result<(), InvalidPlan> {
-        let fail = |what: String| Err(InvalidPlan(what));
-        let nodes = self.nodes.len();
-        if nodes == 0 {
-            return fail("no nodes".into());
+        match self.first_fault() {
+            Some((_, what)) => Err(InvalidPlan { line: None, what }),
+            None => Ok(()),
         }
-        for place in 0..nodes {
-            if let Err(error) = self.config(place).check() {
-                return fail(format!("node {place}: {error}"));
-            }
-            if self.nodes[place].twin_of.is_some_and(|of| of >= nodes) {
-                return fail(format!("node {place} is the twin of a node that does not exist"));
-            }
-        }
-        for (place, step) in self.steps.iter().enumerate() {
-            if let Some(node) = step.op.nodes().into_iter().find(|node| *node >= nodes) {
-                return fail(format!("step {place} names node {node}, which does not exist: {:?}", step.op));
-            }
-            if let Op::RogueDials { rogue, .. } = step.op
-                && rogue >= self.rogues.len()
-            {
-                return fail(format!("step {place} names stranger {rogue}, which does not exist"));
-            }
-            if step.at_ms > self.heal_ms {
-                return fail(format!("step {place} is at {} ms, after the end of the faults at {} ms", step.at_ms, self.heal_ms));
-            }
-        }
-        let core = self.core.iter().chain(self.undialable.iter().flat_map(|(one, other)| [one, other]));
-        if let Some(node) = core.into_iter().find(|node| **node >= nodes) {
-            return fail(format!("the core or a path names node {node}, which does not exist"));
-        }
-        Ok(())
     }
 
     /// The identity of a node.
@@ -479,7 +503,7 @@ impl Op {
             Self::Cut { from, to, .. } => from.iter().chain(to).copied().collect(),
             Self::Dials { from, to, .. } | Self::Send { from, to, .. } | Self::StallWriter { from, to, .. } => vec![*from, *to],
             Self::HalfOpen { at, with, .. } => vec![*at, *with],
-            Self::Reset { one, other } | Self::Tamper { one, other, .. } => vec![*one, *other],
+            Self::Reset { one, other } | Self::ResetOne { one, other } | Self::Tamper { one, other, .. } => vec![*one, *other],
             Self::Rotate { .. } => Vec::new(),
             Self::StallReader { reader, from, .. } => vec![*reader, *from],
         }

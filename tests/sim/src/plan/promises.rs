@@ -10,8 +10,7 @@ impl Plan {
         let heartbeat = self.nodes.iter().map(|node| node.heartbeat_ms).max().unwrap_or(0);
         let threshold = self.nodes.iter().map(|node| u64::from(node.threshold)).max().unwrap_or(0);
         let backoff = self.nodes.iter().map(|node| node.max_ms).max().unwrap_or(0);
-        let latencies = self.path_latencies.iter().map(|(_, _, latency)| latency.longest());
-        let latency = latencies.chain([self.latency.longest()]).max().unwrap_or_default();
+        let latency = self.longest_latency();
         let mut bound = heartbeat * threshold + heartbeat / 2 + 10_000 + backoff + 3 * heartbeat + 20_000;
         if self.small_limits {
             // Dials that lead nowhere hold the few places for as long as a dial may take.
@@ -24,6 +23,12 @@ impl Plan {
         Duration::from_millis(bound) + 4 * latency
     }
 
+    /// The longest that bytes are on their way in one direction.
+    pub(super) fn longest_latency(&self) -> Duration {
+        let latencies = self.path_latencies.iter().map(|(_, _, latency)| latency.longest());
+        latencies.chain([self.latency.longest()]).max().unwrap_or_default()
+    }
+
     /// Whether nothing in the plan is a reason for any node to go down, but that it leaves.
     pub(super) fn is_calm(&self) -> bool {
         self.is_calm_but(None)
@@ -31,53 +36,60 @@ impl Plan {
 
     /// The same, where one kind of fault is left aside.
     pub(super) fn is_calm_but(&self, but: Option<Fault>) -> bool {
-        self.faults.iter().filter(|fault| Some(**fault) != but).all(|fault| {
-            matches!(
-                fault,
-                Fault::DuplicateId
-                    | Fault::Fragmentation
-                    | Fault::Latency
-                    | Fault::Leave
-                    | Fault::MixedIntervals
-                    | Fault::MixedSecrets
-                    | Fault::Misuse
-                    | Fault::OneWayDials
-                    | Fault::Rogues
-                    | Fault::Rotation
-                    | Fault::Seeds
-                    | Fault::WallClock
-            )
-        })
+        self.faults.iter().filter(|fault| Some(**fault) != but).all(|fault| fault.is_calm())
     }
 }
 
-/// A fault's name, for the counters.
-pub(super) fn name(fault: Fault) -> &'static str {
-    match fault {
-        Fault::Adversary => "fault: adversary",
-        Fault::Bandwidth => "fault: bandwidth",
-        Fault::ClockRate => "fault: clock rate",
-        Fault::Crash => "fault: crash",
-        Fault::CrashLoop => "fault: crash loop",
-        Fault::DialFaults => "fault: dial faults",
-        Fault::DuplicateId => "fault: duplicate id",
-        Fault::Fragmentation => "fault: fragmentation",
-        Fault::Freeze => "fault: freeze",
-        Fault::HalfOpen => "fault: half-open",
-        Fault::Latency => "fault: latency",
-        Fault::Leave => "fault: leave",
-        Fault::SmallLimits => "fault: small limits",
-        Fault::MixedIntervals => "fault: mixed intervals",
-        Fault::MixedSecrets => "fault: mixed secrets",
-        Fault::Misuse => "fault: misuse",
-        Fault::OneWayDials => "fault: one-way dials",
-        Fault::Partition => "fault: partition",
-        Fault::PowerOff => "fault: power off",
-        Fault::Reset => "fault: reset",
-        Fault::Rogues => "fault: rogues",
-        Fault::Rotation => "fault: rotation",
-        Fault::Seeds => "fault: seeds",
-        Fault::Stall => "fault: stall",
-        Fault::WallClock => "fault: wall clock",
+impl Fault {
+    /// Whether it is no reason for any node to go down, but that it leaves.
+    pub(super) const fn is_calm(self) -> bool {
+        matches!(
+            self,
+            Self::DuplicateId
+                | Self::Fragmentation
+                | Self::Latency
+                | Self::Leave
+                | Self::MixedIntervals
+                | Self::MixedSecrets
+                | Self::Misuse
+                | Self::OneWayDials
+                | Self::Rogues
+                | Self::Rotation
+                | Self::Seeds
+                | Self::WallClock
+        )
+    }
+}
+
+impl Fault {
+    /// Its name, for the counters.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Adversary => "fault: adversary",
+            Self::Bandwidth => "fault: bandwidth",
+            Self::ClockRate => "fault: clock rate",
+            Self::Crash => "fault: crash",
+            Self::CrashLoop => "fault: crash loop",
+            Self::DialFaults => "fault: dial faults",
+            Self::DuplicateId => "fault: duplicate id",
+            Self::Fragmentation => "fault: fragmentation",
+            Self::Freeze => "fault: freeze",
+            Self::HalfOpen => "fault: half-open",
+            Self::Latency => "fault: latency",
+            Self::Leave => "fault: leave",
+            Self::SmallLimits => "fault: small limits",
+            Self::MixedIntervals => "fault: mixed intervals",
+            Self::MixedSecrets => "fault: mixed secrets",
+            Self::Misuse => "fault: misuse",
+            Self::OneWayDials => "fault: one-way dials",
+            Self::Partition => "fault: partition",
+            Self::PowerOff => "fault: power off",
+            Self::Reset => "fault: reset",
+            Self::Rogues => "fault: rogues",
+            Self::Rotation => "fault: rotation",
+            Self::Seeds => "fault: seeds",
+            Self::Stall => "fault: stall",
+            Self::WallClock => "fault: wall clock",
+        }
     }
 }

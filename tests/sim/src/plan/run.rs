@@ -6,8 +6,7 @@ use std::time::Duration;
 
 use noex_proto::{ClusterStatus, NodeDownReason, NodeId, Secret};
 
-use super::promises::name;
-use super::{Fault, Op, Plan};
+use super::{Op, Plan};
 use crate::coverage::Coverage;
 use crate::timeline;
 use crate::{Dialling, Invariant, Violation, World};
@@ -55,25 +54,31 @@ enum Act {
 
 /// A node that died, and who has to notice until when on its own clock.
 #[derive(Clone, Debug)]
-struct Death {
-    observer: usize,
-    process: u32,
-    id: NodeId,
-    period: u64,
-    deadline: Duration,
+pub(super) struct Death {
+    pub(super) observer: usize,
+    pub(super) process: u32,
+    pub(super) id: NodeId,
+    pub(super) period: u64,
+    pub(super) deadline: Duration,
 }
 
-struct Run<'a> {
-    plan: &'a Plan,
-    world: &'a mut World,
+pub(super) struct Run<'a> {
+    pub(super) plan: &'a Plan,
+    /// How many inputs the run may take.
+    steps: u64,
+    pub(super) world: &'a mut World,
     acts: BTreeMap<(u64, usize), Act>,
     acts_made: usize,
-    secrets: (u8, Vec<u8>),
-    deaths: Vec<Death>,
-    judged_downs: usize,
+    pub(super) secrets: (u8, Vec<u8>),
+    pub(super) deaths: Vec<Death>,
+    pub(super) judged_downs: usize,
     agreed_after: Option<Duration>,
-    /// When each node was frozen last, or until when.
-    frozen: Vec<Option<Duration>>,
+    /// The last pause of each node that its peers may have noticed: from when, and until when if it is over.
+    pub(super) pauses: Vec<Option<(Duration, Option<Duration>)>>,
+    /// The secrets that the cluster had once, and when it dropped them.
+    pub(super) dropped: BTreeMap<u8, Duration>,
+    /// The up-periods between a node with a secret of its own and the others, by observer and observed.
+    pub(super) foreign: BTreeMap<(usize, usize), u64>,
 }
 
 impl Plan {
@@ -86,16 +91,24 @@ impl Plan {
     /// Runs the plan and keeps this many of the last transitions.
     #[must_use]
     pub fn run_keeping(&self, lines: usize) -> Outcome {
-        self.run_in(&mut World::new(self.seed), lines)
+        self.run_within(lines, STEP_BOUND)
     }
 
-    pub(super) fn run_in(&self, world: &mut World, lines: usize) -> Outcome {
+    /// Runs the plan, keeps this many of the last transitions, and gives it up as endless after this many inputs.
+    #[must_use]
+    pub fn run_within(&self, lines: usize, steps: u64) -> Outcome {
+        let mut world = World::new(self.seed);
         world.set_recording(false);
         world.keep_lines(lines);
+        self.run_in(&mut world, steps)
+    }
+
+    pub(crate) fn run_in(&self, world: &mut World, steps: u64) -> Outcome {
         let mut agreed_after = None;
         let result = catch_unwind(AssertUnwindSafe(|| {
             let mut run = Run {
                 plan: self,
+                steps,
                 world: &mut *world,
                 acts: BTreeMap::new(),
                 acts_made: 0,
@@ -103,7 +116,9 @@ impl Plan {
                 deaths: Vec::new(),
                 judged_downs: 0,
                 agreed_after: None,
-                frozen: vec![None; self.nodes.len()],
+                pauses: vec![None; self.nodes.len()],
+                dropped: BTreeMap::new(),
+                foreign: BTreeMap::new(),
             };
             let result = run.all();
             agreed_after = run.agreed_after;
@@ -119,7 +134,7 @@ impl Plan {
             }
         };
         for fault in &self.faults {
-            world.coverage.note(name(*fault));
+            world.coverage.note(fault.name());
         }
         let text = if violation.is_some() { world.text() } else { String::new() };
         Outcome {
@@ -144,6 +159,7 @@ impl Run<'_> {
     fn all(&mut self) -> Result<(), Violation> {
         self.set_up();
         self.run_acts(self.plan.heal_ms)?;
+        self.judge_conflict();
         self.heal();
         self.agree()?;
         self.watch()?;
@@ -160,7 +176,6 @@ impl Run<'_> {
             self.world.add_rogue(*rogue);
         }
         self.world.set_transport(plan.chunking, plan.window_bytes, plan.bytes_per_second);
-        self.world.set_window_limit(if plan.small_limits { 1 } else { 256 << 10 });
         self.world.set_reset_cuts(plan.reset_cuts);
         self.world.set_latency(plan.latency);
         for (from, to, latency) in &plan.path_latencies {
@@ -213,8 +228,8 @@ impl Run<'_> {
             let slice = until_ms.min(self.now_ms() + SLICE_MS);
             let slice = Duration::from_millis(slice);
             while self.world.step(slice) {
-                if self.world.steps() > STEP_BOUND {
-                    let detail = format!("{STEP_BOUND} inputs, and no end");
+                if self.world.steps() > self.steps {
+                    let detail = format!("{} inputs, and no end", self.steps);
                     self.world.violate(None, Invariant::StepBound, detail);
                 }
             }
@@ -224,62 +239,6 @@ impl Run<'_> {
             if self.now_ms() >= until_ms {
                 return Ok(());
             }
-        }
-    }
-
-    fn look(&mut self) {
-        let world = &mut *self.world;
-        let mut late = None;
-        self.deaths.retain(|death| {
-            let Some((process, local, period)) = world.view(death.observer, &death.id) else { return false };
-            if process != death.process || period != Some(death.period) {
-                return false;
-            }
-            if local > death.deadline {
-                late = Some((death.observer, format!("{} died and is up until {local:?} of its time", death.id)));
-            }
-            true
-        });
-        if let Some((host, detail)) = late {
-            self.world.violate(Some(host), Invariant::DeathReported, detail);
-        }
-        if self.plan.is_calm() {
-            // A twin ends when the core is healed, for those who met it before the original.
-            let twins = self.plan.nodes.iter().any(|node| node.twin_of.is_some());
-            let until = if twins { self.plan.heal_ms * 1_000_000 } else { u64::MAX };
-            let wrong = |down: &&crate::world::Down| down.reason != NodeDownReason::GracefulShutdown && down.at < until;
-            let wrong = self.world.downs[self.judged_downs..].iter().find(wrong);
-            if let Some(down) = wrong.cloned() {
-                let at = Duration::from_nanos(down.at);
-                let detail = format!("{} at {at:?}: {} without a cause", down.id, down.reason);
-                self.world.violate(Some(down.host), Invariant::NoFalseDown, detail);
-            }
-        }
-        self.judge_silence();
-        self.judged_downs = self.world.downs.len();
-    }
-
-    /// Where pauses are the only trouble, nobody is silent but who was paused.
-    fn judge_silence(&mut self) {
-        let now = self.world.now();
-        for (node, frozen) in self.frozen.iter_mut().enumerate() {
-            if self.world.is_frozen(node) {
-                *frozen = Some(now);
-            }
-        }
-        if !self.plan.is_calm_but(Some(Fault::Freeze)) {
-            return;
-        }
-        let detection = |node: &super::NodePlan| Duration::from_millis(node.heartbeat_ms * u64::from(node.threshold + 3));
-        let window = self.plan.nodes.iter().map(detection).max().unwrap_or_default() + Duration::from_secs(2);
-        let wrong = self.world.downs[self.judged_downs..].iter().find(|down| {
-            let peer = (0..self.plan.nodes.len()).find(|node| self.plan.id(*node) == down.id.to_string());
-            let paused = peer.and_then(|peer| self.frozen[peer]).is_some_and(|at| at + window >= now);
-            down.reason == NodeDownReason::HeartbeatTimeout && !paused
-        });
-        if let Some(down) = wrong.cloned() {
-            let detail = format!("{} at {:?} by its silence, and it was never paused", down.id, Duration::from_nanos(down.at));
-            self.world.violate(Some(down.host), Invariant::NoFalseDown, detail);
         }
     }
 
@@ -295,17 +254,37 @@ impl Run<'_> {
                 }
             }
             Act::Secrets(primary, accepted) => {
-                self.secrets = (primary, accepted);
+                let now = self.world.now();
+                let kept = |number: &u8| *number == primary || accepted.contains(number);
+                let old = std::mem::replace(&mut self.secrets, (primary, accepted.clone()));
+                self.dropped.extend(old.1.into_iter().chain([old.0]).filter(|number| !kept(number)).map(|number| (number, now)));
+                self.dropped.retain(|number, _| !kept(number));
+                self.world.coverage.note("rotation");
                 for node in 0..self.plan.nodes.len() {
                     self.give_secrets(node);
                 }
             }
             Act::Start(node) => self.start(node),
             Act::Step(place) => self.op(&self.plan.steps[place].op.clone()),
-            Act::Thaw(node) => self.world.thaw(node),
+            Act::Thaw(node) => {
+                self.world.thaw(node);
+                self.note_pause(node);
+            }
             Act::Unstall { reader: true, at, with } => self.world.stall_reader(at, with, false),
             Act::Unstall { reader: false, at, with } => self.world.stall_writer(at, with, false),
             Act::Untamper(one, other) => self.world.tamper(one, other, None, 0),
+        }
+    }
+
+    /// Notes that a node stands still, or goes on.
+    fn note_pause(&mut self, node: usize) {
+        let now = self.world.now();
+        let pause = &mut self.pauses[node];
+        match pause {
+            Some((_, until @ None)) if !self.world.is_frozen(node) => *until = Some(now),
+            Some((_, None)) => {}
+            _ if self.world.is_frozen(node) => *pause = Some((now, None)),
+            _ => {}
         }
     }
 
@@ -358,7 +337,7 @@ impl Run<'_> {
                 for one in from {
                     for other in to {
                         if reset {
-                            self.world.reset(*one, *other);
+                            self.world.sever(*one, *other);
                         }
                         self.world.cut(*one, *other);
                     }
@@ -373,6 +352,7 @@ impl Run<'_> {
             }
             Op::Freeze { node, ms } => {
                 self.world.freeze(node);
+                self.note_pause(node);
                 self.deaths.retain(|death| death.observer != node);
                 self.after(ms, Act::Thaw(node));
             }
@@ -387,6 +367,7 @@ impl Run<'_> {
             Op::PowerOff { node, ms } => self.die(node, ms, World::power_off),
             Op::Processes { node, count } => self.world.set_process_count(node, count),
             Op::Reset { one, other } => self.world.reset(one, other),
+            Op::ResetOne { one, other } => self.world.reset_one(one, other),
             Op::RogueDials { rogue, node, count } => self.world.rogue_dials(self.plan.nodes.len() + rogue, node, count),
             Op::Rotate { to, ms } => {
                 let from = self.secrets.0;
@@ -428,27 +409,6 @@ impl Run<'_> {
         }
     }
 
-    /// Notes who has to notice that this node dies now. Where bytes of it may still arrive much later, nothing is promised.
-    fn expect_death(&mut self, node: usize) {
-        let plan = self.plan;
-        let excused = |fault: &Fault| matches!(fault, Fault::Bandwidth | Fault::DuplicateId | Fault::Stall | Fault::Partition);
-        if plan.faults.iter().any(excused) {
-            return;
-        }
-        let Ok(id) = plan.id(node).parse::<NodeId>() else { return };
-        for observer in 0..plan.nodes.len() {
-            if observer == node || self.world.is_frozen(observer) {
-                continue;
-            }
-            let Some((process, local, Some(period))) = self.world.view(observer, &id) else { continue };
-            let (sender, own) = (plan.nodes[node].heartbeat_ms, &plan.nodes[observer]);
-            let allowed = sender * u64::from(own.threshold) + 2 * sender.max(own.heartbeat_ms);
-            let deadline = local + Duration::from_millis(allowed) + 4 * plan.latency.longest();
-            let id = id.clone();
-            self.deaths.push(Death { observer, process, id, period, deadline });
-        }
-    }
-
     /// Mends everything among the nodes of the core. The rest stays as it is.
     fn heal(&mut self) {
         let plan = self.plan;
@@ -485,6 +445,7 @@ impl Run<'_> {
         }
         for &node in &plan.core {
             self.world.thaw(node);
+            self.note_pause(node);
             self.world.set_clock_rate(node, 1000);
             if self.world.is_alive(node) && self.world.machine(node).status() == ClusterStatus::Stopping {
                 self.world.crash(node);
@@ -567,7 +528,9 @@ impl Run<'_> {
                 self.world.violate(Some(node), Invariant::StopInTime, format!("{status} 5.5 s after the stop"));
             }
         }
-        self.world.note_counters();
+        for host in 0..self.world.hosts() {
+            self.world.note_counters(host);
+        }
         self.world.violation().cloned().map_or(Ok(()), Err)
     }
 }

@@ -180,6 +180,7 @@ impl Op {
             | Self::StallWriter { from: one, to: other, .. }
             | Self::HalfOpen { at: one, with: other, .. }
             | Self::Reset { one, other }
+            | Self::ResetOne { one, other }
             | Self::Tamper { one, other, .. }
             | Self::StallReader { reader: one, from: other, .. } => {
                 moved(one);

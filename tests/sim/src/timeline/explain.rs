@@ -37,6 +37,7 @@ pub(super) const fn invariant(invariant: Invariant) -> &'static str {
         Invariant::NoFalseDown => {
             "A node reported another one down although nothing had happened that would be a cause, or for a reason that cannot be true."
         }
+        Invariant::NoDuplicate => "A node lists another one twice.",
         Invariant::NoPanic => "The code stopped at a condition that should be impossible.",
         Invariant::NoSelf => "A node lists itself as one of the others.",
         Invariant::NothingAfterStop => {
@@ -55,6 +56,9 @@ pub(super) const fn invariant(invariant: Invariant) -> &'static str {
         Invariant::SessionBeforeUp => "A node was reported up without any connection to it.",
         Invariant::StepBound => "The run does not come to an end.",
         Invariant::StopInTime => "A node that was told to stop took longer than it may.",
+        Invariant::StrangersChangeNothing => {
+            "A stranger, who does not know the secret, changed something at a node other than its counters and its table of strangers."
+        }
         Invariant::Timers => {
             "A node's timer is wrong: it asks to be woken again and again without cause, or does not ask although it has work to do."
         }
@@ -98,6 +102,7 @@ pub(crate) fn fault(plan: &Plan, op: &Op) -> Option<(Fault, u64)> {
         Op::Misuse { node } => ("adversary", format!("the driver of {} feeds it nonsense", name(node)), 0),
         Op::PowerOff { node, ms } => ("crash", format!("{}'s machine loses power{}", name(node), again(ms)), ms.unwrap_or(0)),
         Op::Reset { one, other } => ("reset", format!("connections between {} and {} are reset", name(one), name(other)), 0),
+        Op::ResetOne { one, other } => ("reset", format!("a connection between {} and {} is reset", name(one), name(other)), 0),
         Op::RogueDials { node, count, .. } => ("adversary", format!("a stranger connects to {} {count} times", name(node)), 0),
         Op::Rotate { ms, .. } => ("leave", "the shared secret is changed, in three steps".into(), 2 * ms),
         Op::StallReader { reader, from, ms } => ("freeze", format!("{} reads nothing from {}", name(reader), name(from)), *ms),

@@ -100,6 +100,7 @@ impl World {
                 self.reset_end(place as usize, 1, silent);
             }
         }
+        self.note_counters(host);
         let old = &mut self.hosts[host];
         let mut new = Host::new(self.now);
         new.clock = old.clock;
@@ -246,28 +247,59 @@ impl World {
 
     // Connections
 
+    /// The connections to another host that this one's end has open, with that end.
+    fn open_to(&self, one: HostId, other: HostId) -> impl Iterator<Item = (usize, usize)> {
+        let places = self.hosts[one].conns.iter().map(|place| ((place >> 1) as usize, (place & 1) as usize));
+        places.filter(move |(place, end)| {
+            let ends = &self.conns[*place].ends;
+            ends[1 - end].host == other && !matches!(ends[*end].state, EndState::Gone { .. })
+        })
+    }
+
     /// The connections between two hosts that both ends have open, with the first host's end.
     fn between(&self, one: HostId, other: HostId) -> Vec<(usize, usize)> {
-        let places = self.hosts[one].conns.iter().map(|place| ((place >> 1) as usize, (place & 1) as usize));
-        let live = |end: usize, conn: &super::Conn| !matches!(conn.ends[end].state, EndState::Gone { .. });
-        places
-            .filter(|(place, end)| {
-                let conn = &self.conns[*place];
-                conn.ends[1 - end].host == other && live(*end, conn) && live(1 - end, conn)
-            })
-            .collect()
+        let live = |(place, end): &(usize, usize)| !matches!(self.conns[*place].ends[1 - end].state, EndState::Gone { .. });
+        self.open_to(one, other).filter(live).collect()
     }
 
     /// Every connection between two hosts is reset, at any byte of what is on its way.
     pub fn reset(&mut self, one: HostId, other: HostId) {
-        for (place, end) in self.between(one, other) {
-            for end in [end, 1 - end] {
-                let pipe = &mut self.conns[place].pipes[end];
-                let flying = pipe.unread;
-                let keep = self.wire_random.index(flying + 1);
-                pipe.truncate_flight(keep);
-                self.answer_by_reset(place, end);
+        for (place, _) in self.between(one, other) {
+            self.reset_conn(place);
+        }
+    }
+
+    /// One of the connections between two hosts is reset, whichever it is.
+    pub fn reset_one(&mut self, one: HostId, other: HostId) {
+        let conns = self.between(one, other);
+        if !conns.is_empty() {
+            let (place, _) = conns[self.wire_random.index(conns.len())];
+            self.reset_conn(place);
+        }
+    }
+
+    /// Every connection between two hosts is reset from within the network: both ends are told at once, even where nothing passes.
+    pub fn sever(&mut self, one: HostId, other: HostId) {
+        for (place, _) in self.between(one, other) {
+            for end in [0, 1] {
+                let ends = &self.conns[place].ends;
+                if matches!(ends[1 - end].state, EndState::Open | EndState::Lingering) {
+                    let pipe = &mut self.conns[place].pipes[end];
+                    pipe.truncate_flight(0);
+                    pipe.inbox.push_back(super::wire::Item::Reset);
+                    self.read(place, end);
+                }
             }
+        }
+    }
+
+    fn reset_conn(&mut self, place: usize) {
+        for end in [0, 1] {
+            let pipe = &mut self.conns[place].pipes[end];
+            let flying = pipe.unread;
+            let keep = self.wire_random.index(flying + 1);
+            pipe.truncate_flight(keep);
+            self.answer_by_reset(place, end);
         }
     }
 
@@ -294,7 +326,7 @@ impl World {
 
     /// The kernel takes nothing more of what one host writes to another, or takes it again.
     pub fn stall_writer(&mut self, from: HostId, to: HostId, stalled: bool) {
-        for (place, end) in self.between(from, to) {
+        for (place, end) in self.open_to(from, to).collect::<Vec<_>>() {
             self.conns[place].pipes[end].writer_stalled = stalled;
             if !stalled {
                 self.pump_later(place, end);
@@ -304,7 +336,7 @@ impl World {
 
     /// A host reads nothing more of what another one writes to it, or reads again.
     pub fn stall_reader(&mut self, reader: HostId, from: HostId, stalled: bool) {
-        for (place, end) in self.between(reader, from) {
+        for (place, end) in self.open_to(reader, from).collect::<Vec<_>>() {
             self.conns[place].pipes[1 - end].reader_stalled = stalled;
             if !stalled {
                 self.read(place, 1 - end);

@@ -12,7 +12,10 @@ use noex_proto::{
 use super::queue::Happening;
 use super::wire::{Conn, DialStep, End, EndState, Pipe};
 use super::{HostId, World, network};
-use crate::safety::{Activity, Invariant, Monitor};
+use crate::safety::{self, Activity, Invariant, Monitor, Picture};
+
+/// A tick that comes later than this after its time is a late one.
+const LATE: Duration = Duration::from_millis(100);
 
 /// A clock that runs at its own rate.
 #[derive(Clone, Copy, Debug)]
@@ -68,6 +71,8 @@ pub(super) struct Host {
     pub(super) open: usize,
     pub(super) wake: u64,
     pub(super) waiting: VecDeque<Waiting>,
+    /// The machine's send window.
+    pub(super) window_limit: usize,
     pub(super) credits: VecDeque<(ConnId, usize)>,
     pub(super) monitor: Monitor,
     pub(super) messages_of: SubscriptionId,
@@ -102,6 +107,7 @@ impl Host {
             open: 0,
             wake: u64::MAX,
             waiting: VecDeque::new(),
+            window_limit: 0,
             credits: VecDeque::new(),
             monitor: Monitor::default(),
             messages_of,
@@ -156,86 +162,46 @@ impl World {
             timeline.input(host, self.now, &input);
         }
         let split = self.split_check(host, &input);
+        let stranger = self.stranger(host, &input);
         let at = &mut self.hosts[host];
+        let before = stranger.map(|conn| (conn, Picture::of(&at.machine)));
         let now = at.local(self.now);
         let tick = matches!(input, Input::Tick);
+        if tick && at.machine.poll_timeout().is_some_and(|due| now - due > LATE) {
+            self.coverage.note("late tick");
+        }
         at.machine.handle(now, input);
         let due = at.machine.poll_timeout();
-        let Some(first) = at.machine.poll_action() else {
-            if let Some((twin, detail)) = split
-                && !twin.is_empty()
-            {
-                self.violate(Some(host), Invariant::ChunkingIsIrrelevant, detail);
-            }
-            if tick {
-                self.check_timer(host, now);
-            }
-            return;
-        };
-        if due.is_none_or(|due| due > now) {
-            self.violate(Some(host), Invariant::Timers, "an action is queued and no timeout is due".into());
+        let mut next = at.machine.poll_action();
+        let acted = next.is_some();
+        if acted {
+            self.judge(host, safety::check_timeout(due, now, true, tick));
         }
-        let mut twin = split;
         let mut place = 0;
-        let mut next = Some(first);
         while let Some(action) = next {
-            if let Some((actions, detail)) = &twin {
-                let same = actions.get(place) == Some(&action);
-                place += 1;
-                if !same {
-                    let detail = detail.clone();
-                    twin = None;
-                    self.violate(Some(host), Invariant::ChunkingIsIrrelevant, detail);
-                }
+            if let Some((actions, detail)) = &split
+                && actions.get(place) != Some(&action)
+            {
+                self.violate(Some(host), Invariant::ChunkingIsIrrelevant, detail.clone());
             }
-            self.act(host, action);
+            place += 1;
+            for action in self.bent_action(host, action) {
+                if let Some(conn) = stranger {
+                    self.judge(host, safety::check_answer(conn, &action));
+                }
+                self.act(host, action);
+            }
             next = self.hosts[host].machine.poll_action();
         }
-        if tick {
-            self.check_timer(host, now);
+        if let Some((actions, detail)) = split
+            && actions.len() != place
+        {
+            self.violate(Some(host), Invariant::ChunkingIsIrrelevant, detail);
         }
-        let counters = self.hosts[host].machine.counters();
-        let check = self.hosts[host].monitor.counters(counters);
-        self.judge(host, check);
-        let connected = self.hosts[host].machine.connected_node_count().unwrap_or(0);
-        let told = self.hosts[host].monitor.up.len();
-        let running = self.hosts[host].monitor.status == ClusterStatus::Running;
-        if running && connected != told {
-            self.violate(Some(host), Invariant::EventsMatchView, format!("{connected} connected, {told} told up"));
+        if let Some((_, before)) = before {
+            self.judge(host, before.check(&Picture::of(&self.hosts[host].machine)));
         }
-    }
-
-    fn count(&mut self, host: HostId, what: Activity) {
-        let hosts = self.hosts.len();
-        let check = self.hosts[host].monitor.count(self.now, what, hosts);
-        self.judge(host, check);
-    }
-
-    /// Now and then: what the machine would do with the same bytes in pieces.
-    fn split_check(&mut self, host: HostId, input: &Input) -> Option<(Vec<Action>, String)> {
-        let Input::Received { conn, data, wall } = input else { return None };
-        if data.len() < 2 || self.chunk_random.below(256) != 0 {
-            return None;
-        }
-        let mut twin = self.hosts[host].machine.clone();
-        let now = self.hosts[host].local(self.now);
-        let mut rest = data.clone();
-        let mut pieces = Vec::new();
-        while !rest.is_empty() {
-            let size = 1 + self.chunk_random.index(rest.len());
-            pieces.push(size);
-            let data = rest.split_to(size);
-            twin.handle(now, Input::Received { conn: *conn, data, wall: *wall });
-        }
-        let actions = std::iter::from_fn(|| twin.poll_action()).collect();
-        Some((actions, format!("{} bytes on {conn} in pieces of {pieces:?} lead to other actions", data.len())))
-    }
-
-    fn check_timer(&mut self, host: HostId, now: Instant) {
-        self.count(host, Activity::Tick);
-        if self.hosts[host].machine.poll_timeout().is_some_and(|due| due <= now) {
-            self.violate(Some(host), Invariant::Timers, "a timeout is due once more after a tick".into());
-        }
+        self.check_machine(host, now, tick, acted);
     }
 
     /// Sets the host's timer to the machine's timeout.
@@ -274,40 +240,6 @@ impl World {
         }
     }
 
-    /// The slow subscriber reads all there is, and compares.
-    pub(super) fn read_slowly(&mut self, host: HostId) {
-        let at = &mut self.hosts[host];
-        while let Some(event) = at.machine.poll_event(at.slow.0) {
-            let check = match event {
-                ClusterEvent::Lagged { .. } => {
-                    self.coverage.note("slow subscriber lagged");
-                    Ok(())
-                }
-                // What a status was in between is lost with what was dropped.
-                ClusterEvent::StatusChange(status) => {
-                    if status == ClusterStatus::Stopped {
-                        at.slow.1.up.clear();
-                    }
-                    at.slow.1.status = status;
-                    Ok(())
-                }
-                ClusterEvent::NodeUp(_) | ClusterEvent::NodeDown { .. } => {
-                    at.slow.1.status = ClusterStatus::Running;
-                    at.slow.1.event(&event, None)
-                }
-                ClusterEvent::Error(_) => Ok(()),
-            };
-            if let Err((_, detail)) = check {
-                return self.violate(Some(host), Invariant::SlowSubscriber, detail);
-            }
-        }
-        let told = at.slow.1.up.keys();
-        if at.monitor.status == ClusterStatus::Running && !told.eq(at.monitor.up.keys()) {
-            let detail = format!("told {:?}, up are {:?}", at.slow.1.up.keys(), at.monitor.up.keys());
-            self.violate(Some(host), Invariant::SlowSubscriber, detail);
-        }
-    }
-
     fn trace_input(&mut self, input: &Input) {
         let (kind, number) = match input {
             Input::Accepted { conn, .. } => (1, conn.0),
@@ -333,6 +265,7 @@ impl World {
             Action::Message => self.read_messages(host),
             Action::Send { conn, data } => {
                 self.trace.mix_bytes(&data);
+                self.records += 1;
                 self.count(host, Activity::Send);
                 match self.open_end(host, conn) {
                     Some((place, end)) if self.conns[place].ends[end].state == EndState::Open => {
@@ -342,7 +275,7 @@ impl World {
                         let held = pipe.out_bytes;
                         pipe.out.push_back(data);
                         // The window, one record over it, and a handshake before it.
-                        if held > self.window_limit + 70 * 1024 {
+                        if held > self.hosts[host].window_limit + 70 * 1024 {
                             let detail = format!("{held} bytes of {conn} wait in the driver");
                             self.violate(Some(host), Invariant::Bounded, detail);
                         }
@@ -361,19 +294,6 @@ impl World {
                 }
                 self.abandon_lingering(host);
             }
-        }
-    }
-
-    /// The first frame of each side has a nonce that no handshake had before.
-    fn check_nonce(&mut self, host: HostId, place: usize, end: usize, data: &[u8]) {
-        let pipe = &self.conns[place].pipes[end];
-        let nonce = data.get(13..45).and_then(|nonce| nonce.first_chunk::<32>());
-        let hello = pipe.taken == 0 && pipe.out.is_empty() && data.get(5..9) == Some(b"NOEX");
-        if hello
-            && let Some(nonce) = nonce
-            && !self.nonces.insert(*nonce)
-        {
-            self.violate(Some(host), Invariant::FreshNonces, "the nonce of a handshake was used before".into());
         }
     }
 
@@ -437,6 +357,10 @@ impl World {
             return self.violate(Some(host), Invariant::ActionsOnOpenConnections, format!("close of {id}, which is closed"));
         }
         self.hosts[host].open -= 1;
+        let replacing = self.hosts[host].machine.counters().replaced > self.hosts[host].monitor.counted().replaced;
+        if replacing && self.conns[place].pipes.iter().any(|pipe| pipe.unread + pipe.out_bytes > 0) {
+            self.coverage.note("replacement with data in transit");
+        }
         match how {
             Close::Graceful { linger } if state == EndState::Open => {
                 self.conns[place].ends[end].state = EndState::Lingering;
@@ -477,19 +401,6 @@ impl World {
         if self.recording {
             let at = Duration::from_nanos(self.now);
             self.hosts[host].events.push((at, event));
-        }
-    }
-
-    /// There is, or was, a connection between this host and a process that has the identity.
-    fn check_up(&mut self, host: HostId, id: &NodeId) {
-        let met = self.hosts[host].conns.iter().rev().any(|place| {
-            let conn = &self.conns[(place >> 1) as usize];
-            let peer = &conn.ends[1 - (place & 1) as usize];
-            let ids = &self.hosts[peer.host].ids;
-            ids.get(peer.process as usize).is_some_and(|known| known.as_ref() == Some(id))
-        });
-        if !met {
-            self.violate(Some(host), Invariant::SessionBeforeUp, format!("{id} is up without a connection to it"));
         }
     }
 

@@ -59,17 +59,21 @@ impl World {
         out.trim_end_matches(", ").into()
     }
 
-    /// Takes the machines' own counters into those of the run.
-    pub(crate) fn note_counters(&mut self) {
-        for host in &self.hosts {
-            let counters = host.machine.counters();
-            self.coverage.add("duplicate refused", counters.duplicates);
-            self.coverage.add("dead session replaced", counters.replaced);
-            self.coverage.add("stale admission", counters.stale_admissions);
-            self.coverage.add("probe", counters.probes);
-            self.coverage.add("stranger evicted", counters.evicted);
-            self.coverage.add("peer's fault", counters.faults);
-            self.coverage.add("members asked for", counters.member_answers);
-        }
+    /// How many conflicts about identities the application on a host was told of.
+    pub(crate) fn conflicts(&self, host: HostId) -> u64 {
+        self.hosts[host].conflicts
+    }
+
+    /// Takes a machine's own counters into those of the run.
+    pub(crate) fn note_counters(&mut self, host: HostId) {
+        let counters = self.hosts[host].machine.counters();
+        self.coverage.add("duplicate refused", counters.duplicates);
+        self.coverage.add("dead session replaced", counters.replaced);
+        self.coverage.add("stale admission", counters.stale_admissions);
+        self.coverage.add("waiting offer", counters.offers_deferred);
+        self.coverage.add("probe", counters.probes);
+        self.coverage.add("stranger evicted", counters.evicted);
+        self.coverage.add("peer's fault", counters.faults);
+        self.coverage.add("members asked for", counters.member_answers);
     }
 }

@@ -1,5 +1,6 @@
 //! The world: hosts, the network between them, and virtual time.
 
+mod checks;
 mod faults;
 mod host;
 mod judge;
@@ -55,8 +56,6 @@ pub struct World {
     chunking: Chunking,
     /// What a kernel holds of one direction before its writer has to wait.
     window: usize,
-    /// The largest send window of any machine.
-    window_limit: usize,
     reset_cuts: bool,
     latency_random: Random,
     entropy_random: Random,
@@ -65,6 +64,7 @@ pub struct World {
     trace: Trace,
     violation: Option<Violation>,
     steps: u64,
+    records: u64,
     origins: u64,
     recording: bool,
     pub(crate) timeline: Option<Box<Timeline>>,
@@ -73,6 +73,23 @@ pub struct World {
     /// The nonces of all handshakes.
     nonces: BTreeSet<[u8; 32]>,
     captured: Vec<(usize, usize, Bytes)>,
+    #[cfg(test)]
+    pub(crate) bend: Bend,
+}
+
+/// What becomes of an action of a host's machine.
+#[cfg(test)]
+pub(crate) type BendAction = fn(&World, HostId, noex_proto::Action) -> Vec<noex_proto::Action>;
+
+/// What a test changes of what sound machines do and say, to show that a broken one is found out.
+#[cfg(test)]
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Bend {
+    pub(crate) action: Option<BendAction>,
+    pub(crate) config: Option<fn(ClusterConfig) -> ClusterConfig>,
+    /// What a machine would do that reads the same bytes in pieces.
+    pub(crate) twin: Option<fn(&mut Vec<noex_proto::Action>)>,
+    pub(crate) usage: Option<fn(noex_proto::Usage) -> noex_proto::Usage>,
 }
 
 /// A node down, for whoever judges it.
@@ -97,7 +114,6 @@ impl World {
             names: BTreeMap::new(),
             chunking: Chunking::Whole,
             window: 128 << 10,
-            window_limit: 0,
             reset_cuts: false,
             latency_random: Random::new(seed, LATENCY),
             entropy_random: Random::new(seed, ENTROPY),
@@ -106,6 +122,7 @@ impl World {
             trace: Trace::new(),
             violation: None,
             steps: 0,
+            records: 0,
             origins: 0,
             recording: true,
             timeline: None,
@@ -113,6 +130,8 @@ impl World {
             downs: Vec::new(),
             nonces: BTreeSet::new(),
             captured: Vec::new(),
+            #[cfg(test)]
+            bend: Bend::default(),
         }
     }
 
@@ -134,6 +153,12 @@ impl World {
     #[must_use]
     pub fn steps(&self) -> u64 {
         self.steps
+    }
+
+    /// How many frames and records all machines together have sent.
+    #[must_use]
+    pub fn records(&self) -> u64 {
+        self.records
     }
 
     /// A hash over every input, every byte sent and every event, with their times.
@@ -227,6 +252,8 @@ impl World {
             at.alive = true;
             at.powered = true;
         }
+        #[cfg(test)]
+        let config = self.bend.config.map_or(config.clone(), |bend| bend(config));
         let now = at.local(self.now);
         let listen = at.machine.start(now, config)?;
         let port = if listen.port == 0 { 40_000 } else { listen.port };
@@ -242,6 +269,8 @@ impl World {
             host,
             Input::Listening { entropy, interface: Some(network::ip(host)), local: SocketAddr::new(ip, port), route },
         );
+        let at = &mut self.hosts[host];
+        at.window_limit = at.machine.limits().map_or(0, |limits| limits.send_window_bytes);
         Ok(())
     }
 
@@ -250,11 +279,6 @@ impl World {
         self.chunking = chunking;
         self.window = window_bytes.max(1);
         self.network.byte_time = bytes_per_second.map_or(0, |rate| SECOND / rate.clamp(1, SECOND));
-    }
-
-    /// The largest send window among the machines' limits, above which no driver may have to hold bytes of one connection.
-    pub fn set_window_limit(&mut self, bytes: usize) {
-        self.window_limit = self.window_limit.max(bytes);
     }
 
     /// Sets the latency of all paths.
@@ -359,6 +383,10 @@ impl World {
             {
                 let detail = format!("told up are {:?}, read {:?}", at.monitor.up.keys(), nodes);
                 self.violate(Some(host), Invariant::EventsMatchView, detail);
+            }
+            let at = &self.hosts[host];
+            if let (Ok(ids), Ok(own)) = (at.machine.node_ids(), at.machine.local_node_id()) {
+                self.judge(host, crate::safety::check_list(&ids, &own));
             }
             self.read_slowly(host);
         }

@@ -1,0 +1,84 @@
+//! How full everything is that has a limit.
+
+use super::node::{Node, Session};
+use super::{Machine, State};
+use crate::{Limits, NodeStatus};
+
+/// How much of each of the [`Limits`] is in use, under the same names. Where a limit holds for each peer, address or subscriber, it is the
+/// most that any of them has.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Usage {
+    /// Connections that were ended and whose last bytes are still on their way.
+    pub closing_connections: usize,
+    /// Connections of any kind: being dialled, strangers, sessions.
+    pub connections: usize,
+    /// Control messages waiting to be sent to one peer.
+    pub control_messages: usize,
+    /// Nodes that left and are remembered.
+    pub departed_nodes: usize,
+    /// Dials under way.
+    pub dials_in_flight: usize,
+    /// Nodes that were lost, or were never reached, and are kept for a reconnection.
+    pub disconnected_nodes: usize,
+    /// Events waiting for one subscriber.
+    pub events_per_subscriber: usize,
+    /// Accepted connections that are not authenticated yet.
+    pub half_open: usize,
+    /// The same from one address.
+    pub half_open_per_address: usize,
+    /// Nodes with a session that is up.
+    pub members: usize,
+    /// Bytes of messages waiting for one subscriber, with what the queue itself costs.
+    pub message_bytes_per_subscriber: usize,
+    /// Nodes that are known, connected or not.
+    pub nodes: usize,
+    /// Bytes of messages waiting to be sent to one peer, with what the queue itself costs.
+    pub send_queue_bytes: usize,
+    /// Bytes that were handed to the adapter for one peer and have not left it.
+    pub send_window_bytes: usize,
+}
+
+impl Machine {
+    /// The limits in force; `None` while the node neither runs nor stops.
+    #[must_use]
+    pub const fn limits(&self) -> Option<&Limits> {
+        match &self.state {
+            State::Idle { .. } => None,
+            State::Node(node) => Some(&node.settings.limits),
+        }
+    }
+
+    /// How much of each limit is in use. While the node is stopped, only what waits for subscribers is.
+    #[must_use]
+    pub fn usage(&self) -> Usage {
+        let of_node = match &self.state {
+            State::Idle { .. } => Usage::default(),
+            State::Node(node) => node.usage(),
+        };
+        let (events, bytes) = self.out().subscriptions.fullest();
+        Usage { events_per_subscriber: events, message_bytes_per_subscriber: bytes, ..of_node }
+    }
+}
+
+impl Node {
+    fn usage(&self) -> Usage {
+        let lost = |peer: &&super::node::Peer| peer.status == NodeStatus::Disconnected && peer.admission.sessions.is_empty();
+        let sessions = || self.conns.values().filter_map(super::node::Conn::session);
+        let most = |of: fn(&Session) -> usize| sessions().map(of).max().unwrap_or(0);
+        Usage {
+            closing_connections: self.closing.len(),
+            connections: self.conns.len(),
+            control_messages: most(|session| session.queue.control_len()),
+            departed_nodes: self.departed.len(),
+            dials_in_flight: self.dials_in_flight,
+            disconnected_nodes: self.peers.values().filter(lost).count(),
+            half_open: self.half_open_count,
+            half_open_per_address: self.half_open.values().map(alloc::collections::BTreeSet::len).max().unwrap_or(0),
+            members: self.up_count,
+            nodes: self.peers.len(),
+            send_queue_bytes: most(|session| session.queue.queued()),
+            send_window_bytes: most(|session| session.queue.in_flight()),
+            ..Usage::default()
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! What must hold over a run, beyond what the world checks after each step.
+
+use std::time::Duration;
+
+use noex_proto::{NodeDownReason, NodeId};
+
+use super::Fault;
+use super::run::{Death, Run};
+use crate::Invariant;
+use crate::world::Down;
+
+impl Run<'_> {
+    /// Looks at the whole: deaths that were not noticed, downs without a cause, sessions without the secret.
+    pub(super) fn look(&mut self) {
+        let world = &mut *self.world;
+        let mut late = None;
+        self.deaths.retain(|death| {
+            let Some((process, local, period)) = world.view(death.observer, &death.id) else { return false };
+            if process != death.process || period != Some(death.period) {
+                return false;
+            }
+            if local > death.deadline {
+                late = Some((death.observer, format!("{} died and is up until {local:?} of its time", death.id)));
+            }
+            true
+        });
+        if let Some((host, detail)) = late {
+            self.world.violate(Some(host), Invariant::DeathReported, detail);
+        }
+        if self.plan.is_calm() {
+            // A twin ends when the core is healed, for those who met it before the original.
+            let twins = self.plan.nodes.iter().any(|node| node.twin_of.is_some());
+            let until = if twins { self.plan.heal_ms * 1_000_000 } else { u64::MAX };
+            let wrong = |down: &&Down| down.reason != NodeDownReason::GracefulShutdown && down.at < until;
+            let wrong = self.world.downs[self.judged_downs..].iter().find(wrong);
+            if let Some(down) = wrong.cloned() {
+                let at = Duration::from_nanos(down.at);
+                let detail = format!("{} at {at:?}: {} without a cause", down.id, down.reason);
+                self.world.violate(Some(down.host), Invariant::NoFalseDown, detail);
+            }
+        }
+        self.judge_silence();
+        self.judge_secrets();
+        self.judged_downs = self.world.downs.len();
+    }
+
+    /// Where pauses are the only trouble, nobody is silent but who was paused, and for long enough: a pause and a round trip of less
+    /// than the interval times the threshold less one is nothing that a peer may notice.
+    fn judge_silence(&mut self) {
+        if !self.plan.is_calm_but(Some(Fault::Freeze)) {
+            return;
+        }
+        let plan = self.plan;
+        let now = self.world.now();
+        let round_trip = 2 * plan.longest_latency();
+        let millis = Duration::from_millis;
+        let wrong = self.world.downs[self.judged_downs..].iter().find(|down| {
+            let Some(peer) = (0..plan.nodes.len()).find(|node| plan.id(*node) == down.id.to_string()) else { return false };
+            let (sender, threshold) = (plan.nodes[peer].heartbeat_ms, u64::from(plan.nodes[down.host].threshold));
+            let harmless = millis(sender * (threshold - 1)).saturating_sub(round_trip);
+            let noticed = millis(sender * (threshold + 3)) + Duration::from_secs(2) + round_trip;
+            let paused = self.pauses[peer].is_some_and(|(since, until)| {
+                until.is_none_or(|until| until + noticed >= now) && until.unwrap_or(now).saturating_sub(since) >= harmless
+            });
+            down.reason == NodeDownReason::HeartbeatTimeout && !paused
+        });
+        if let Some(down) = wrong.cloned() {
+            let detail = format!("{} at {:?} by its silence, without a pause to match", down.id, Duration::from_nanos(down.at));
+            self.world.violate(Some(down.host), Invariant::NoFalseDown, detail);
+        }
+    }
+
+    /// Nobody comes up with a node that has a secret which the others never had, or dropped some time ago.
+    fn judge_secrets(&mut self) {
+        const HANDSHAKE: Duration = Duration::from_secs(40);
+        let plan = self.plan;
+        if !plan.secret {
+            return;
+        }
+        for node in 0..plan.nodes.len() {
+            let Some(own) = plan.nodes[node].own_secret else { continue };
+            let foreign = match self.dropped.get(&own) {
+                Some(at) => *at + HANDSHAKE < self.world.now(),
+                None => own != self.secrets.0 && !self.secrets.1.contains(&own),
+            };
+            for other in (0..plan.nodes.len()).filter(|other| plan.nodes[*other].own_secret.is_none()) {
+                let Ok(id) = plan.id(node).parse::<NodeId>() else { continue };
+                let Some((_, _, period)) = self.world.view(other, &id) else { continue };
+                let before = match period {
+                    Some(period) => self.foreign.insert((other, node), period),
+                    None => None,
+                };
+                // A twin may have the right one.
+                let twins = plan.nodes.iter().any(|twin| twin.twin_of.is_some());
+                if foreign && !twins && period.is_some() && before != period {
+                    let detail = format!("{id} is up, and has the secret {own}, which is none of the cluster's");
+                    self.world.violate(Some(other), Invariant::SessionBeforeUp, detail);
+                }
+            }
+        }
+    }
+
+    /// Where nothing else goes on, a second process with an identity is found out: by those two, and by whom they meet.
+    pub(super) fn judge_conflict(&mut self) {
+        let plan = self.plan;
+        let Some(twin) = plan.nodes.iter().position(|node| node.twin_of.is_some()) else { return };
+        let simple = |fault: &Fault| fault.is_calm() && !matches!(fault, Fault::Leave | Fault::MixedSecrets | Fault::OneWayDials);
+        let started = plan.nodes.iter().map(|node| node.start_ms).max().unwrap_or(0);
+        let time = u64::try_from(plan.agreement_bound().as_millis()).unwrap_or(u64::MAX);
+        if !plan.faults.iter().all(simple) || started + time > plan.heal_ms {
+            return;
+        }
+        let original = plan.nodes[twin].twin_of.unwrap_or(0);
+        let heard: Vec<usize> = (0..plan.nodes.len()).filter(|node| self.world.conflicts(*node) > 0).collect();
+        if heard.len() < 2 || !heard.iter().any(|node| [twin, original].contains(node)) {
+            let detail = format!("{twin} claims the identity of {original}, and {heard:?} heard of it");
+            self.world.violate(None, Invariant::ConflictReported, detail);
+        }
+    }
+
+    /// Notes who has to notice that this node dies now. Where bytes of it may still arrive much later, nothing is promised.
+    pub(super) fn expect_death(&mut self, node: usize) {
+        let plan = self.plan;
+        let excused = |fault: &Fault| matches!(fault, Fault::Bandwidth | Fault::DuplicateId | Fault::Stall | Fault::Partition);
+        if plan.faults.iter().any(excused) {
+            return;
+        }
+        let Ok(id) = plan.id(node).parse::<NodeId>() else { return };
+        for observer in 0..plan.nodes.len() {
+            if observer == node || self.world.is_frozen(observer) {
+                continue;
+            }
+            let Some((process, local, Some(period))) = self.world.view(observer, &id) else { continue };
+            let (sender, own) = (plan.nodes[node].heartbeat_ms, &plan.nodes[observer]);
+            let allowed = sender * u64::from(own.threshold) + 2 * sender.max(own.heartbeat_ms);
+            let deadline = local + Duration::from_millis(allowed) + 4 * plan.latency.longest();
+            let id = id.clone();
+            self.deaths.push(Death { observer, process, id, period, deadline });
+        }
+    }
+}

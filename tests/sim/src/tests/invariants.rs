@@ -1,0 +1,480 @@
+//! One test per invariant: a machine that breaks it is found out, and by that invariant.
+//!
+//! The machine is sound, so what it does is bent on its way into the world; where it cannot be bent, the check is given what a broken
+//! machine would show.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use noex_proto::{
+    Action, Close, ClusterConfig, ClusterError, ClusterEvent, ClusterStatus, ConnId, Counters, Instant, Limits, Machine, NodeId,
+    Usage,
+};
+
+use super::{pair, quiet, start, with};
+use crate::safety::{self, Activity, Monitor, Picture};
+use crate::world::{Bend, BendAction};
+use crate::{Fault, Invariant, Op, Plan, Rogue, STEP_BOUND, Violation, World};
+
+/// A new invariant does not compile before it has a test.
+const _: fn(Invariant) -> fn() = |invariant| match invariant {
+    Invariant::ActionsOnOpenConnections => a_connection_that_is_closed_twice,
+    Invariant::Agreement => a_pair_that_never_connects,
+    Invariant::Bounded => more_than_a_limit_allows,
+    Invariant::ChunkingIsIrrelevant => messages_that_depend_on_chunks,
+    Invariant::ConflictReported => a_conflict_that_nobody_hears_of,
+    Invariant::CountersGrow => a_counter_that_goes_back,
+    Invariant::DeathReported => a_death_that_is_noticed_late,
+    Invariant::EventsAlternate => a_down_that_is_told_twice,
+    Invariant::EventsMatchView => an_up_that_is_not_told,
+    Invariant::FreshNonces => a_nonce_that_is_used_again,
+    Invariant::NoDuplicate => a_node_that_is_listed_twice,
+    Invariant::NoFalseDown => a_down_without_a_cause,
+    Invariant::NoPanic => a_panic,
+    Invariant::NoSelf => a_node_that_is_its_own_member,
+    Invariant::NoStorm => a_storm_of_records,
+    Invariant::NothingAfterStop => a_dial_after_the_stop,
+    Invariant::OneSession => duplicates_that_are_not_closed,
+    Invariant::PayloadsArePrefixes => payloads_that_are_no_prefix,
+    Invariant::SessionBeforeUp => an_up_without_a_session,
+    Invariant::SlowSubscriber => a_subscriber_that_is_forgotten,
+    Invariant::StepBound => a_run_without_an_end,
+    Invariant::StopInTime => a_stop_that_waits,
+    Invariant::StrangersChangeNothing => a_stranger_that_is_heard,
+    Invariant::Timers => timeouts_that_are_lost_or_busy,
+};
+
+/// What comes of two nodes, of which the second crashes at 3 s and comes back, where the actions of all machines are bent.
+fn broken_pair(bend: BendAction) -> Violation {
+    let mut world = pair();
+    world.bend.action = Some(bend);
+    let run = |world: &mut World| {
+        world.run_for(Duration::from_secs(3))?;
+        world.crash(1);
+        world.run_for(Duration::from_secs(1))?;
+        start(world, 1, "b", &[("a", 0)]);
+        world.run_for(Duration::from_secs(10))
+    };
+    run(&mut world).expect_err("a violation")
+}
+
+fn broken_plan(plan: &Plan, bend: Bend) -> Violation {
+    assert_eq!(plan.check(), Ok(()));
+    let sound = plan.run_in(&mut World::new(plan.seed), STEP_BOUND);
+    assert_eq!(sound.violation, None, "the sound machine breaks nothing\n{}", sound.text);
+    let mut world = World::new(plan.seed);
+    world.bend = bend;
+    plan.run_in(&mut world, STEP_BOUND).violation.expect("a violation")
+}
+
+fn bent(action: BendAction) -> Bend {
+    Bend { action: Some(action), ..Bend::default() }
+}
+
+fn configured(config: fn(ClusterConfig) -> ClusterConfig) -> Bend {
+    Bend { config: Some(config), ..Bend::default() }
+}
+
+fn of(check: safety::Check) -> Option<Invariant> {
+    check.err().map(|(invariant, _)| invariant)
+}
+
+#[test]
+fn a_connection_that_is_closed_twice() {
+    let twice = broken_pair(|_, _, action| match action {
+        Action::Close { .. } => vec![action.clone(), action],
+        action => vec![action],
+    });
+    assert_eq!(twice.invariant, Invariant::ActionsOnOpenConnections, "{twice}");
+    // Data after the close, and a close of what never was.
+    let after = broken_pair(|_, _, action| match action {
+        Action::Close { conn, .. } => vec![action, Action::Send { conn, data: Bytes::from_static(b"more") }],
+        action => vec![action],
+    });
+    assert_eq!(after.invariant, Invariant::ActionsOnOpenConnections, "{after}");
+    let unknown = broken_pair(|_, _, action| match action {
+        Action::Close { how, .. } => vec![Action::Close { conn: ConnId(99), how }],
+        action => vec![action],
+    });
+    assert_eq!(unknown.invariant, Invariant::ActionsOnOpenConnections, "{unknown}");
+}
+
+#[test]
+fn a_pair_that_never_connects() {
+    let plan = Plan { undialable: vec![(1, 2), (2, 1)], ..quiet() };
+    let violation = plan.run().violation.expect("a violation");
+    assert_eq!(violation.invariant, Invariant::Agreement, "{violation}");
+}
+
+#[test]
+fn more_than_a_limit_allows() {
+    let held = broken_pair(|_, _, action| match action {
+        Action::Send { conn, .. } => vec![Action::Send { conn, data: Bytes::from(vec![0; 500_000]) }],
+        action => vec![action],
+    });
+    assert_eq!(held.invariant, Invariant::Bounded, "{held}");
+
+    let mut world = pair();
+    world.bend.usage = Some(|usage| Usage { half_open: usage.half_open * 1000, ..usage });
+    let table = world.run_for(Duration::from_secs(1)).expect_err("a violation");
+    assert_eq!(table.invariant, Invariant::Bounded, "{table}");
+
+    let limits = Limits::default();
+    let over: [fn(&mut Usage) -> &mut usize; 13] = [
+        |usage| &mut usage.closing_connections,
+        |usage| &mut usage.control_messages,
+        |usage| &mut usage.departed_nodes,
+        |usage| &mut usage.dials_in_flight,
+        |usage| &mut usage.disconnected_nodes,
+        |usage| &mut usage.events_per_subscriber,
+        |usage| &mut usage.half_open,
+        |usage| &mut usage.half_open_per_address,
+        |usage| &mut usage.members,
+        |usage| &mut usage.message_bytes_per_subscriber,
+        |usage| &mut usage.nodes,
+        |usage| &mut usage.send_queue_bytes,
+        |usage| &mut usage.send_window_bytes,
+    ];
+    assert_eq!(safety::check_limits(&Usage::default(), &limits, false), Ok(()));
+    for field in over {
+        let mut usage = Usage::default();
+        *field(&mut usage) = 40 << 20;
+        assert_eq!(of(safety::check_limits(&usage, &limits, false)), Some(Invariant::Bounded), "{usage:?}");
+    }
+}
+
+#[test]
+fn messages_that_depend_on_chunks() {
+    let mut world = pair();
+    world.run_for(Duration::from_secs(1)).expect("no violation");
+    world.bend.twin = Some(Vec::clear);
+    let to = world.id("a", 0);
+    // The machine is compared with one that reads in pieces at one of 256 reads.
+    let violation = (0..5000).find_map(|_| {
+        world.send_checked(1, &to, 40);
+        world.run_for(Duration::from_millis(5)).err()
+    });
+    assert_eq!(violation.expect("a violation").invariant, Invariant::ChunkingIsIrrelevant);
+}
+
+#[test]
+fn a_conflict_that_nobody_hears_of() {
+    let violation = broken_plan(
+        &super::faults::twins(),
+        bent(|_, _, action| match action {
+            Action::Event(ClusterEvent::Error(ClusterError::IdentityConflict { .. })) => Vec::new(),
+            action => vec![action],
+        }),
+    );
+    assert_eq!(violation.invariant, Invariant::ConflictReported, "{violation}");
+}
+
+#[test]
+fn a_counter_that_goes_back() {
+    let mut monitor = Monitor::default();
+    assert_eq!(monitor.counters(Counters { ups: 2, dials: 1, ..Counters::default() }), Ok(()));
+    let back = monitor.counters(Counters { ups: 1, dials: 5, ..Counters::default() });
+    assert_eq!(of(back), Some(Invariant::CountersGrow));
+}
+
+#[test]
+fn a_death_that_is_noticed_late() {
+    let plan = with(Fault::PowerOff, [(5000, Op::PowerOff { node: 1, ms: None })]);
+    let plan = Plan { core: vec![0, 2], ..plan };
+    let slow = configured(|config| config.heartbeat_interval(Duration::from_secs(5)));
+    let violation = broken_plan(&plan, slow);
+    assert_eq!(violation.invariant, Invariant::DeathReported, "{violation}");
+}
+
+#[test]
+fn a_down_that_is_told_twice() {
+    let violation = broken_pair(|_, _, action| match action {
+        Action::Event(ClusterEvent::NodeDown { .. }) => vec![action.clone(), action],
+        action => vec![action],
+    });
+    assert_eq!(violation.invariant, Invariant::EventsAlternate, "{violation}");
+    let status = broken_pair(|_, _, action| match action {
+        Action::Event(ClusterEvent::StatusChange(ClusterStatus::Starting)) => Vec::new(),
+        action => vec![action],
+    });
+    assert_eq!(status.invariant, Invariant::EventsAlternate, "{status}");
+}
+
+#[test]
+fn an_up_that_is_not_told() {
+    let violation = broken_pair(|_, _, action| match action {
+        Action::Event(ClusterEvent::NodeUp(_)) => Vec::new(),
+        action => vec![action],
+    });
+    assert_eq!(violation.invariant, Invariant::EventsMatchView, "{violation}");
+}
+
+#[test]
+fn a_nonce_that_is_used_again() {
+    let violation = broken_pair(|_, _, action| match action {
+        Action::Send { conn, data } if data.get(5..9) == Some(b"NOEX") => {
+            let mut bytes = data.to_vec();
+            bytes[13..45].fill(7);
+            vec![Action::Send { conn, data: bytes.into() }]
+        }
+        action => vec![action],
+    });
+    assert_eq!(violation.invariant, Invariant::FreshNonces, "{violation}");
+}
+
+fn id(name: &str) -> NodeId {
+    format!("{name}@10.0.0.1:4369").parse().expect("a valid id")
+}
+
+#[test]
+fn a_node_that_is_listed_twice() {
+    assert_eq!(safety::check_list(&[id("a"), id("b")], &id("c")), Ok(()));
+    for list in [[id("a"), id("a")], [id("b"), id("a")]] {
+        assert_eq!(of(safety::check_list(&list, &id("c"))), Some(Invariant::NoDuplicate));
+    }
+}
+
+#[test]
+fn a_node_that_is_its_own_member() {
+    assert_eq!(of(safety::check_list(&[id("a"), id("b")], &id("b"))), Some(Invariant::NoSelf));
+    let violation = broken_pair(|world, host, action| match action {
+        Action::Event(ClusterEvent::NodeUp(mut info)) => {
+            info.id = world.machine(host).local_node_id().expect("running");
+            vec![Action::Event(ClusterEvent::NodeUp(info))]
+        }
+        action => vec![action],
+    });
+    assert_eq!(violation.invariant, Invariant::NoSelf, "{violation}");
+}
+
+#[test]
+fn a_down_without_a_cause() {
+    // Records that are signed wrongly for a while.
+    let wrong = broken_plan(
+        &quiet(),
+        bent(|world, host, action| match action {
+            Action::Send { conn, data } if host == 0 && (5..6).contains(&world.now().as_secs()) => {
+                let mut bytes = data.to_vec();
+                *bytes.last_mut().expect("not empty") ^= 1;
+                vec![Action::Send { conn, data: bytes.into() }]
+            }
+            action => vec![action],
+        }),
+    );
+    assert_eq!(wrong.invariant, Invariant::NoFalseDown, "{wrong}");
+
+    // A node that takes a short pause for silence.
+    let mut plan = with(Fault::Freeze, [(5000, Op::Freeze { node: 1, ms: 700 })]);
+    plan.nodes.iter_mut().for_each(|node| node.threshold = 6);
+    let impatient = broken_plan(&plan, configured(|config| config.heartbeat_miss_threshold(1)));
+    assert_eq!(impatient.invariant, Invariant::NoFalseDown, "{impatient}");
+    assert!(impatient.detail.contains("without a pause to match"), "{impatient}");
+
+    // One who left, and is told to have been lost.
+    let lost = broken_plan(
+        &quiet(),
+        bent(|_, _, action| match action {
+            Action::Event(ClusterEvent::NodeDown { id, .. }) => {
+                vec![Action::Event(ClusterEvent::NodeDown { id, reason: noex_proto::NodeDownReason::ConnectionClosed })]
+            }
+            action => vec![action],
+        }),
+    );
+    assert_eq!(lost.invariant, Invariant::NoFalseDown, "{lost}");
+}
+
+#[test]
+fn a_panic() {
+    let violation = broken_plan(
+        &quiet(),
+        bent(|world, _, action| {
+            assert!(world.now() < Duration::from_secs(5), "a machine that breaks");
+            vec![action]
+        }),
+    );
+    assert_eq!(violation.invariant, Invariant::NoPanic, "{violation}");
+    assert!(violation.detail.contains("a machine that breaks"), "{violation}");
+}
+
+#[test]
+fn a_storm_of_records() {
+    let violation = broken_pair(|_, _, action| match action {
+        Action::Send { ref data, .. } if data.len() < 50 => vec![action; 6000],
+        action => vec![action],
+    });
+    assert_eq!(violation.invariant, Invariant::NoStorm, "{violation}");
+    for what in [Activity::Connect, Activity::Send, Activity::Tick] {
+        let mut monitor = Monitor::default();
+        assert!((0..100_000).any(|_| of(monitor.count(5, what, 3)) == Some(Invariant::NoStorm)), "{what:?}");
+    }
+}
+
+#[test]
+fn a_dial_after_the_stop() {
+    let stopped = |bend: BendAction| {
+        let mut world = pair();
+        world.run_for(Duration::from_secs(1)).expect("no violation");
+        world.bend.action = Some(bend);
+        world.stop(1);
+        world.run_for(Duration::from_secs(10)).expect_err("a violation")
+    };
+    let dials = stopped(|world, host, action| match action {
+        Action::Close { .. } if host == 1 => {
+            let conn = world.machine(host).next_conn();
+            vec![action, Action::Connect { conn, host: "10.0.0.1".into(), port: 4369, skip: Vec::new() }]
+        }
+        action => vec![action],
+    });
+    assert_eq!(dials.invariant, Invariant::NothingAfterStop, "{dials}");
+    let closes = stopped(|_, _, action| match action {
+        Action::Stopped => vec![action, Action::Close { conn: ConnId(1), how: Close::Abort }],
+        action => vec![action],
+    });
+    assert_eq!(closes.invariant, Invariant::NothingAfterStop, "{closes}");
+    let left = Usage { connections: 1, ..Usage::default() };
+    assert_eq!(of(safety::check_stopped(&left, None)), Some(Invariant::NothingAfterStop));
+    assert_eq!(of(safety::check_stopped(&Usage::default(), Some(Instant::from_millis(5)))), Some(Invariant::NothingAfterStop));
+}
+
+#[test]
+fn duplicates_that_are_not_closed() {
+    let mut plan = quiet();
+    for node in &mut plan.nodes {
+        node.seeds = (0..3).map(crate::Seed::Node).collect();
+    }
+    let violation = broken_plan(
+        &plan,
+        bent(|world, _, action| match action {
+            Action::Close { how: Close::Graceful { .. }, .. } if world.now() < Duration::from_secs(1) => Vec::new(),
+            action => vec![action],
+        }),
+    );
+    assert_eq!(violation.invariant, Invariant::OneSession, "{violation}");
+}
+
+#[test]
+fn payloads_that_are_no_prefix() {
+    let (from, other) = (id("a"), id("b"));
+    let up = || {
+        let mut monitor = Monitor::default();
+        monitor.status = ClusterStatus::Running;
+        for id in [&from, &other] {
+            monitor.up.insert(id.clone(), safety::Up::default());
+        }
+        monitor
+    };
+    let payload = |period, number| safety::payload(7, period, number, 100);
+    let mut sound = up();
+    for number in 0..3 {
+        assert_eq!(sound.received(&from, &payload(1, number)), Ok(()));
+    }
+    let mut bytes = payload(1, 3);
+    bytes[60] ^= 1;
+    for (what, payload) in
+        [("again", payload(1, 2)), ("a gap", payload(1, 4)), ("another period", payload(2, 3)), ("bytes", bytes)]
+    {
+        let check = sound.clone().received(&from, &payload);
+        assert_eq!(of(check), Some(Invariant::PayloadsArePrefixes), "{what}");
+    }
+    assert_eq!(of(sound.received(&other, &payload(1, 3))), Some(Invariant::PayloadsArePrefixes), "a second up-period");
+    assert_eq!(of(sound.received(&id("c"), &payload(3, 0))), Some(Invariant::PayloadsArePrefixes), "one who is not up");
+
+    // A world whose sender leaves one out.
+    let mut world = pair();
+    world.run_for(Duration::from_secs(1)).expect("no violation");
+    let to = world.id("a", 0);
+    world.send_checked(1, &to, 100);
+    world.send(1, &to, safety::payload(2, 1, 7, 100).into()).expect("a member");
+    let violation = world.run_for(Duration::from_secs(1)).expect_err("a violation");
+    assert_eq!(violation.invariant, Invariant::PayloadsArePrefixes, "{violation}");
+}
+
+#[test]
+fn an_up_without_a_session() {
+    let stranger = broken_pair(|_, _, action| match action {
+        Action::Event(ClusterEvent::NodeUp(mut info)) => {
+            info.id = "nobody@10.0.0.9:4369".parse().expect("a valid id");
+            vec![Action::Event(ClusterEvent::NodeUp(info))]
+        }
+        action => vec![action],
+    });
+    assert_eq!(stranger.invariant, Invariant::SessionBeforeUp, "{stranger}");
+    // Nodes that let in whoever comes.
+    let mut plan = with(Fault::MixedSecrets, []);
+    plan.nodes[2].own_secret = Some(200);
+    plan.core = vec![0, 1];
+    let open = broken_plan(&plan, configured(|config| config.cluster_secret("the same for everybody")));
+    assert_eq!(open.invariant, Invariant::SessionBeforeUp, "{open}");
+}
+
+#[test]
+fn a_subscriber_that_is_forgotten() {
+    let mut world = pair();
+    world.forget_slow_subscriber(0);
+    let violation = world.run_for(Duration::from_secs(1)).expect_err("a violation");
+    assert_eq!(violation.invariant, Invariant::SlowSubscriber, "{violation}");
+}
+
+#[test]
+fn a_run_without_an_end() {
+    let outcome = quiet().run_within(10, 1000);
+    let violation = outcome.violation.expect("a violation");
+    assert_eq!(violation.invariant, Invariant::StepBound, "{violation}");
+    assert!(outcome.steps <= 1010 && violation.detail.contains("1000 inputs"), "{violation}");
+}
+
+#[test]
+fn a_stop_that_waits() {
+    let violation = broken_plan(
+        &quiet(),
+        Bend {
+            action: Some(|world, _, action| match action {
+                Action::Close { .. } if world.now() > Duration::from_secs(40) => Vec::new(),
+                action => vec![action],
+            }),
+            config: Some(|config| config.stop_timeout(Duration::from_secs(30))),
+            ..Bend::default()
+        },
+    );
+    assert_eq!(violation.invariant, Invariant::StopInTime, "{violation}");
+}
+
+#[test]
+fn a_stranger_that_is_heard() {
+    let mut world = World::new(1);
+    start(&mut world, 0, "a", &[]);
+    let rogue = world.add_rogue(Rogue::Lengths);
+    world.run_for(Duration::from_secs(1)).expect("no violation");
+    world.bend.action = Some(|_, _, action| match action {
+        Action::Close { .. } => vec![Action::Message, action],
+        action => vec![action],
+    });
+    world.rogue_dials(rogue, 0, 1);
+    let violation = world.run_for(Duration::from_secs(10)).expect_err("a violation");
+    assert_eq!(violation.invariant, Invariant::StrangersChangeNothing, "{violation}");
+
+    let close = |conn| Action::Close { conn, how: Close::Abort };
+    assert_eq!(safety::check_answer(ConnId(1), &close(ConnId(1))), Ok(()));
+    assert_eq!(of(safety::check_answer(ConnId(1), &close(ConnId(2)))), Some(Invariant::StrangersChangeNothing));
+    // A node that runs, where one was stopped.
+    let changed = Picture::of(&Machine::new()).check(&Picture::of(world.machine(0)));
+    assert_eq!(of(changed), Some(Invariant::StrangersChangeNothing));
+}
+
+#[test]
+fn timeouts_that_are_lost_or_busy() {
+    let at = Instant::from_millis;
+    for (due, queued, tick, sound) in [
+        (Some(at(5)), true, false, true),
+        (Some(at(6)), true, false, false),
+        (None, true, false, false),
+        (Some(at(6)), false, true, true),
+        (None, false, true, true),
+        (Some(at(5)), false, true, false),
+        (Some(at(4)), false, true, false),
+        (Some(at(4)), false, false, true),
+    ] {
+        let expected = (!sound).then_some(Invariant::Timers);
+        assert_eq!(of(safety::check_timeout(due, at(5), queued, tick)), expected, "{due:?}, {queued}, {tick}");
+    }
+}

@@ -1,0 +1,161 @@
+//! What is checked of a machine around each input and action.
+
+use noex_proto::{Action, ClusterEvent, ClusterStatus, ConnId, Input, Instant, NodeId};
+
+use super::{HostId, World};
+use crate::safety::{self, Activity, Invariant};
+
+impl World {
+    /// What holds of a machine after each input.
+    pub(super) fn check_machine(&mut self, host: HostId, now: Instant, tick: bool, acted: bool) {
+        let machine = &self.hosts[host].machine;
+        let due = machine.poll_timeout();
+        let timeout = safety::check_timeout(due, now, false, tick);
+        // The tables of a large world are looked at now and then.
+        let tables = self.hosts.len() <= 16 || self.steps.is_multiple_of(1024);
+        let stopping = machine.status() != ClusterStatus::Running;
+        let bounded = match machine.limits() {
+            Some(limits) if tables => safety::check_limits(&self.bent_usage(machine.usage()), limits, stopping),
+            Some(_) => Ok(()),
+            None => safety::check_stopped(&self.bent_usage(machine.usage()), due),
+        };
+        self.judge(host, timeout);
+        self.judge(host, bounded);
+        if tick {
+            self.count(host, Activity::Tick);
+        }
+        if !acted {
+            return;
+        }
+        let counters = self.hosts[host].machine.counters();
+        let check = self.hosts[host].monitor.counters(counters);
+        self.judge(host, check);
+        let connected = self.hosts[host].machine.connected_node_count().unwrap_or(0);
+        let told = self.hosts[host].monitor.up.len();
+        let running = self.hosts[host].monitor.status == ClusterStatus::Running;
+        if running && connected != told {
+            self.violate(Some(host), Invariant::EventsMatchView, format!("{connected} connected, {told} told up"));
+        }
+    }
+
+    /// The connection, where these are bytes of a stranger.
+    pub(super) fn stranger(&self, host: HostId, input: &Input) -> Option<ConnId> {
+        let Input::Received { conn, .. } = input else { return None };
+        let (place, end) = self.hosts[host].conn(*conn)?;
+        self.hosts[self.conns[place].ends[1 - end].host].rogue.map(|_| *conn)
+    }
+
+    #[cfg(test)]
+    pub(super) fn bent_action(&self, host: HostId, action: Action) -> Vec<Action> {
+        self.bend.action.map_or_else(|| vec![action.clone()], |bend| bend(self, host, action.clone()))
+    }
+
+    #[cfg(not(test))]
+    pub(super) fn bent_action(&self, _: HostId, action: Action) -> [Action; 1] {
+        [action]
+    }
+
+    fn bent_usage(&self, usage: noex_proto::Usage) -> noex_proto::Usage {
+        #[cfg(test)]
+        let usage = self.bend.usage.map_or(usage, |bend| bend(usage));
+        usage
+    }
+
+    pub(super) fn count(&mut self, host: HostId, what: Activity) {
+        let hosts = self.hosts.len();
+        let check = self.hosts[host].monitor.count(self.now, what, hosts);
+        self.judge(host, check);
+    }
+
+    /// Now and then: what the machine would do with the same bytes in pieces.
+    pub(super) fn split_check(&mut self, host: HostId, input: &Input) -> Option<(Vec<Action>, String)> {
+        let Input::Received { conn, data, wall } = input else { return None };
+        if data.len() < 2 || self.chunk_random.below(256) != 0 {
+            return None;
+        }
+        let mut twin = self.hosts[host].machine.clone();
+        let now = self.hosts[host].local(self.now);
+        let mut rest = data.clone();
+        let mut pieces = Vec::new();
+        while !rest.is_empty() {
+            let size = 1 + self.chunk_random.index(rest.len());
+            pieces.push(size);
+            let data = rest.split_to(size);
+            twin.handle(now, Input::Received { conn: *conn, data, wall: *wall });
+        }
+        #[cfg_attr(not(test), expect(unused_mut, reason = "a test changes them"))]
+        let mut actions = std::iter::from_fn(|| twin.poll_action()).collect();
+        #[cfg(test)]
+        if let Some(bend) = self.bend.twin {
+            bend(&mut actions);
+        }
+        Some((actions, format!("{} bytes on {conn} in pieces of {pieces:?} lead to other actions", data.len())))
+    }
+
+    /// The first frame of each side has a nonce that no handshake had before.
+    pub(super) fn check_nonce(&mut self, host: HostId, place: usize, end: usize, data: &[u8]) {
+        let pipe = &self.conns[place].pipes[end];
+        let nonce = data.get(13..45).and_then(|nonce| nonce.first_chunk::<32>());
+        let hello = pipe.taken == 0 && pipe.out.is_empty() && data.get(5..9) == Some(b"NOEX");
+        if hello
+            && let Some(nonce) = nonce
+            && !self.nonces.insert(*nonce)
+        {
+            self.violate(Some(host), Invariant::FreshNonces, "the nonce of a handshake was used before".into());
+        }
+    }
+
+    /// There is, or was, a connection between this host and a process that has the identity.
+    pub(super) fn check_up(&mut self, host: HostId, id: &NodeId) {
+        let met = self.hosts[host].conns.iter().rev().any(|place| {
+            let conn = &self.conns[(place >> 1) as usize];
+            let peer = &conn.ends[1 - (place & 1) as usize];
+            let ids = &self.hosts[peer.host].ids;
+            ids.get(peer.process as usize).is_some_and(|known| known.as_ref() == Some(id))
+        });
+        if !met {
+            self.violate(Some(host), Invariant::SessionBeforeUp, format!("{id} is up without a connection to it"));
+        }
+    }
+
+    /// The slow subscriber reads all there is, and compares.
+    pub(super) fn read_slowly(&mut self, host: HostId) {
+        let at = &mut self.hosts[host];
+        while let Some(event) = at.machine.poll_event(at.slow.0) {
+            let check = match event {
+                ClusterEvent::Lagged { .. } => {
+                    self.coverage.note("slow subscriber lagged");
+                    Ok(())
+                }
+                // What a status was in between is lost with what was dropped.
+                ClusterEvent::StatusChange(status) => {
+                    if status == ClusterStatus::Stopped {
+                        at.slow.1.up.clear();
+                    }
+                    at.slow.1.status = status;
+                    Ok(())
+                }
+                ClusterEvent::NodeUp(_) | ClusterEvent::NodeDown { .. } => {
+                    at.slow.1.status = ClusterStatus::Running;
+                    at.slow.1.event(&event, None)
+                }
+                ClusterEvent::Error(_) => Ok(()),
+            };
+            if let Err((_, detail)) = check {
+                return self.violate(Some(host), Invariant::SlowSubscriber, detail);
+            }
+        }
+        let told = at.slow.1.up.keys();
+        if at.monitor.status == ClusterStatus::Running && !told.eq(at.monitor.up.keys()) {
+            let detail = format!("told {:?}, up are {:?}", at.slow.1.up.keys(), at.monitor.up.keys());
+            self.violate(Some(host), Invariant::SlowSubscriber, detail);
+        }
+    }
+
+    /// The machine on a host forgets the subscriber that reads rarely.
+    #[cfg(test)]
+    pub(crate) fn forget_slow_subscriber(&mut self, host: HostId) {
+        let at = &mut self.hosts[host];
+        at.machine.unsubscribe(at.slow.0);
+    }
+}
