@@ -1,4 +1,4 @@
-//! The README and the guide as documentation, so that `cargo test` compiles their code.
+//! The README and the guides as documentation, so that `cargo test` compiles their code.
 //!
 //! This crate is not published: the published ones cannot include files from outside their own folders.
 
@@ -7,3 +7,6 @@ pub mod readme {}
 
 #[doc = include_str!("../../../docs/guide.md")]
 pub mod guide {}
+
+#[doc = include_str!("../../../docs/simulation.md")]
+pub mod simulation {}
