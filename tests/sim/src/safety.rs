@@ -27,6 +27,8 @@ pub enum Invariant {
     CountersGrow,
     /// A node that is dead is reported in time.
     DeathReported,
+    /// Who left is not dialled, unless it is a seed or has started again.
+    DepartedStayAway,
     /// Ups and downs alternate per node.
     EventsAlternate,
     /// What was told by events is what can be read.
@@ -49,6 +51,8 @@ pub enum Invariant {
     OneSession,
     /// What is received is a prefix of what was sent in one up-period, in order, once.
     PayloadsArePrefixes,
+    /// A peer that is lost after its session has held is dialled again after the base delay.
+    RedialInTime,
     /// A subscriber that reads late is told the same in the end.
     SlowSubscriber,
     /// An up has an authenticated session with that very node behind it.

@@ -96,7 +96,8 @@ impl Plan {
 
     fn step_fault(&self, place: usize) -> Option<String> {
         let step = &self.steps[place];
-        let named = step.op.nodes();
+        let mut op = step.op.clone();
+        let named: Vec<usize> = op.nodes_mut().into_iter().map(|node| *node).collect();
         if let Some(node) = named.iter().find(|node| **node >= self.nodes.len()) {
             return Some(format!("step {place} names node {node}, which does not exist: {:?}", step.op));
         }
@@ -114,31 +115,7 @@ impl Plan {
             _ if named.len() == 2 && named[0] == named[1] => Some(format!("node {} and itself", named[0])),
             _ => None,
         };
-        let long = step.op.lasts_ms().filter(|ms| *ms > LONGEST_MS).map(|ms| format!("{ms} ms, more than a week"));
+        let long = op.duration_mut().filter(|ms| **ms > LONGEST_MS).map(|ms| format!("{ms} ms, more than a week"));
         fault.or(long).map(|fault| format!("step {place}: {fault}: {:?}", step.op))
-    }
-}
-
-impl Op {
-    const fn lasts_ms(&self) -> Option<u64> {
-        match *self {
-            Self::Clock { ms, .. }
-            | Self::Cut { ms, .. }
-            | Self::Dials { ms, .. }
-            | Self::Freeze { ms, .. }
-            | Self::Rotate { ms, .. }
-            | Self::StallReader { ms, .. }
-            | Self::StallWriter { ms, .. }
-            | Self::Tamper { ms, .. } => Some(ms),
-            Self::Crash { ms, .. } | Self::Leave { ms, .. } | Self::PowerOff { ms, .. } => ms,
-            Self::HalfOpen { .. }
-            | Self::Misuse { .. }
-            | Self::Processes { .. }
-            | Self::Reset { .. }
-            | Self::ResetOne { .. }
-            | Self::RogueDials { .. }
-            | Self::Send { .. }
-            | Self::WallClock { .. } => None,
-        }
     }
 }

@@ -274,7 +274,7 @@ fn add_steps(plan: &mut Plan, fault: Fault, at: u64, random: &mut Random) {
             let rotated: Vec<usize> = all.iter().map(|place| (place + node) % nodes).collect();
             let (from, to) = rotated.split_at(split);
             let reset = random.permille(300);
-            match random.below(5) {
+            match random.below(6) {
                 // Halves, or an isolated node.
                 0 | 1 => {
                     push(plan, at, Op::Cut { from: from.into(), to: to.into(), ms, reset });
@@ -289,6 +289,11 @@ fn add_steps(plan: &mut Plan, fault: Fault, at: u64, random: &mut Random) {
                         push(plan, at, Op::Cut { from: from.into(), to: to.clone(), ms, reset });
                         push(plan, at, Op::Cut { from: to, to: from.into(), ms, reset });
                     }
+                }
+                // One leaves, and one other does not hear of it: what that one tells is out of date.
+                4 => {
+                    push(plan, at, Op::Cut { from: vec![one], to: vec![other], ms: ms.max(10_000), reset: false });
+                    push(plan, (at + 50).min(plan.heal_ms), Op::Leave { node: one, ms: None });
                 }
                 // A ring: each sees its neighbours alone.
                 _ => {

@@ -41,6 +41,7 @@ impl Run<'_> {
         }
         self.judge_silence();
         self.judge_secrets();
+        self.dials.look(self.plan, self.world);
         self.judged_downs = self.world.downs.len();
     }
 

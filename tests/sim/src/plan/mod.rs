@@ -1,6 +1,7 @@
 //! Plans: a run as plain data, drawn from a seed or written by hand.
 
 mod check;
+mod dials;
 mod draw;
 mod drawn;
 mod judge;
@@ -489,7 +490,7 @@ impl Plan {
 
 impl Op {
     /// The nodes that it names.
-    pub(crate) fn nodes(&self) -> Vec<usize> {
+    pub(crate) fn nodes_mut(&mut self) -> Vec<&mut usize> {
         match self {
             Self::Clock { node, .. }
             | Self::Crash { node, .. }
@@ -499,13 +500,17 @@ impl Op {
             | Self::PowerOff { node, .. }
             | Self::Processes { node, .. }
             | Self::RogueDials { node, .. }
-            | Self::WallClock { node, .. } => vec![*node],
-            Self::Cut { from, to, .. } => from.iter().chain(to).copied().collect(),
-            Self::Dials { from, to, .. } | Self::Send { from, to, .. } | Self::StallWriter { from, to, .. } => vec![*from, *to],
-            Self::HalfOpen { at, with, .. } => vec![*at, *with],
-            Self::Reset { one, other } | Self::ResetOne { one, other } | Self::Tamper { one, other, .. } => vec![*one, *other],
+            | Self::WallClock { node, .. } => vec![node],
+            Self::Cut { from, to, .. } => from.iter_mut().chain(to).collect(),
+            Self::Dials { from: one, to: other, .. }
+            | Self::HalfOpen { at: one, with: other, .. }
+            | Self::Reset { one, other }
+            | Self::ResetOne { one, other }
+            | Self::Send { from: one, to: other, .. }
+            | Self::StallReader { reader: one, from: other, .. }
+            | Self::StallWriter { from: one, to: other, .. }
+            | Self::Tamper { one, other, .. } => vec![one, other],
             Self::Rotate { .. } => Vec::new(),
-            Self::StallReader { reader, from, .. } => vec![*reader, *from],
         }
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use noex_proto::{ClusterStatus, NodeDownReason, NodeId, Secret};
 
+use super::dials::DialJudge;
 use super::{Op, Plan};
 use crate::coverage::Coverage;
 use crate::timeline;
@@ -71,6 +72,7 @@ pub(super) struct Run<'a> {
     acts_made: usize,
     pub(super) secrets: (u8, Vec<u8>),
     pub(super) deaths: Vec<Death>,
+    pub(super) dials: DialJudge,
     pub(super) judged_downs: usize,
     agreed_after: Option<Duration>,
     /// The last pause of each node that its peers may have noticed: from when, and until when if it is over.
@@ -104,6 +106,7 @@ impl Plan {
     }
 
     pub(crate) fn run_in(&self, world: &mut World, steps: u64) -> Outcome {
+        world.note_contacts();
         let mut agreed_after = None;
         let result = catch_unwind(AssertUnwindSafe(|| {
             let mut run = Run {
@@ -114,6 +117,7 @@ impl Plan {
                 acts_made: 0,
                 secrets: (0, Vec::new()),
                 deaths: Vec::new(),
+                dials: DialJudge::default(),
                 judged_downs: 0,
                 agreed_after: None,
                 pauses: vec![None; self.nodes.len()],
@@ -316,6 +320,7 @@ impl Run<'_> {
                 }
                 let started = self.world.start(node, config);
                 debug_assert!(started.is_ok(), "{started:?}");
+                self.dials.started(node);
             }
             ClusterStatus::Stopping => self.after(200, Act::Start(node)),
             ClusterStatus::Running | ClusterStatus::Starting => {}
@@ -354,6 +359,7 @@ impl Run<'_> {
                 self.world.freeze(node);
                 self.note_pause(node);
                 self.deaths.retain(|death| death.observer != node);
+                self.dials.frozen(node);
                 self.after(ms, Act::Thaw(node));
             }
             Op::HalfOpen { at, with, silent } => self.world.half_open(at, with, silent),
@@ -491,7 +497,7 @@ impl Run<'_> {
         }
         for (place, &one) in self.plan.core.iter().enumerate() {
             for &other in &self.plan.core[place + 1..] {
-                let count = self.world.connections_between(one, other);
+                let count = self.world.connections_left(one, other);
                 if count != 1 {
                     let detail = format!("{count} connections between {one} and {other} at rest");
                     self.world.violate(None, Invariant::OneSession, detail);

@@ -1,57 +1,78 @@
 //! Shrinking: the smallest plan that still breaks the same invariant.
+//!
+//! What is left has to be a plan that a sound machine passes. So a kind of fault leaves [`Plan::faults`], which says what is excused,
+//! only together with all that belongs to it; and nodes that could find each other still can.
 
-use super::{Op, Plan};
+use super::{Fault, Op, Plan, Seed};
 use crate::{Chunking, Invariant, Latency};
+
+/// With how many seeds a smaller plan is tried: what is left out shifts the randomness of all that remains.
+const SEEDS: u64 = 4;
 
 impl Plan {
     /// Removes and simplifies what it can while the same invariant is broken, in at most `runs` runs: steps from the back, then nodes,
-    /// then kinds of configuration, then durations.
+    /// then kinds of faults, then durations and values.
     #[must_use]
     pub fn shrink(&self, invariant: Invariant, runs: usize) -> Self {
-        let mut shrinker = Shrinker { best: self.clone(), invariant, runs };
-        while shrinker.runs > 0 {
-            let before = shrinker.best.clone();
-            shrinker.steps();
-            shrinker.nodes();
-            shrinker.configuration();
-            shrinker.durations();
-            if shrinker.best == before {
-                break;
-            }
-        }
-        shrinker.best
+        let breaks = |plan: &Self| plan.run_keeping(0).violation.is_some_and(|violation| violation.invariant == invariant);
+        Shrinker { best: self.clone(), breaks, joined: is_joined(self), runs }.shrink()
     }
 }
 
-struct Shrinker {
+struct Shrinker<F> {
     best: Plan,
-    invariant: Invariant,
+    /// Whether a plan still breaks the invariant.
+    breaks: F,
+    /// Whether all nodes could find each other at first.
+    joined: bool,
     runs: usize,
 }
 
-impl Shrinker {
-    fn accept(&mut self, plan: Plan) -> bool {
-        if self.runs == 0 || plan == self.best || plan.check().is_err() {
-            return false;
+impl<F: FnMut(&Plan) -> bool> Shrinker<F> {
+    fn shrink(mut self) -> Plan {
+        while self.runs > 0 {
+            let before = self.best.clone();
+            self.steps();
+            self.nodes();
+            self.faults();
+            self.durations();
+            self.values();
+            if self.best == before {
+                break;
+            }
         }
-        self.runs -= 1;
-        let same = plan.run_keeping(0).violation.is_some_and(|violation| violation.invariant == self.invariant);
-        if same {
-            self.best = plan;
-        }
-        same
+        self.best
     }
 
-    /// Halves of the steps, quarters, and so on, from the back.
+    /// Keeps the plan with this change if it still breaks the invariant.
+    fn change(&mut self, seeds: u64, change: impl FnOnce(&mut Plan)) -> bool {
+        let mut plan = self.best.clone();
+        change(&mut plan);
+        if plan == self.best || plan.check().is_err() || self.joined && !is_joined(&plan) {
+            return false;
+        }
+        for _ in 0..seeds {
+            if self.runs == 0 {
+                return false;
+            }
+            self.runs -= 1;
+            if (self.breaks)(&plan) {
+                self.best = plan;
+                return true;
+            }
+            plan.seed += 1;
+        }
+        false
+    }
+
+    /// All steps, halves of them, quarters, and so on, from the back.
     fn steps(&mut self) {
         let mut size = self.best.steps.len();
         while size > 0 {
             let mut end = self.best.steps.len();
             while end > 0 {
                 let start = end.saturating_sub(size);
-                let mut plan = self.best.clone();
-                plan.steps.drain(start..end.min(plan.steps.len()));
-                self.accept(plan);
+                self.change(if size > 2 { SEEDS } else { 1 }, |plan| drop(plan.steps.drain(start..end)));
                 end = start;
             }
             size /= 2;
@@ -59,135 +80,302 @@ impl Shrinker {
     }
 
     fn nodes(&mut self) {
-        for node in (1..self.best.nodes.len()).rev() {
-            if self.best.nodes.len() <= 2 {
-                return;
-            }
-            if let Some(plan) = without(&self.best, node) {
-                self.accept(plan);
+        for node in (0..self.best.nodes.len()).rev() {
+            // With a node its twin may have gone.
+            if self.best.nodes.len() > 2 && node < self.best.nodes.len() {
+                self.change(SEEDS, |plan| remove_node(plan, node));
             }
         }
     }
 
-    /// The kinds of faults stay: they say what the plan excuses.
-    fn configuration(&mut self) {
-        let simplify: [fn(&mut Plan); 10] = [
-            |plan| plan.small_limits = false,
-            |plan| plan.bytes_per_second = None,
-            |plan| plan.window_bytes = 128 << 10,
-            |plan| plan.chunking = Chunking::Whole,
-            |plan| plan.reset_cuts = false,
-            |plan| plan.path_latencies.clear(),
-            |plan| plan.latency = Latency::Constant { us: 1000 },
-            |plan| plan.undialable.clear(),
-            |plan| plan.nodes.iter_mut().for_each(|node| node.start_ms = 0),
-            |plan| plan.nodes.iter_mut().for_each(|node| node.own_secret = None),
-        ];
-        for change in simplify {
-            let mut plan = self.best.clone();
-            change(&mut plan);
-            self.accept(plan);
-        }
-        if !self.best.steps.iter().any(|step| matches!(step.op, Op::RogueDials { .. })) {
-            let mut plan = self.best.clone();
-            plan.rogues.clear();
-            let rogue = |seed: &super::Seed| matches!(seed, super::Seed::Rogue(_));
-            plan.nodes.iter_mut().for_each(|node| node.seeds.retain(|seed| !rogue(seed)));
-            self.accept(plan);
+    fn faults(&mut self) {
+        for fault in self.best.faults.clone().into_iter().rev() {
+            self.change(2, |plan| remove_fault(plan, fault));
         }
     }
 
     fn durations(&mut self) {
-        let mut plan = self.best.clone();
-        let last = plan.steps.iter().map(|step| step.at_ms).max().unwrap_or(0);
-        plan.heal_ms = last + 1;
-        if !self.accept(plan) {
-            let mut plan = self.best.clone();
-            plan.heal_ms = last + (plan.heal_ms - last) / 2;
-            self.accept(plan);
+        let last = self.best.steps.iter().map(|step| step.at_ms).max().unwrap_or(0);
+        let heal_ms = self.best.heal_ms;
+        for shorter in [last + 1, last + 1000, last + 10_000, last + (heal_ms - last) / 2] {
+            if shorter < heal_ms && self.change(2, |plan| plan.heal_ms = shorter) {
+                break;
+            }
         }
         for place in 0..self.best.steps.len() {
-            let mut plan = self.best.clone();
-            let earlier = place.checked_sub(1).map_or(0, |before| plan.steps[before].at_ms);
-            let gap = plan.steps[place].at_ms - earlier;
-            for step in &mut plan.steps[place..] {
-                step.at_ms -= gap / 2;
-            }
-            self.accept(plan);
+            self.change(1, |plan| {
+                let earlier = place.checked_sub(1).map_or(0, |before| plan.steps[before].at_ms);
+                let gap = plan.steps[place].at_ms - earlier;
+                plan.steps[place..].iter_mut().for_each(|step| step.at_ms -= gap / 2);
+            });
+            self.change(1, |plan| {
+                if let Some(ms) = plan.steps[place].op.duration_mut() {
+                    *ms = ms.div_ceil(2);
+                }
+            });
+        }
+    }
+
+    /// Ordinary values in place of drawn ones.
+    fn values(&mut self) {
+        let simplify: [fn(&mut Plan); 9] = [
+            |plan| plan.latency = Latency::Constant { us: 1000 },
+            |plan| plan.nodes.iter_mut().for_each(|node| node.start_ms = 0),
+            |plan| plan.nodes.iter_mut().for_each(|node| node.heartbeat_ms = 1000),
+            |plan| plan.nodes.iter_mut().for_each(|node| node.threshold = 3),
+            |plan| plan.nodes.iter_mut().for_each(|node| (node.base_ms, node.max_ms) = (100, 1000)),
+            |plan| plan.nodes.iter_mut().for_each(|node| node.forget_ms = 3_600_000),
+            |plan| plan.watch_ms = 20_000.max(6 * plan.nodes.iter().map(|node| node.heartbeat_ms).max().unwrap_or(0)),
+            |plan| {
+                for step in &mut plan.steps {
+                    if let Op::Send { size, .. } = &mut step.op {
+                        *size = 32;
+                    }
+                }
+            },
+            |plan| {
+                for step in &mut plan.steps {
+                    if let Op::Send { count, .. } = &mut step.op {
+                        *count = 1;
+                    }
+                }
+            },
+        ];
+        for change in simplify {
+            self.change(1, change);
         }
     }
 }
 
-/// The plan without a node: nodes after it move up.
-fn without(plan: &Plan, node: usize) -> Option<Plan> {
-    let mut value = plan.clone();
-    let moved = |other: usize| if other > node { other - 1 } else { other };
-    value.nodes.remove(node);
-    for other in &mut value.nodes {
-        if other.twin_of == Some(node) {
-            return None;
-        }
-        other.twin_of = other.twin_of.map(moved);
-        other.seeds.retain(|seed| !matches!(seed, super::Seed::Node(of) | super::Seed::Misnamed(of) if *of == node));
-        for seed in &mut other.seeds {
-            if let super::Seed::Node(of) | super::Seed::Misnamed(of) = seed {
-                *of = moved(*of);
+/// Whether seeds lead from any node to any other one, if need be by way of others.
+fn is_joined(plan: &Plan) -> bool {
+    let leads = |from: usize, to: usize| {
+        let (from, to) = (&plan.nodes[from], to);
+        from.seeds.iter().any(|seed| matches!(seed, Seed::Misnamed(of) | Seed::Node(of) if *of == to))
+    };
+    let mut reached = vec![0];
+    let mut next = 0;
+    while next < reached.len() {
+        let node = reached[next];
+        let fresh =
+            (0..plan.nodes.len()).filter(|other| !reached.contains(other) && (leads(node, *other) || leads(*other, node)));
+        let fresh: Vec<usize> = fresh.collect();
+        reached.extend(fresh);
+        next += 1;
+    }
+    reached.len() == plan.nodes.len()
+}
+
+/// Takes a kind of fault out, with its steps and its configuration.
+fn remove_fault(plan: &mut Plan, fault: Fault) {
+    plan.faults.retain(|other| *other != fault);
+    let faults = &plan.faults;
+    plan.steps.retain(|step| step.op.kinds().is_empty() || step.op.kinds().iter().any(|kind| faults.contains(kind)));
+    match fault {
+        Fault::Bandwidth => (plan.bytes_per_second, plan.window_bytes) = (None, 128 << 10),
+        Fault::DuplicateId => {
+            while let Some(twin) = plan.nodes.iter().position(|node| node.twin_of.is_some()) {
+                remove_node(plan, twin);
             }
         }
+        Fault::Fragmentation => plan.chunking = Chunking::Whole,
+        Fault::Latency => {
+            plan.path_latencies.clear();
+            plan.latency = Latency::Constant { us: 1000 };
+        }
+        Fault::MixedIntervals => {
+            let (heartbeat_ms, threshold, base_ms) = (plan.nodes[0].heartbeat_ms, plan.nodes[0].threshold, plan.nodes[0].base_ms);
+            for node in &mut plan.nodes {
+                (node.heartbeat_ms, node.threshold) = (heartbeat_ms, threshold);
+                node.base_ms = base_ms.min(node.max_ms);
+            }
+        }
+        Fault::MixedSecrets => plan.nodes.iter_mut().for_each(|node| node.own_secret = None),
+        Fault::OneWayDials => plan.undialable.clear(),
+        Fault::Reset => plan.reset_cuts = false,
+        Fault::Rogues => {
+            plan.rogues.clear();
+            plan.nodes.iter_mut().for_each(|node| node.seeds.retain(|seed| !matches!(seed, Seed::Rogue(_))));
+        }
+        Fault::Seeds => {
+            for (place, node) in plan.nodes.iter_mut().enumerate() {
+                node.seeds.retain(|seed| !matches!(seed, Seed::Misnamed(_) | Seed::Missing) && *seed != Seed::Node(place));
+            }
+        }
+        Fault::SmallLimits => plan.small_limits = false,
+        Fault::Adversary
+        | Fault::ClockRate
+        | Fault::Crash
+        | Fault::CrashLoop
+        | Fault::DialFaults
+        | Fault::Freeze
+        | Fault::HalfOpen
+        | Fault::Leave
+        | Fault::Misuse
+        | Fault::Partition
+        | Fault::PowerOff
+        | Fault::Rotation
+        | Fault::Stall
+        | Fault::WallClock => {}
     }
-    value.core.retain(|other| *other != node);
-    value.core.iter_mut().for_each(|other| *other = moved(*other));
-    if value.core.is_empty() {
-        return None;
+}
+
+/// Takes a node out, and its twin: nodes after it move up, and who had it as a seed has in its place the first of its own, or else the
+/// first node.
+fn remove_node(plan: &mut Plan, gone: usize) {
+    if let Some(twin) = plan.nodes.iter().position(|node| node.twin_of == Some(gone)) {
+        remove_node(plan, twin);
+        return remove_node(plan, gone - usize::from(twin < gone));
     }
-    value.undialable.retain(|(one, other)| *one != node && *other != node);
-    value.undialable.iter_mut().for_each(|(one, other)| (*one, *other) = (moved(*one), moved(*other)));
-    value.path_latencies.retain(|(one, other, _)| *one != node && *other != node);
-    value.path_latencies.iter_mut().for_each(|(one, other, _)| (*one, *other) = (moved(*one), moved(*other)));
-    value.steps.retain_mut(|step| step.op.forget(node));
-    Some(value)
+    let moved = |node: usize| node - usize::from(node > gone);
+    let own = plan.nodes.remove(gone);
+    let next = own.seeds.iter().find_map(|seed| match seed {
+        Seed::Node(of) if *of != gone => Some(moved(*of)),
+        _ => None,
+    });
+    let next = next.unwrap_or(0);
+    for (place, node) in plan.nodes.iter_mut().enumerate() {
+        node.twin_of = node.twin_of.map(moved);
+        let mut seeds = Vec::new();
+        for seed in &node.seeds {
+            let seed = match *seed {
+                Seed::Misnamed(of) | Seed::Node(of) if of == gone && next == place => continue,
+                Seed::Misnamed(of) | Seed::Node(of) if of == gone => Seed::Node(next),
+                Seed::Misnamed(of) => Seed::Misnamed(moved(of)),
+                Seed::Node(of) => Seed::Node(moved(of)),
+                seed => seed,
+            };
+            if !seeds.contains(&seed) {
+                seeds.push(seed);
+            }
+        }
+        node.seeds = seeds;
+    }
+    plan.core.retain(|node| *node != gone);
+    plan.core.iter_mut().for_each(|node| *node = moved(*node));
+    if plan.core.is_empty() {
+        plan.core.push(0);
+    }
+    plan.undialable.retain(|(one, other)| *one != gone && *other != gone);
+    plan.undialable.iter_mut().for_each(|(one, other)| (*one, *other) = (moved(*one), moved(*other)));
+    plan.path_latencies.retain(|(one, other, _)| *one != gone && *other != gone);
+    plan.path_latencies.iter_mut().for_each(|(one, other, _)| (*one, *other) = (moved(*one), moved(*other)));
+    plan.steps.retain_mut(|step| step.op.forget(gone));
 }
 
 impl Op {
+    /// The kinds of faults that it can belong to; none where it is no fault.
+    pub(crate) fn kinds(&self) -> &'static [Fault] {
+        match self {
+            Self::Clock { .. } => &[Fault::ClockRate],
+            Self::Crash { .. } => &[Fault::Crash, Fault::CrashLoop, Fault::HalfOpen, Fault::Stall],
+            Self::Cut { .. } => &[Fault::Partition],
+            Self::Dials { .. } => &[Fault::DialFaults],
+            Self::Freeze { .. } => &[Fault::Freeze],
+            Self::HalfOpen { .. } => &[Fault::HalfOpen],
+            Self::Leave { .. } => &[Fault::Leave, Fault::Partition],
+            Self::Misuse { .. } => &[Fault::Misuse],
+            Self::PowerOff { .. } => &[Fault::PowerOff],
+            Self::Processes { .. } | Self::Send { .. } => &[],
+            Self::Reset { .. } => &[Fault::DialFaults, Fault::Reset],
+            Self::ResetOne { .. } => &[Fault::Reset, Fault::Stall],
+            Self::RogueDials { .. } => &[Fault::Rogues],
+            Self::Rotate { .. } => &[Fault::Rotation],
+            Self::StallReader { .. } | Self::StallWriter { .. } => &[Fault::Stall],
+            Self::Tamper { .. } => &[Fault::Adversary],
+            Self::WallClock { .. } => &[Fault::WallClock],
+        }
+    }
+
     /// Takes a node out, and moves those after it up. Whether the step still means something.
     fn forget(&mut self, gone: usize) -> bool {
         if let Self::Cut { from, to, .. } = self {
-            for side in [from, to] {
-                side.retain(|node| *node != gone);
-                side.iter_mut().for_each(|node| *node -= usize::from(*node > gone));
-                if side.is_empty() {
-                    return false;
-                }
+            from.retain(|node| *node != gone);
+            to.retain(|node| *node != gone);
+            if from.is_empty() || to.is_empty() {
+                return false;
             }
-            return true;
         }
-        if self.nodes().contains(&gone) {
-            return false;
+        let mut kept = true;
+        for node in self.nodes_mut() {
+            kept &= *node != gone;
+            *node -= usize::from(*node > gone);
         }
-        let moved = |node: &mut usize| *node -= usize::from(*node > gone);
+        kept
+    }
+
+    /// For how long it lasts, where it does not last for good.
+    pub(super) fn duration_mut(&mut self) -> Option<&mut u64> {
         match self {
-            Self::Clock { node, .. }
-            | Self::Crash { node, .. }
-            | Self::Freeze { node, .. }
-            | Self::Leave { node, .. }
-            | Self::Misuse { node }
-            | Self::PowerOff { node, .. }
-            | Self::Processes { node, .. }
-            | Self::RogueDials { node, .. }
-            | Self::WallClock { node, .. } => moved(node),
-            Self::Dials { from: one, to: other, .. }
-            | Self::Send { from: one, to: other, .. }
-            | Self::StallWriter { from: one, to: other, .. }
-            | Self::HalfOpen { at: one, with: other, .. }
-            | Self::Reset { one, other }
-            | Self::ResetOne { one, other }
-            | Self::Tamper { one, other, .. }
-            | Self::StallReader { reader: one, from: other, .. } => {
-                moved(one);
-                moved(other);
-            }
-            Self::Cut { .. } | Self::Rotate { .. } => {}
+            Self::Clock { ms, .. }
+            | Self::Cut { ms, .. }
+            | Self::Dials { ms, .. }
+            | Self::Freeze { ms, .. }
+            | Self::Rotate { ms, .. }
+            | Self::StallReader { ms, .. }
+            | Self::StallWriter { ms, .. }
+            | Self::Tamper { ms, .. } => Some(ms),
+            Self::Crash { ms, .. } | Self::Leave { ms, .. } | Self::PowerOff { ms, .. } => ms.as_mut(),
+            Self::HalfOpen { .. }
+            | Self::Misuse { .. }
+            | Self::Processes { .. }
+            | Self::Reset { .. }
+            | Self::ResetOne { .. }
+            | Self::RogueDials { .. }
+            | Self::Send { .. }
+            | Self::WallClock { .. } => None,
         }
-        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shrunk(plan: &Plan, breaks: impl FnMut(&Plan) -> bool) -> Plan {
+        Shrinker { best: plan.clone(), breaks, joined: is_joined(plan), runs: 5000 }.shrink()
+    }
+
+    fn freezes(plan: &Plan) -> usize {
+        plan.steps.iter().filter(|step| matches!(step.op, Op::Freeze { ms: 100.., .. })).count()
+    }
+
+    #[test]
+    fn what_is_not_needed_goes() {
+        let plans = (0..200).map(Plan::draw).filter(|plan| freezes(plan) > 0);
+        for plan in plans.take(20) {
+            let small = shrunk(&plan, |plan| freezes(plan) > 0);
+            assert_eq!((small.steps.len(), small.nodes.len()), (1, 2), "seed {}\n{}", plan.seed, small.to_text());
+            assert_eq!(small.faults, [Fault::Freeze], "seed {}", plan.seed);
+            assert!(matches!(small.steps[0].op, Op::Freeze { ms: 100..200, .. }), "seed {}: {:?}", plan.seed, small.steps);
+            assert!(small.nodes.iter().all(|node| node.start_ms == 0 && node.heartbeat_ms == 1000), "seed {}", plan.seed);
+        }
+    }
+
+    #[test]
+    fn what_is_left_is_a_plan_whose_nodes_can_find_each_other() {
+        for plan in (0..60).map(Plan::draw) {
+            for gone in 0..plan.nodes.len() {
+                let mut smaller = plan.clone();
+                remove_node(&mut smaller, gone);
+                assert_eq!(smaller.check(), Ok(()), "seed {} without {gone}", plan.seed);
+                assert!(is_joined(&smaller) || !is_joined(&plan), "seed {} without {gone}\n{}", plan.seed, smaller.to_text());
+            }
+            let small = shrunk(&plan, |plan| plan.nodes.len() >= 3);
+            assert!(small.nodes.len() == 3 && is_joined(&small), "seed {}\n{}", plan.seed, small.to_text());
+        }
+    }
+
+    #[test]
+    fn a_kind_of_fault_leaves_with_all_that_belongs_to_it() {
+        for plan in (0..100).map(Plan::draw) {
+            for fault in plan.faults.clone() {
+                let mut smaller = plan.clone();
+                remove_fault(&mut smaller, fault);
+                assert_eq!(smaller.check(), Ok(()), "seed {} without {fault:?}", plan.seed);
+                let left = smaller.steps.iter().filter(|step| step.op.kinds() == [fault]).count();
+                assert_eq!(left, 0, "seed {}: {fault:?}", plan.seed);
+            }
+        }
     }
 }

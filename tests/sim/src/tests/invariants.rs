@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use noex_proto::{
-    Action, Close, ClusterConfig, ClusterError, ClusterEvent, ClusterStatus, ConnId, Counters, Instant, Limits, Machine, NodeId,
-    Usage,
+    Action, Close, ClusterConfig, ClusterError, ClusterEvent, ClusterStatus, ConnId, Counters, Instant, Limits, Machine,
+    NodeDownReason, NodeId, Usage,
 };
 
 use super::{pair, quiet, start, with};
@@ -25,6 +25,7 @@ const _: fn(Invariant) -> fn() = |invariant| match invariant {
     Invariant::ConflictReported => a_conflict_that_nobody_hears_of,
     Invariant::CountersGrow => a_counter_that_goes_back,
     Invariant::DeathReported => a_death_that_is_noticed_late,
+    Invariant::DepartedStayAway => one_who_left_and_is_dialled,
     Invariant::EventsAlternate => a_down_that_is_told_twice,
     Invariant::EventsMatchView => an_up_that_is_not_told,
     Invariant::FreshNonces => a_nonce_that_is_used_again,
@@ -36,6 +37,7 @@ const _: fn(Invariant) -> fn() = |invariant| match invariant {
     Invariant::NothingAfterStop => a_dial_after_the_stop,
     Invariant::OneSession => duplicates_that_are_not_closed,
     Invariant::PayloadsArePrefixes => payloads_that_are_no_prefix,
+    Invariant::RedialInTime => a_peer_that_is_not_dialled_again,
     Invariant::SessionBeforeUp => an_up_without_a_session,
     Invariant::SlowSubscriber => a_subscriber_that_is_forgotten,
     Invariant::StepBound => a_run_without_an_end,
@@ -184,6 +186,28 @@ fn a_death_that_is_noticed_late() {
     let slow = configured(|config| config.heartbeat_interval(Duration::from_secs(5)));
     let violation = broken_plan(&plan, slow);
     assert_eq!(violation.invariant, Invariant::DeathReported, "{violation}");
+}
+
+#[test]
+fn one_who_left_and_is_dialled() {
+    let plan = with(Fault::Crash, [(5000, Op::Crash { node: 1, ms: None })]);
+    let plan = Plan { core: vec![0, 2], ..plan };
+    let left = bent(|_, _, action| match action {
+        Action::Event(ClusterEvent::NodeDown { id, .. }) => {
+            vec![Action::Event(ClusterEvent::NodeDown { id, reason: NodeDownReason::GracefulShutdown })]
+        }
+        action => vec![action],
+    });
+    let violation = broken_plan(&plan, left);
+    assert_eq!(violation.invariant, Invariant::DepartedStayAway, "{violation}");
+}
+
+#[test]
+fn a_peer_that_is_not_dialled_again() {
+    let plan = with(Fault::Crash, [(5000, Op::Crash { node: 1, ms: None })]);
+    let plan = Plan { core: vec![0, 2], ..plan };
+    let violation = broken_plan(&plan, configured(|config| config.reconnect_base_delay(Duration::from_millis(400))));
+    assert_eq!(violation.invariant, Invariant::RedialInTime, "{violation}");
 }
 
 #[test]

@@ -25,6 +25,9 @@ pub(super) const fn invariant(invariant: Invariant) -> &'static str {
         Invariant::DeathReported => {
             "A node died, and another one went on to see it as connected for longer than the failure detector may take."
         }
+        Invariant::DepartedStayAway => {
+            "A node said that it was leaving. Another one, which heard it, dialled it all the same, though it had not come back."
+        }
         Invariant::EventsAlternate => {
             "For each other node, an application is told up, down, up, down, and so on. Here it was told the same twice in a row, or a \
              down before any up."
@@ -52,6 +55,10 @@ pub(super) const fn invariant(invariant: Invariant) -> &'static str {
         }
         Invariant::SlowSubscriber => {
             "An application that reads its events late must end up with the same picture as one that reads at once. It did not."
+        }
+        Invariant::RedialInTime => {
+            "A node lost another one, with which it had been connected for some time. It should have dialled it again after its shortest \
+             delay, and did not."
         }
         Invariant::SessionBeforeUp => "A node was reported up without any connection to it.",
         Invariant::StepBound => "The run does not come to an end.",

@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use noex_proto::{
-    Action, Close, ClusterEvent, ClusterStatus, ConnId, DialError, Input, Instant, Machine, NodeId, SendError, SubscriptionId,
-    WallTime,
+    Action, Close, ClusterEvent, ClusterStatus, ConnId, DialError, Input, Instant, Machine, NodeDownReason, NodeId, SendError,
+    SubscriptionId, WallTime,
 };
 
 use super::queue::Happening;
 use super::wire::{Conn, DialStep, End, EndState, Pipe};
-use super::{HostId, World, network};
+use super::{HostId, Meeting, World, network};
 use crate::safety::{self, Activity, Invariant, Monitor, Picture};
 
 /// A tick that comes later than this after its time is a late one.
@@ -345,6 +345,7 @@ impl World {
         });
         let delay = self.latency(host, target);
         self.queue.push(self.now + delay, Happening::Dial(place as u32));
+        self.note_contact(host, target, Meeting::Dial);
     }
 
     fn close(&mut self, host: HostId, id: ConnId, how: Close) {
@@ -387,8 +388,15 @@ impl World {
         let check = self.hosts[host].monitor.event(&event, own.as_ref());
         self.judge(host, check);
         match &event {
-            ClusterEvent::NodeUp(info) => self.check_up(host, &info.id),
-            ClusterEvent::NodeDown { id, reason } => self.note_down(host, id, *reason),
+            ClusterEvent::NodeUp(info) => {
+                self.check_up(host, &info.id);
+                self.note_contact_of(host, &info.id, |live| Meeting::Up { alone: live == 1 });
+            }
+            ClusterEvent::NodeDown { id, reason } => {
+                self.note_down(host, id, *reason);
+                let left = *reason == NodeDownReason::GracefulShutdown;
+                self.note_contact_of(host, id, |live| Meeting::Down { left, free: live == 0 });
+            }
             ClusterEvent::Error(error) => {
                 if matches!(error, noex_proto::ClusterError::IdentityConflict { .. }) {
                     self.hosts[host].conflicts += 1;

@@ -1,12 +1,35 @@
 //! What those who judge a run ask about it.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
-use noex_proto::NodeId;
+use noex_proto::{ClusterStatus, NodeId};
 
 use super::wire::EndState;
-use super::{HostId, World};
+use super::{HostId, World, network};
 use crate::timeline::Fault;
+
+/// What passed between a host and a peer, for whoever judges it.
+#[derive(Clone, Debug)]
+pub(crate) struct Contact {
+    pub(crate) host: HostId,
+    pub(crate) peer: HostId,
+    /// The process on the host, and its time.
+    pub(crate) process: u32,
+    pub(crate) local: Duration,
+    pub(crate) what: Meeting,
+}
+
+/// What passed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Meeting {
+    /// The host dials the peer.
+    Dial,
+    /// The peer is down. `free`: the host has no connection to it, and none under way.
+    Down { left: bool, free: bool },
+    /// The peer is up. `alone`: the host has no second connection to it, and none under way.
+    Up { alone: bool },
+}
 
 impl World {
     /// The process on a host, its time, and the number of the up-period of this node there, if it is up.
@@ -28,6 +51,57 @@ impl World {
         if let Some(timeline) = &mut self.timeline {
             timeline.phase(self.now, what);
         }
+    }
+
+    /// The process on a host whose node is running, and its time.
+    pub(crate) fn running(&self, host: HostId) -> Option<(u32, Duration)> {
+        let at = &self.hosts[host];
+        let running = at.alive && at.monitor.status == ClusterStatus::Running;
+        running.then(|| (at.process, at.local(self.now).since_start()))
+    }
+
+    /// Notes dials, ups and downs from now on.
+    pub(crate) fn note_contacts(&mut self) {
+        self.contacts = Some(Vec::new());
+    }
+
+    /// What was noted since the last call.
+    pub(crate) fn take_contacts(&mut self) -> Vec<Contact> {
+        self.contacts.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
+    pub(super) fn note_contact(&mut self, host: HostId, peer: HostId, what: Meeting) {
+        let at = &self.hosts[host];
+        if let Some(contacts) = &mut self.contacts {
+            contacts.push(Contact { host, peer, process: at.process, local: at.local(self.now).since_start(), what });
+        }
+    }
+
+    /// Notes an up or a down, by how many connections of the host to the peer there are or are under way.
+    pub(super) fn note_contact_of(&mut self, host: HostId, id: &NodeId, what: impl FnOnce(usize) -> Meeting) {
+        let ip = id.host().parse::<IpAddr>().ok().filter(|_| self.contacts.is_some());
+        let Some(peer) = ip.and_then(|ip| network::host_at((ip, id.port()).into())) else { return };
+        let places = self.hosts[host].conns.iter().map(|place| ((place >> 1) as usize, (place & 1) as usize));
+        let live = places.filter(|(place, end)| {
+            let ends = &self.conns[*place].ends;
+            ends[1 - end].host == peer && matches!(ends[*end].state, EndState::Open | EndState::Pending)
+        });
+        let what = what(live.count());
+        self.note_contact(host, peer, what);
+    }
+
+    /// How many connections between two hosts at least one of the ends has open, but for those over which nothing was said: a bare
+    /// connect asks no more than whether a silent peer's port is open.
+    pub(crate) fn connections_left(&self, one: HostId, other: HostId) -> usize {
+        let places = self.hosts[one].conns.iter().map(|place| ((place >> 1) as usize, (place & 1) as usize));
+        places
+            .filter(|(place, end)| {
+                let conn = &self.conns[*place];
+                conn.ends[1 - end].host == other
+                    && conn.ends.iter().any(|end| end.state == EndState::Open)
+                    && conn.pipes.iter().all(|pipe| pipe.taken > 0)
+            })
+            .count()
     }
 
     /// How many connections between two hosts are open at both ends.

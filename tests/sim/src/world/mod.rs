@@ -23,6 +23,7 @@ use crate::safety::{Check, Invariant, Violation};
 use crate::timeline::{Page, Timeline};
 use crate::trace::{Line, Trace};
 use host::Host;
+pub(crate) use judge::{Contact, Meeting};
 use network::Network;
 pub use network::{Dialling, Latency};
 use queue::{Happening, Queue};
@@ -70,6 +71,8 @@ pub struct World {
     pub(crate) timeline: Option<Box<Timeline>>,
     pub(crate) coverage: Coverage,
     pub(crate) downs: Vec<Down>,
+    /// Dials, ups and downs, where somebody judges them.
+    contacts: Option<Vec<Contact>>,
     /// The nonces of all handshakes.
     nonces: BTreeSet<[u8; 32]>,
     captured: Vec<(usize, usize, Bytes)>,
@@ -127,6 +130,7 @@ impl World {
             recording: true,
             timeline: None,
             coverage: Coverage::default(),
+            contacts: None,
             downs: Vec::new(),
             nonces: BTreeSet::new(),
             captured: Vec::new(),
