@@ -6,7 +6,7 @@ mod net;
 use std::time::Duration;
 
 use net::{Host, MS, Net, SECOND, address, config, id};
-use noex_proto::{ClusterError, DialError, Limits, NodeStatus, Refusal, Unreached};
+use noex_proto::{Close, ClusterError, DialError, Limits, NodeStatus, Refusal, Unreached};
 
 /// When this host dialled that one.
 fn dials(net: &Net, from: Host, to: Host) -> Vec<Duration> {
@@ -316,7 +316,9 @@ fn a_dial_to_a_node_that_is_forgotten_makes_room_for_one_that_waits() {
     net.cut_both(0, 1);
     net.run(5 * SECOND);
     assert_eq!((dials(&net, 0, 1).len(), dials(&net, 0, 2).len()), (0, 1));
+    let closes = net.nodes[0].closes.len();
     net.run(2200 * MS);
     assert_eq!(net.nodes[0].machine.node(&id("c", 2)), Ok(None), "forgotten before its dial was over");
+    assert_eq!(net.nodes[0].closes[closes..].iter().map(|(_, how)| *how).collect::<Vec<_>>(), [Close::Abort], "and given up");
     assert_eq!((dials(&net, 0, 1).len(), dials(&net, 0, 2).len()), (1, 1));
 }

@@ -46,9 +46,12 @@ impl Node {
     pub(super) fn remove_dial(&mut self, target: &Target) {
         self.timers.cancel(&Timer::Dial(target.clone()));
         self.dial_queue.retain(|queued| queued != target);
-        if self.dials.remove(target).is_some_and(|dial| dial.conn.is_some()) {
-            self.free_dial();
+        let Some(conn) = self.dials.remove(target).and_then(|dial| dial.conn) else { return };
+        // What is still under way would be in flight beyond the limit, for nobody.
+        if matches!(self.conns.get(&conn).map(|conn| &conn.phase), Some(Phase::Dialling | Phase::Initiating { .. })) {
+            self.end_conn(conn, Some(Close::Abort), Ended::Harmless);
         }
+        self.free_dial();
     }
 
     /// What is dialled to reach this node: itself, and the seeds that lead to it.
