@@ -36,9 +36,15 @@ pub(crate) struct FrameBuffer {
 
 impl FrameBuffer {
     /// How many bytes were received and not handed out.
-    #[cfg(test)]
+    #[cfg(any(test, feature = "fuzzing"))]
     pub(crate) fn buffered(&self) -> usize {
         self.partial.len() + self.front.len() + self.back.len()
+    }
+
+    /// How many bytes are allocated for those that are not in the chunk being cut.
+    #[cfg(feature = "fuzzing")]
+    pub(crate) fn allocated(&self) -> usize {
+        self.partial.capacity() + self.back.capacity()
     }
 
     /// Takes the next bytes of the stream. Call [`next`](Self::next) until it has nothing more before the next chunk: that is
