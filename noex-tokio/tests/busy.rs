@@ -38,11 +38,12 @@ fn a_transfer_delays_no_heartbeat() {
     // Twice the default, as on a machine that is slower.
     let runtime = Builder::new_current_thread().enable_all().event_interval(122).build().unwrap();
     runtime.block_on(async {
+        let brisk = |name| lively(name).heartbeat_miss_threshold(3);
         let limits = || Limits { message_bytes_per_subscriber: 2 * SIZE * MESSAGES, ..Limits::default() };
-        let b = start::<Tokio>(lively("b").limits(limits())).await;
+        let b = start::<Tokio>(brisk("b").limits(limits())).await;
         // Its threads keep the sockets on both sides ready, so that the runtime never idles.
         let proxy = Proxy::new(id(&b).port());
-        let a = start(lively("a").limits(limits()).seeds([proxy.seed("b")])).await;
+        let a = start(brisk("a").limits(limits()).seeds([proxy.seed("b")])).await;
         meet(&a, &b).await;
         let (mut at_a, mut at_b) = (Watch::new(&a), Watch::new(&b));
         // In one direction: of the receiver, the sender hears nothing but heartbeats.

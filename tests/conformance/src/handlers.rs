@@ -127,7 +127,7 @@ pub async fn a_handler_that_blocks_delays_nobody<R: Runtime>() {
     meet(&a, &b).await;
     assert_eq!(patient(words.recv()).await, Ok(id(&b)));
     // More than a node may be silent for.
-    heartbeats(&[&a, &b], 5).await;
+    heartbeats(&[&a, &b], MISSED as usize + 2).await;
     let mut messages = b.messages();
     a.send(&id(&b), "on its way").unwrap();
     assert_eq!(message(&mut messages).await.payload, "on its way");
