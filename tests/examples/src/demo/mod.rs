@@ -1,6 +1,7 @@
 //! Five nodes on loopback that find each other, fail and heal, as a live view or as lines.
 
 mod board;
+mod gated;
 mod lines;
 mod script;
 mod view;
@@ -17,6 +18,8 @@ use noex_driver::Runtime;
 
 use board::Board;
 use script::Ending;
+
+pub use gated::Gated;
 
 /// Something to run one node in, which can fail as a process does, and alone.
 pub trait Host: Sized + 'static {
