@@ -6,11 +6,9 @@ use std::process::{Command, Stdio, id};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
-use crate::Form;
 use crate::cluster::{Cluster, Place};
 use crate::processes::heals;
-
-const THRESHOLD: u32 = 4;
+use crate::{Form, THRESHOLD};
 
 #[derive(Debug)]
 struct Hosts {

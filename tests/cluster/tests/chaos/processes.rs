@@ -6,11 +6,9 @@ use std::time::Instant;
 
 use nix::sys::signal::Signal;
 
-use crate::Form;
 use crate::cluster::{Cluster, Mark, Place};
 use crate::log::{Line, Word, downs};
-
-const THRESHOLD: u32 = 4;
+use crate::{Form, THRESHOLD};
 
 /// Loopback addresses of its own for each test and node, so that all may have one port.
 #[derive(Debug)]
