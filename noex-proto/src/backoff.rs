@@ -26,6 +26,11 @@ impl Backoff {
         self.attempts
     }
 
+    /// The next delay, before its random factor.
+    pub(crate) const fn delay(&self) -> Duration {
+        self.delay
+    }
+
     /// The delay before the next attempt, which counts as made.
     pub(crate) fn next(&mut self, rng: &mut impl Rng) -> Duration {
         let delay = jitter(self.delay, rng);

@@ -36,7 +36,6 @@ pub(crate) struct FrameBuffer {
 
 impl FrameBuffer {
     /// How many bytes were received and not handed out.
-    #[cfg(any(test, feature = "fuzzing"))]
     pub(crate) fn buffered(&self) -> usize {
         self.partial.len() + self.front.len() + self.back.len()
     }

@@ -1,6 +1,7 @@
 //! What waits to be sent to one peer: control messages first, then payloads in pieces, then the last message of the session.
 
 use alloc::collections::VecDeque;
+use core::hash::{Hash, Hasher};
 
 use bytes::{Buf, Bytes};
 
@@ -30,6 +31,15 @@ pub(crate) struct SendQueue {
 }
 
 impl SendQueue {
+    /// Writes what waits, without the times that heartbeats and introductions tell.
+    pub(crate) fn hash_abstraction(&self, state: &mut impl Hasher) {
+        let Self { control, in_flight, last, payloads, queued } = self;
+        (in_flight, queued, payloads.len(), last.as_ref().map(Control::kind)).hash(state);
+        for control in control {
+            control.kind().hash(state);
+        }
+    }
+
     pub(crate) fn control_len(&self) -> usize {
         self.control.len()
     }

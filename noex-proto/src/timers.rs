@@ -20,6 +20,11 @@ impl<K: Clone + Ord> Timers<K> {
         self.queue.first().map(|(at, _)| *at)
     }
 
+    /// All deadlines, in their order.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&K, Instant)> {
+        self.queue.iter().map(|(at, key)| (key, *at))
+    }
+
     pub(crate) fn get(&self, key: &K) -> Option<Instant> {
         self.deadlines.get(key).copied()
     }

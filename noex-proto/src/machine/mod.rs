@@ -12,7 +12,10 @@
 //! | `detection` | heartbeats, silence, the node's own pauses |
 //! | `dialling` | whom to dial and when: seeds, backoff, reconnection |
 //! | `gossip` | who asks whom for members, and what becomes of the answer |
+//!
+//! `abstraction` decides nothing: it tells whether two states are alike.
 
+mod abstraction;
 mod admission;
 mod connection;
 mod detection;

@@ -1,0 +1,246 @@
+//! The machine's state without what differs between runs that are alike, for whoever has to know a state again.
+
+use alloc::vec::Vec;
+use core::hash::{Hash, Hasher};
+use core::mem::discriminant;
+use core::time::Duration;
+
+use super::node::{Admission, Conn, Dial, Node, Peer, PeerView, Phase, Session, Stage, Target, Timer, Wait};
+use super::{Machine, State};
+use crate::{ConnId, Instant};
+
+impl Machine {
+    /// Writes an abstraction of the machine's state into a hasher: what decides what the machine will do next, and nothing that
+    /// tells apart two runs that came to the same state. A search through all orders of events, which has to know a state
+    /// again, hashes this.
+    ///
+    /// Left out are keys, nonces, record numbers and the position in the stream of randomness; absolute times; the numbers of
+    /// connections, which are replaced by their order; counters, the numbers of up-periods and what stands in subscribers'
+    /// queues; the configuration and the secrets; how much of the limits on rates is used up; when a node was last alive, and
+    /// what its heartbeats said. What is left of a deadline, and the age of what becomes too old, are counted in units of
+    /// `grain`, as a power of two: the order of deadlines is kept, but of their distances no more than that.
+    ///
+    /// So states with other jitter, or that reach a limit on a rate or forget a node at other times, may be taken for one.
+    /// Instances are kept: whoever compares machines that were started apart gives equal starts equal entropy.
+    pub fn hash_abstraction(&self, grain: Duration, state: &mut impl Hasher) {
+        let out = self.out();
+        out.status.hash(state);
+        out.actions.len().hash(state);
+        out.process_count.hash(state);
+        match &self.state {
+            State::Idle { start, .. } => start.as_ref().map(|start| start.stopped).hash(state),
+            State::Node(node) => Abstraction::new(node, grain, state).node(),
+        }
+    }
+}
+
+struct Abstraction<'a, H> {
+    node: &'a Node,
+    grain: u128,
+    state: &'a mut H,
+    /// All connections that the driver knows, in order.
+    conns: Vec<ConnId>,
+}
+
+impl<'a, H: Hasher> Abstraction<'a, H> {
+    fn new(node: &'a Node, grain: Duration, state: &'a mut H) -> Self {
+        let mut conns: Vec<ConnId> = node.conns.keys().chain(&node.closing).copied().collect();
+        conns.sort_unstable();
+        Self { node, grain: grain.as_nanos().max(1), state, conns }
+    }
+
+    // Parts that need a translation
+
+    fn write(&mut self, value: impl Hash) {
+        value.hash(self.state);
+    }
+
+    /// A time span, coarsely.
+    fn span(&mut self, span: Duration) {
+        let grains = span.as_nanos() / self.grain;
+        self.write(u128::BITS - grains.leading_zeros());
+    }
+
+    fn age(&mut self, since: Option<Instant>) {
+        self.write(since.is_some());
+        if let Some(since) = since {
+            self.span(self.node.now - since);
+        }
+    }
+
+    /// A connection, by its place among those there are.
+    fn conn(&mut self, conn: ConnId) {
+        self.write(self.conns.binary_search(&conn).ok());
+    }
+
+    fn conn_if_any(&mut self, conn: Option<ConnId>) {
+        self.write(conn.is_some());
+        if let Some(conn) = conn {
+            self.conn(conn);
+        }
+    }
+
+    fn target(&mut self, target: &Target) {
+        match target {
+            Target::Node(id) => self.write(id),
+            Target::Seed(place) => self.write(place),
+        }
+    }
+
+    // The tables
+
+    fn node(&mut self) {
+        // Every field is named, so that a new one has to be thought of here.
+        let Node {
+            out: _,
+            settings: _,
+            secrets: _,
+            id,
+            instance,
+            rng: _,
+            started: _,
+            now,
+            run,
+            held,
+            pulse,
+            timers,
+            waits,
+            conns,
+            closing,
+            half_open: _,
+            half_open_count,
+            peers,
+            up_count,
+            session_count,
+            digest,
+            departed,
+            admissions,
+            dials,
+            dial_queue,
+            dials_in_flight,
+            dial_tokens,
+            dial_tokens_at: _,
+            asked,
+            next_exchange,
+            conflict_reported,
+            reports: _,
+        } = self.node;
+        self.write((id, instance, pulse, digest, admissions));
+        self.write((half_open_count, up_count, session_count, dials_in_flight, *dial_tokens == 0));
+        self.write(held.is_some());
+        self.span(*next_exchange - *now);
+        self.age(*conflict_reported);
+        self.write(closing.len());
+        for conn in closing {
+            self.conn(*conn);
+        }
+        for (timer, at) in timers.iter() {
+            self.write(discriminant(timer));
+            match timer {
+                Timer::Dial(target) => self.target(target),
+                Timer::Heartbeat(conn) | Timer::Steady(conn) => self.conn(*conn),
+                Timer::DialRate | Timer::Forget | Timer::Reports | Timer::Stop => {}
+            }
+            self.span(at - *now);
+        }
+        for (wait, at) in waits.iter() {
+            self.write(discriminant(wait));
+            match wait {
+                Wait::Admission(conn) | Wait::Connect(conn) | Wait::Handshake(conn) | Wait::Reach(conn) | Wait::Silence(conn) => {
+                    self.conn(*conn);
+                }
+                Wait::Answer => {}
+                Wait::Probe(id) => self.write(id),
+            }
+            self.span(at - *run);
+        }
+        for (number, conn) in conns {
+            self.conn(*number);
+            self.connection(conn);
+        }
+        for (id, peer) in peers {
+            self.write(id);
+            self.peer(peer);
+        }
+        self.write(departed.len());
+        for (id, (instance, _)) in departed {
+            self.write((id, instance));
+        }
+        for (target, dial) in dials {
+            self.target(target);
+            self.dial(dial);
+        }
+        for target in dial_queue {
+            self.target(target);
+        }
+        self.write(asked.as_ref().map(|asked| (asked.joining, asked.received)));
+        self.conn_if_any(asked.as_ref().map(|asked| asked.conn));
+    }
+
+    fn connection(&mut self, conn: &Conn) {
+        let Conn { target, remote, since: _, asked, frames, phase } = conn;
+        self.write((target.is_some(), remote.map(|remote| remote.ip()), frames.buffered(), discriminant(phase)));
+        if let Some(target) = target {
+            self.target(target);
+        }
+        match phase {
+            Phase::Dialling => {}
+            // How many bytes have come tells how far the handshake is.
+            Phase::Initiating { handshake: _, received } | Phase::Responding { handshake: _, received } => {
+                self.write(received);
+                self.age(Some(*asked));
+            }
+            Phase::Reaching(session) => self.conn(*session),
+            Phase::Session(session) => self.session(session),
+        }
+    }
+
+    fn session(&mut self, session: &Session) {
+        let Session { id, instance, interval, root: _, sealer: _, opener: _, stage, heard, round_trip, queue, assembler, reach } =
+            session;
+        self.write((id, instance, interval, assembler.len(), discriminant(reach), discriminant(stage)));
+        self.span(self.node.run - *heard);
+        self.span(*round_trip);
+        queue.hash_abstraction(self.state);
+        match stage {
+            Stage::Introduced(intro, _) => self.write((intro.count, intro.members)),
+            Stage::Last(ended) => self.write(discriminant(ended)),
+            Stage::Waiting { count, holds } => self.write((count, holds)),
+            Stage::AwaitOffer | Stage::Chosen | Stage::Keyed | Stage::Offered | Stage::Up => {}
+        }
+    }
+
+    fn peer(&mut self, peer: &Peer) {
+        let Peer {
+            status,
+            process_count: _,
+            uptime: _,
+            last_heartbeat_at: _,
+            instance,
+            session,
+            up,
+            alive_at: _,
+            admission: Admission { chosen, named, instance: admitted_instance, admitted, accepted, sessions },
+            probing,
+            conflict,
+            view: PeerView { announced, differs, exchanged, answered },
+        } = peer;
+        self.write((status, instance, *up > 0, named, admitted_instance, admitted, accepted));
+        self.write((probing, conflict, announced, differs));
+        self.conn_if_any(*session);
+        self.conn_if_any(*chosen);
+        self.write(sessions.len());
+        for conn in sessions {
+            self.conn(*conn);
+        }
+        self.write(exchanged.map(|(ours, theirs, _)| (ours, theirs)));
+        self.age(exchanged.map(|(_, _, at)| at));
+        self.age(*answered);
+    }
+
+    fn dial(&mut self, dial: &Dial) {
+        let Dial { backoff, conn, host: _, port: _, queued, reported, found, mismatch, skip } = dial;
+        self.write((backoff.delay(), queued, reported, found, mismatch, skip));
+        self.conn_if_any(*conn);
+    }
+}
