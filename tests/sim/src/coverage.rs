@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use noex_proto::ClusterError;
+use noex_proto::{ClusterError, Counters};
 
 use crate::Fault;
 
@@ -54,6 +54,18 @@ impl Coverage {
         if count > 0 {
             *self.seen.entry(what).or_default() += count;
         }
+    }
+
+    /// Takes in what a machine has counted.
+    pub(crate) fn add_counters(&mut self, counters: &Counters) {
+        self.add("duplicate refused", counters.duplicates);
+        self.add("dead session replaced", counters.replaced);
+        self.add("stale admission", counters.stale_admissions);
+        self.add("waiting offer", counters.offers_deferred);
+        self.add("probe", counters.probes);
+        self.add("stranger evicted", counters.evicted);
+        self.add("peer's fault", counters.faults);
+        self.add("members asked for", counters.member_answers);
     }
 
     pub(crate) fn note_error(&mut self, error: &ClusterError) {

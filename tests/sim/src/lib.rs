@@ -30,6 +30,7 @@
 #![forbid(unsafe_code)]
 
 mod coverage;
+mod explore;
 mod plan;
 mod random;
 mod recording;
@@ -41,6 +42,7 @@ mod trace;
 mod world;
 
 pub use coverage::Coverage;
+pub use explore::{Budget, Exploration, Scenario};
 pub use noex_proto;
 pub use plan::{Fault, InvalidPlan, NodePlan, Op, Outcome, Plan, STEP_BOUND, Seed, Step};
 pub use recording::{Replay, ReplayError};

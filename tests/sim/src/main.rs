@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use clap::{Parser, Subcommand};
 use noex_proto::{Recording, Secret};
-use noex_sim::{Coverage, Outcome, Plan, Replay};
+use noex_sim::{Coverage, Outcome, Plan, Replay, Scenario};
 
 /// Deterministic simulation of noex clusters.
 #[derive(Debug, Parser)]
@@ -31,6 +31,36 @@ enum Command {
         /// For how much virtual time, in seconds, at 5 nodes; less with more nodes.
         #[arg(long, default_value_t = 7200)]
         seconds: u64,
+    },
+    /// Explore a small configuration in every order of events, breadth first, and print the shortest trace to a violation.
+    Explore {
+        /// Which; all of them where none is named.
+        #[arg(long, value_parser = scenario)]
+        scenario: Option<Scenario>,
+        /// How many moves deep.
+        #[arg(long, default_value_t = 1000)]
+        depth: usize,
+        /// At most about this many states; their frontier is held in memory.
+        #[arg(long, default_value_t = 300_000)]
+        states: usize,
+        /// How many crashes, in place of the scenario's.
+        #[arg(long)]
+        crashes: Option<u8>,
+        /// How many leaves.
+        #[arg(long)]
+        leaves: Option<u8>,
+        /// How many dials that fail though somebody listens.
+        #[arg(long)]
+        refusals: Option<u8>,
+        /// How many resets.
+        #[arg(long)]
+        resets: Option<u8>,
+        /// How many starts after a crash or a leave.
+        #[arg(long)]
+        starts: Option<u8>,
+        /// How many times a clock goes on.
+        #[arg(long)]
+        waits: Option<u8>,
     },
     /// Form one cluster from one seed, and measure that.
     Form {
@@ -110,9 +140,26 @@ fn plan(text: &str) -> Result<Plan, String> {
     Plan::from_text(&text).map_err(|error| format!("{}: {error}", path.display()))
 }
 
+fn scenario(name: &str) -> Result<Scenario, String> {
+    let names = || Scenario::all().iter().map(|scenario| scenario.name).collect::<Vec<_>>().join(", ");
+    Scenario::named(name).ok_or_else(|| format!("one of {}", names()))
+}
+
 fn main() -> ExitCode {
     let done = match Arguments::parse().command {
         Command::Bench { nodes, seconds } => bench::bench(&nodes, seconds),
+        Command::Explore { scenario, depth, states, crashes, leaves, refusals, resets, starts, waits } => {
+            let mut scenarios = scenario.map_or_else(Scenario::all, |scenario| vec![scenario]);
+            for Scenario { budget, .. } in &mut scenarios {
+                budget.crashes = crashes.unwrap_or(budget.crashes);
+                budget.leaves = leaves.unwrap_or(budget.leaves);
+                budget.refusals = refusals.unwrap_or(budget.refusals);
+                budget.resets = resets.unwrap_or(budget.resets);
+                budget.starts = starts.unwrap_or(budget.starts);
+                budget.waits = waits.unwrap_or(budget.waits);
+            }
+            explore(&scenarios, depth, states)
+        }
         Command::Form { nodes } => bench::form(nodes),
         Command::Hashes { seeds } => {
             for seed in seeds {
@@ -280,4 +327,31 @@ fn run(seeds: &Range<u64>, jobs: usize, rare: u64, most: u64, html: Option<&Path
         return Err(format!("{} failures", totals.failures));
     }
     if too_rare.is_empty() { Ok(()) } else { Err(format!("too rare: {}", too_rare.join(", "))) }
+}
+
+fn explore(scenarios: &[Scenario], depth: usize, states: usize) -> Result<(), String> {
+    std::panic::set_hook(Box::new(|_| {}));
+    println!("scenario    states     moves  at rest  depth  exhausted  seconds");
+    for scenario in scenarios {
+        let began = Instant::now();
+        let found = scenario.explore(depth, states);
+        println!(
+            "{:<8} {:>9} {:>9} {:>8} {:>6}  {:<9} {:>8.1}",
+            scenario.name,
+            found.states,
+            found.moves,
+            found.at_rest,
+            found.depth,
+            if found.exhausted { "yes" } else { "no" },
+            began.elapsed().as_secs_f64(),
+        );
+        for (what, states) in found.coverage.iter() {
+            println!("  {what}: in {states} states");
+        }
+        if let Some(violation) = found.violation {
+            print!("{}", found.text);
+            return Err(format!("{}: {violation}", scenario.name));
+        }
+    }
+    Ok(())
 }

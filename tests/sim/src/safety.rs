@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::time::Duration;
 
 use noex_proto::{Action, ClusterEvent, ClusterStatus, ConnId, Counters, Instant, Limits, NodeId, Usage};
@@ -100,7 +101,7 @@ impl fmt::Display for Violation {
 impl std::error::Error for Violation {}
 
 /// What was told and sent in one up-period of a peer.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Hash)]
 pub(crate) struct Up {
     /// The number of this up-period at this host.
     pub(crate) period: u64,
@@ -195,6 +196,11 @@ impl Monitor {
             ClusterEvent::Error(_) => {}
         }
         Ok(())
+    }
+
+    /// Writes what later checks depend on, but for what is counted.
+    pub(crate) fn hash_abstraction(&self, state: &mut impl Hasher) {
+        (self.status, &self.up, &self.sources).hash(state);
     }
 
     /// A payload came.

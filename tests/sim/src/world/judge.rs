@@ -140,14 +140,6 @@ impl World {
 
     /// Takes a machine's own counters into those of the run.
     pub(crate) fn note_counters(&mut self, host: HostId) {
-        let counters = self.hosts[host].machine.counters();
-        self.coverage.add("duplicate refused", counters.duplicates);
-        self.coverage.add("dead session replaced", counters.replaced);
-        self.coverage.add("stale admission", counters.stale_admissions);
-        self.coverage.add("waiting offer", counters.offers_deferred);
-        self.coverage.add("probe", counters.probes);
-        self.coverage.add("stranger evicted", counters.evicted);
-        self.coverage.add("peer's fault", counters.faults);
-        self.coverage.add("members asked for", counters.member_answers);
+        self.coverage.add_counters(&self.hosts[host].machine.counters());
     }
 }

@@ -1,0 +1,281 @@
+//! What a driver, an application and a judge of both do with each input of a machine and with its answers.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use noex_proto::{Action, Close, ClusterEvent, ClusterStatus, ConnId, DialError, Input, NodeDownReason, NodeId, SendError};
+
+use super::link::{EndState, Link};
+use super::state::{Checked, State, address};
+use crate::HostId;
+use crate::safety::{Activity, Invariant, Monitor, PAYLOAD_MIN, payload};
+
+impl State {
+    /// Feeds an input, performs what the machine asks for, tells it that all bytes were taken, and sends a payload to whoever came
+    /// up.
+    pub(super) fn feed(&mut self, host: HostId, input: Input) -> Checked {
+        let mut inputs = VecDeque::from([input]);
+        let mut ups = Vec::new();
+        self.closed = None;
+        self.told = false;
+        loop {
+            while let Some(input) = inputs.pop_front() {
+                self.feed_one(host, input, &mut inputs, &mut ups)?;
+            }
+            let Some(id) = ups.pop() else { break };
+            self.greet(host, &id)?;
+            self.feed_one(host, Input::Tick, &mut inputs, &mut ups)?;
+        }
+        if self.told { self.read_late(host) } else { Ok(()) }
+    }
+
+    fn feed_one(&mut self, host: HostId, input: Input, inputs: &mut VecDeque<Input>, ups: &mut Vec<NodeId>) -> Checked {
+        let tick = matches!(input, Input::Tick);
+        let pieces = self.feed_pieces(host, &input);
+        let at = self.host_mut(host);
+        let now = at.now;
+        at.machine.handle(now, input);
+        let due = at.machine.poll_timeout();
+        let actions: Vec<Action> = std::iter::from_fn(|| at.machine.poll_action()).collect();
+        let next = at.machine.poll_timeout();
+        if pieces.is_some_and(|other| other != actions) {
+            return self.violate(host, Invariant::ChunkingIsIrrelevant, "the same bytes in pieces lead to other actions".into());
+        }
+        if !actions.is_empty() && due.is_none_or(|due| due > now) {
+            return self.violate(host, Invariant::Timers, "an action is queued and no timeout is due".into());
+        }
+        if tick {
+            self.count(host, Activity::Tick)?;
+            if next.is_some_and(|due| due <= now) {
+                return self.violate(host, Invariant::Timers, "a timeout is due once more after a tick".into());
+            }
+        }
+        self.acted |= !actions.is_empty();
+        for action in actions {
+            self.act(host, action, inputs, ups)?;
+        }
+        let at = self.host_mut(host);
+        let check = at.monitor.counters(at.machine.counters());
+        self.judge(host, check)?;
+        let at = &self.hosts[host];
+        if at.is_running()
+            && let Ok(nodes) = at.machine.connected_nodes()
+            && !nodes.iter().map(|node| &node.id).eq(at.monitor.up.keys())
+        {
+            let detail = format!("told up are {:?}, read {:?}", at.monitor.up.keys(), nodes);
+            return self.violate(host, Invariant::EventsMatchView, detail);
+        }
+        Ok(())
+    }
+
+    /// What a twin of the machine does with received bytes that come in three pieces.
+    fn feed_pieces(&self, host: HostId, input: &Input) -> Option<Vec<Action>> {
+        let Input::Received { conn, data, wall } = input else { return None };
+        let at = &self.hosts[host];
+        let mut twin = at.machine.clone();
+        let mut rest = data.clone();
+        for size in [1, data.len() / 2, usize::MAX] {
+            let data = rest.split_to(size.min(rest.len()));
+            twin.handle(at.now, Input::Received { conn: *conn, data, wall: *wall });
+        }
+        Some(std::iter::from_fn(|| twin.poll_action()).collect())
+    }
+
+    fn act(&mut self, host: HostId, action: Action, inputs: &mut VecDeque<Input>, ups: &mut Vec<NodeId>) -> Checked {
+        match action {
+            Action::Connect { conn, host: name, port, skip } => {
+                self.count(host, Activity::Connect)?;
+                if !self.hosts[host].is_running() {
+                    return self.violate(host, Invariant::NothingAfterStop, format!("a dial of {name}"));
+                }
+                let to = (0..self.hosts.len())
+                    .find(|to| address(*to, port).ip().to_string() == name && !skip.contains(&address(*to, port)));
+                let Some(to) = to else {
+                    inputs.push_back(Input::DialFailed { conn, error: DialError::Unreachable });
+                    return Ok(());
+                };
+                self.links_made += 1;
+                let number = self.links_made;
+                self.links.push(Link::new(number, host, conn, to));
+                self.line(Some(host), || format!("dials {to}: {number}"));
+                Ok(())
+            }
+            Action::Close { conn, how } => self.close(host, conn, how),
+            Action::Event(event) => {
+                self.line(Some(host), || event.to_string());
+                self.event(host, &event)?;
+                if let ClusterEvent::NodeUp(info) = event {
+                    ups.push(info.id);
+                }
+                Ok(())
+            }
+            Action::Message => self.read_messages(host),
+            Action::Send { conn, data } => {
+                self.count(host, Activity::Send)?;
+                let Some((place, end)) = self.place(host, conn, &[EndState::Open]) else {
+                    return self.violate(host, Invariant::ActionsOnOpenConnections, format!("send on {conn}"));
+                };
+                self.check_nonce(host, &data)?;
+                inputs.push_back(Input::Sent { bytes: data.len(), conn });
+                self.links[place].send(end, data);
+                Ok(())
+            }
+            Action::Stopped => {
+                self.line(Some(host), || "stopped".into());
+                let mut left = 0;
+                for link in &mut self.links {
+                    for end in 0..2 {
+                        if link.ends[end].host == host && link.ends[end].state == EndState::Lingering {
+                            link.abort(end);
+                        }
+                        left += usize::from(link.is_at(end, host));
+                    }
+                }
+                if left > 0 {
+                    return self.violate(host, Invariant::NothingAfterStop, format!("{left} connections are left"));
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// The connection of this number at this host, if it is in one of these states.
+    fn place(&self, host: HostId, conn: ConnId, states: &[EndState]) -> Option<(usize, usize)> {
+        let ends = self.links.iter().enumerate().flat_map(|(place, link)| [(place, 0, &link.ends[0]), (place, 1, &link.ends[1])]);
+        let mut own = ends.filter(|(_, _, end)| end.host == host && end.conn == conn && states.contains(&end.state));
+        own.next().map(|(place, end, _)| (place, end))
+    }
+
+    fn close(&mut self, host: HostId, conn: ConnId, how: Close) -> Checked {
+        let Some((place, end)) = self.place(host, conn, &[EndState::Open, EndState::Pending]) else {
+            return self.violate(host, Invariant::ActionsOnOpenConnections, format!("close of {conn}, which is not open"));
+        };
+        let link = &mut self.links[place];
+        let (number, other) = (link.number, link.ends[1 - end]);
+        let dead = link.cut || other.state != EndState::Open || !self.hosts[other.host].is_running();
+        self.closed = Some(dead);
+        match how {
+            Close::Graceful { .. } if link.ends[end].state == EndState::Open => {
+                link.finish(end);
+                self.line(Some(host), || format!("closes {number}"));
+            }
+            Close::Graceful { .. } | Close::Abort => {
+                link.abort(end);
+                self.line(Some(host), || format!("aborts {number}"));
+            }
+        }
+        Ok(())
+    }
+
+    // The application
+
+    fn event(&mut self, host: HostId, event: &ClusterEvent) -> Checked {
+        self.told = true;
+        let at = self.host_mut(host);
+        let own = at.id.clone();
+        let check = at.monitor.event(event, Some(&own));
+        self.judge(host, check)?;
+        match event {
+            ClusterEvent::NodeUp(info) => {
+                let met = self.links.iter().any(|link| {
+                    let own = link.ends.iter().position(|end| end.host == host && end.state == EndState::Open);
+                    own.is_some_and(|end| self.hosts[link.ends[1 - end].host].id == info.id)
+                });
+                if !met {
+                    return self.violate(
+                        host,
+                        Invariant::SessionBeforeUp,
+                        format!("{} is up without a connection to it", info.id),
+                    );
+                }
+            }
+            // No other fault brings a session down while both of its ends believe in it.
+            ClusterEvent::NodeDown { id, reason: NodeDownReason::ConnectionClosed | NodeDownReason::GracefulShutdown }
+                if self.closed.take() == Some(false) =>
+            {
+                return self.violate(host, Invariant::NoFalseDown, format!("{id} is down, and its session was in use"));
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Sends a payload to a node that has come up.
+    fn greet(&mut self, host: HostId, id: &NodeId) -> Checked {
+        let at = self.host_mut(host);
+        let Some(up) = at.monitor.up.get_mut(id) else { return Ok(()) };
+        let origin = u64::from(at.starts) * 16 + host as u64;
+        let bytes = payload(origin, up.period, up.sent, PAYLOAD_MIN);
+        up.sent += 1;
+        match at.machine.send(at.now, id, Bytes::from(bytes)) {
+            Ok(()) | Err(SendError::NotStarted(_)) => Ok(()),
+            Err(error) => self.violate(host, Invariant::EventsMatchView, format!("{id} is up: {error}")),
+        }
+    }
+
+    fn read_messages(&mut self, host: HostId) -> Checked {
+        loop {
+            let at = self.host_mut(host);
+            let Some(Ok(message)) = at.machine.poll_message(at.messages_of) else { return Ok(()) };
+            let check = at.monitor.received(&message.from, &message.payload);
+            self.judge(host, check)?;
+        }
+    }
+
+    /// What a subscriber is told that reads for the first time now: it has to come to the same picture.
+    fn read_late(&mut self, host: HostId) -> Checked {
+        let at = &self.hosts[host];
+        if !at.is_running() {
+            return Ok(());
+        }
+        let mut machine = at.machine.clone();
+        let mut told = Monitor::default();
+        told.status = ClusterStatus::Running;
+        while let Some(event) = machine.poll_event(at.late) {
+            let check = match &event {
+                ClusterEvent::StatusChange(ClusterStatus::Stopped) => {
+                    told.up.clear();
+                    Ok(())
+                }
+                ClusterEvent::NodeUp(_) | ClusterEvent::NodeDown { .. } => told.event(&event, None),
+                ClusterEvent::Error(_) | ClusterEvent::Lagged { .. } | ClusterEvent::StatusChange(_) => Ok(()),
+            };
+            if let Err((_, detail)) = check {
+                return self.violate(host, Invariant::SlowSubscriber, detail);
+            }
+        }
+        if !told.up.keys().eq(at.monitor.up.keys()) {
+            let detail = format!("told {:?}, up are {:?}", told.up.keys(), at.monitor.up.keys());
+            return self.violate(host, Invariant::SlowSubscriber, detail);
+        }
+        Ok(())
+    }
+
+    // Judgement
+
+    fn check_nonce(&mut self, host: HostId, data: &[u8]) -> Checked {
+        let nonce = data.get(13..21).and_then(|nonce| nonce.first_chunk::<8>());
+        if data.get(5..9) != Some(b"NOEX") {
+            return Ok(());
+        }
+        if let Some(nonce) = nonce.map(|nonce| u64::from_le_bytes(*nonce)) {
+            if self.nonces.contains(&nonce) {
+                return self.violate(host, Invariant::FreshNonces, "the nonce of a handshake was used before".into());
+            }
+            self.nonces.push(nonce);
+        }
+        Ok(())
+    }
+
+    fn count(&mut self, host: HostId, what: Activity) -> Checked {
+        let hosts = self.hosts.len();
+        let at = self.host_mut(host);
+        let now = u64::try_from(at.now.since_start().as_nanos()).unwrap_or(u64::MAX);
+        let check = at.monitor.count(now, what, hosts);
+        self.judge(host, check)
+    }
+
+    fn judge(&mut self, host: HostId, check: crate::safety::Check) -> Checked {
+        check.or_else(|(invariant, detail)| self.violate(host, invariant, detail))
+    }
+}

@@ -1,0 +1,94 @@
+//! What a frame on its way says, for traces and for knowing a state again. Records are signed, not encrypted.
+
+use std::fmt::Write;
+use std::hash::Hash;
+
+/// A frame's length prefix, and a record's tag.
+const LENGTH: usize = 4;
+const TAG: usize = 16;
+
+const HEARTBEAT: u8 = 0x10;
+const INTRO: u8 = 0x16;
+const PING: u8 = 0x13;
+
+fn message_name(kind: u8) -> &'static str {
+    match kind {
+        HEARTBEAT => "HEARTBEAT",
+        0x11 => "MEMBERS",
+        0x12 => "MEMBERS_REQUEST",
+        PING => "PING",
+        0x14 => "PONG",
+        0x15 => "OFFER",
+        INTRO => "INTRO",
+        0x1d => "REFUSED",
+        0x1f => "GOODBYE",
+        0x20 => "PAYLOAD",
+        _ => "MESSAGE",
+    }
+}
+
+/// The messages of a record: kind and body. None where the frame belongs to a handshake.
+fn messages(frame: &[u8]) -> Vec<(u8, &[u8])> {
+    let mut rest = frame.get(LENGTH..frame.len().saturating_sub(TAG)).unwrap_or_default();
+    let mut messages = Vec::new();
+    while let [kind, a, b, c, d, after @ ..] = rest
+        && *kind >= HEARTBEAT
+    {
+        let size = usize::try_from(u32::from_be_bytes([*a, *b, *c, *d])).unwrap_or(usize::MAX).min(after.len());
+        let (body, next) = after.split_at(size);
+        messages.push((*kind, body));
+        rest = next;
+    }
+    messages
+}
+
+/// The names of what a frame holds.
+pub(super) fn name(frame: &[u8]) -> String {
+    let mut text = String::new();
+    for (kind, body) in messages(frame) {
+        let plus = if text.is_empty() { "" } else { " + " };
+        let _infallible = write!(text, "{plus}{}", message_name(kind));
+        // The counts of OFFER and INTRO are what admission is about.
+        match (kind, body) {
+            (0x15, [_, n @ .., holds]) => {
+                let _infallible = write!(text, " {n:?}{}", if *holds == 0xf5 { " holds" } else { "" });
+            }
+            (INTRO, [_, _, _, count, ..]) => {
+                let _infallible = write!(text, " [{count}]");
+            }
+            _ => {}
+        }
+    }
+    if text.is_empty() {
+        text = match frame.get(LENGTH) {
+            Some(1) => "HELLO",
+            Some(2) => "CHALLENGE",
+            Some(3) => "AUTH",
+            Some(4) => "AUTH_OK",
+            Some(5) => "REJECT",
+            _ => "a frame",
+        }
+        .into();
+    }
+    text
+}
+
+/// Writes what a frame says, without nonces, proofs, tags and times.
+pub(super) fn hash_abstraction(frame: &[u8], state: &mut impl std::hash::Hasher) {
+    let messages = messages(frame);
+    if messages.is_empty() {
+        frame.get(LENGTH).hash(state);
+    }
+    for (kind, body) in messages {
+        let told = match kind {
+            // The digest is last, behind the time.
+            HEARTBEAT => &body[body.len().saturating_sub(8)..],
+            // The time is last, behind its key.
+            INTRO => &body[..body.windows(2).rposition(|key| key == b"au").unwrap_or(body.len())],
+            // A number that nothing depends on.
+            PING => &[],
+            _ => body,
+        };
+        (kind, told).hash(state);
+    }
+}

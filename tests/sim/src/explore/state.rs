@@ -1,0 +1,419 @@
+//! One state of a small cluster, and what can happen next in it.
+
+use std::cell::Cell;
+use std::hash::Hash;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+use noex_proto::{ClusterConfig, ClusterStatus, ConnId, DialError, Input, Instant, Machine, NodeId, SubscriptionId, WallTime};
+
+use super::digest::Digest;
+use super::frames;
+use super::link::{EndState, Link, StreamEnd};
+use super::scenario::{self, Budget};
+use crate::HostId;
+use crate::coverage::Coverage;
+use crate::safety::{Invariant, Monitor, Violation};
+use crate::trace::Line;
+
+/// Times are told apart to within this, and then by powers of two.
+const GRAIN: Duration = Duration::from_millis(500);
+
+/// How many wake-ups without a consequence one move may take.
+const IDLE_WAKE_UPS: usize = 64;
+
+pub(super) type Checked = Result<(), Violation>;
+
+/// What can happen next. Links are named by their place, ends by the one that is told.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Move {
+    /// A dial is accepted, and its dialler is told.
+    Accept(u8),
+    /// A process is gone.
+    Crash(u8),
+    /// The next frame arrives.
+    Deliver(u8, u8),
+    /// The end of a stream, or a reset, arrives.
+    End(u8, u8),
+    /// A node is told to stop.
+    Leave(u8),
+    /// A driver waits no longer for the other end of a connection that its machine closed.
+    Linger(u8, u8),
+    /// A dial fails.
+    Refuse(u8),
+    /// The network resets a connection.
+    Reset(u8),
+    /// A node starts again.
+    Start(u8),
+    /// A host's clock goes on until its machine does something.
+    Wait(u8),
+}
+
+/// A process and its clock. Hosts have clocks of their own, which run as fast or as slowly as the search likes.
+#[derive(Clone, Debug)]
+pub(super) struct Host {
+    pub(super) config: Rc<ClusterConfig>,
+    pub(super) id: NodeId,
+    pub(super) machine: Machine,
+    pub(super) now: Instant,
+    /// How many times a node has been started here.
+    pub(super) starts: u8,
+    pub(super) monitor: Monitor,
+    pub(super) messages_of: SubscriptionId,
+    /// A subscriber that has never read.
+    pub(super) late: SubscriptionId,
+    /// The hash of this part of the state, or 0.
+    hash: Cell<u128>,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct State {
+    pub(super) hosts: Vec<Rc<Host>>,
+    pub(super) links: Vec<Link>,
+    pub(super) budget: Budget,
+    /// How many links there were.
+    pub(super) links_made: u32,
+    /// The beginnings of all nonces.
+    pub(super) nonces: Vec<u64>,
+    /// Whether the session that was closed last had ended or was about to, for whoever is then reported down.
+    pub(super) closed: Option<bool>,
+    /// A machine has asked for something.
+    pub(super) acted: bool,
+    /// An application has been told of something.
+    pub(super) told: bool,
+    /// The transitions, where somebody wants to read them.
+    pub(super) lines: Option<Vec<Line>>,
+}
+
+pub(super) fn address(host: HostId, port: u16) -> SocketAddr {
+    SocketAddr::from(([10, 0, 0, host as u8 + 1], port))
+}
+
+impl Host {
+    fn new(host: HostId, config: Rc<ClusterConfig>, starts: u8) -> Self {
+        let mut machine = Machine::new();
+        let (messages_of, late) = (machine.subscribe_messages(), machine.subscribe_events());
+        Self {
+            id: scenario::id(host),
+            config,
+            machine,
+            now: Instant::START,
+            starts,
+            monitor: Monitor::default(),
+            messages_of,
+            late,
+            hash: Cell::new(0),
+        }
+    }
+
+    pub(super) fn is_running(&self) -> bool {
+        self.monitor.status == ClusterStatus::Running
+    }
+
+    /// Its machine has a deadline.
+    pub(super) fn is_waiting(&self) -> bool {
+        self.machine.poll_timeout().is_some()
+    }
+
+    /// Nothing runs here: it has not been started again since it crashed or left.
+    pub(super) fn is_stopped(&self) -> bool {
+        self.monitor.status == ClusterStatus::Stopped
+    }
+
+    /// Everything that has an influence on what follows, the application's picture included.
+    fn digest(&self) -> u128 {
+        if self.hash.get() == 0 {
+            let mut digest = Digest::default();
+            self.starts.hash(&mut digest);
+            self.machine.hash_abstraction(GRAIN, &mut digest);
+            self.monitor.hash_abstraction(&mut digest);
+            self.hash.set(digest.value());
+        }
+        self.hash.get()
+    }
+}
+
+impl State {
+    /// All nodes have started, and nothing has arrived yet.
+    pub(super) fn new(nodes: &[ClusterConfig], recording: bool) -> Result<Self, Violation> {
+        let hosts = nodes.iter().enumerate().map(|(host, config)| Rc::new(Host::new(host, Rc::new(config.clone()), 0)));
+        let mut state = Self {
+            hosts: hosts.collect(),
+            links: Vec::new(),
+            budget: Budget::default(),
+            links_made: 0,
+            nonces: Vec::new(),
+            closed: None,
+            acted: false,
+            told: false,
+            lines: recording.then(Vec::new),
+        };
+        for host in 0..nodes.len() {
+            state.start(host)?;
+        }
+        Ok(state)
+    }
+
+    /// What makes this state the same as another one.
+    pub(super) fn digest(&self) -> u128 {
+        let mut digest = Digest::default();
+        self.budget.hash(&mut digest);
+        for host in &self.hosts {
+            host.digest().hash(&mut digest);
+        }
+        for link in &self.links {
+            link.cut.hash(&mut digest);
+            for (end, way) in link.ends.iter().zip(&link.ways) {
+                (end.host, end.state, self.rank(end.host, end.conn), way.end, way.data.len()).hash(&mut digest);
+                for frame in &way.data {
+                    frames::hash_abstraction(frame, &mut digest);
+                }
+            }
+        }
+        digest.value()
+    }
+
+    /// The place of a connection among those of its host: what its machine knows it by.
+    fn rank(&self, host: HostId, conn: ConnId) -> usize {
+        let ends = self.links.iter().flat_map(|link| &link.ends);
+        ends.filter(|end| end.host == host && end.conn < conn && end.state != EndState::Gone && end.conn != ConnId(0)).count()
+    }
+
+    /// What the machines have counted on the way here.
+    pub(super) fn coverage(&self) -> Coverage {
+        let mut coverage = Coverage::default();
+        for host in &self.hosts {
+            coverage.add_counters(&host.machine.counters());
+        }
+        coverage
+    }
+
+    // What can happen
+
+    /// The moves that need neither time nor a fault: something is under way.
+    pub(super) fn deliveries(&self) -> Vec<Move> {
+        let mut moves = Vec::new();
+        for (place, link) in self.links.iter().enumerate() {
+            let number = place as u8;
+            if link.is_pending() {
+                let listens = !self.hosts[link.ends[1].host].is_stopped();
+                moves.push(if listens { Move::Accept(number) } else { Move::Refuse(number) });
+                continue;
+            }
+            for end in 0..2_u8 {
+                let told = &link.ends[usize::from(end)];
+                let way = &link.ways[usize::from(1 - end)];
+                if told.state == EndState::Gone {
+                    continue;
+                }
+                if !way.data.is_empty() {
+                    moves.push(Move::Deliver(number, end));
+                }
+                if way.end == Some(StreamEnd::Reset) || way.end == Some(StreamEnd::Fin) && way.data.is_empty() {
+                    moves.push(Move::End(number, end));
+                }
+            }
+        }
+        moves
+    }
+
+    /// All that can happen next, within the budget.
+    pub(super) fn moves(&self) -> Vec<Move> {
+        let mut moves = self.deliveries();
+        let budget = &self.budget;
+        for (place, link) in self.links.iter().enumerate() {
+            let number = place as u8;
+            if link.is_pending() {
+                if budget.refusals > 0 && !self.hosts[link.ends[1].host].is_stopped() {
+                    moves.push(Move::Refuse(number));
+                }
+                continue;
+            }
+            if budget.resets > 0 && !link.cut {
+                moves.push(Move::Reset(number));
+            }
+            for end in 0..2_u8 {
+                if budget.waits > 0 && link.ends[usize::from(end)].state == EndState::Lingering {
+                    moves.push(Move::Linger(number, end));
+                }
+            }
+        }
+        for (place, host) in self.hosts.iter().enumerate() {
+            let number = place as u8;
+            if host.is_stopped() {
+                if budget.starts > 0 {
+                    moves.push(Move::Start(number));
+                }
+                continue;
+            }
+            if budget.waits > 0 && host.is_waiting() {
+                moves.push(Move::Wait(number));
+            }
+            if budget.crashes > 0 {
+                moves.push(Move::Crash(number));
+            }
+            if budget.leaves > 0 && host.is_running() {
+                moves.push(Move::Leave(number));
+            }
+        }
+        moves
+    }
+
+    /// Lets something happen, at the cost that it has.
+    pub(super) fn apply(&mut self, next: Move) -> Checked {
+        let listens = |state: &Self, link: u8| !state.hosts[state.links[usize::from(link)].ends[1].host].is_stopped();
+        match next {
+            Move::Crash(_) => self.budget.crashes -= 1,
+            Move::Leave(_) => self.budget.leaves -= 1,
+            Move::Refuse(link) if listens(self, link) => self.budget.refusals -= 1,
+            Move::Reset(_) => self.budget.resets -= 1,
+            Move::Start(_) => self.budget.starts -= 1,
+            Move::Linger(..) | Move::Wait(_) => self.budget.waits -= 1,
+            Move::Accept(_) | Move::Deliver(..) | Move::End(..) | Move::Refuse(_) => {}
+        }
+        self.happen(next)
+    }
+
+    /// Lets something happen at no cost.
+    pub(super) fn happen(&mut self, next: Move) -> Checked {
+        let place = usize::from;
+        match next {
+            Move::Accept(link) => self.accept(place(link)),
+            Move::Crash(host) => self.crash(place(host)),
+            Move::Deliver(link, end) => self.deliver(place(link), place(end)),
+            Move::End(link, end) => self.end(place(link), place(end)),
+            Move::Leave(host) => {
+                self.line(Some(place(host)), || "is told to stop".into());
+                self.feed(place(host), Input::Stop)
+            }
+            Move::Linger(link, end) => {
+                let told = self.links[place(link)].ends[place(end)];
+                self.line(Some(told.host), || "waits no longer for the other end".into());
+                self.links[place(link)].abort(place(end));
+                self.feed(told.host, Input::Closed { conn: told.conn })
+            }
+            Move::Refuse(link) => {
+                let link = self.links.remove(place(link));
+                self.line(Some(link.ends[0].host), || format!("dial {} fails", link.number));
+                self.feed(link.ends[0].host, Input::DialFailed { conn: link.ends[0].conn, error: DialError::Refused })
+            }
+            Move::Reset(link) => {
+                self.links[place(link)].reset();
+                let number = self.links[place(link)].number;
+                self.line(None, || format!("the network resets {number}"));
+                Ok(())
+            }
+            Move::Start(host) => self.start(place(host)),
+            Move::Wait(host) => self.wait(place(host)),
+        }?;
+        self.links.retain(|link| !link.is_over());
+        Ok(())
+    }
+
+    fn accept(&mut self, place: usize) -> Checked {
+        let link = &mut self.links[place];
+        let [dialler, acceptor] = link.ends;
+        let conn = self.hosts[acceptor.host].machine.next_conn();
+        link.ends[0].state = EndState::Open;
+        link.ends[1].state = EndState::Open;
+        link.ends[1].conn = conn;
+        let number = link.number;
+        self.line(Some(acceptor.host), || format!("accepts {number} from {}", dialler.host));
+        self.feed(acceptor.host, Input::Accepted { conn, remote: address(dialler.host, 50_000) })?;
+        self.feed(
+            dialler.host,
+            Input::Connected { conn: dialler.conn, remote: address(acceptor.host, noex_proto::defaults::PORT) },
+        )
+    }
+
+    fn deliver(&mut self, place: usize, end: usize) -> Checked {
+        let link = &mut self.links[place];
+        let told = link.ends[end];
+        let Some(data) = link.ways[1 - end].data.pop_front() else { return Ok(()) };
+        let number = link.number;
+        self.line(Some(told.host), || format!("gets {} on {number}", frames::name(&data)));
+        self.feed(told.host, Input::Received { conn: told.conn, data, wall: WallTime(Duration::ZERO) })
+    }
+
+    fn end(&mut self, place: usize, end: usize) -> Checked {
+        let link = &mut self.links[place];
+        let (told, number) = (link.ends[end], link.number);
+        let way = std::mem::take(&mut link.ways[1 - end]);
+        let lost = way.data.len();
+        if told.state == EndState::Lingering {
+            link.leave(end);
+        }
+        self.line(Some(told.host), || match way.end {
+            Some(StreamEnd::Reset) if lost > 0 => format!("gets the reset of {number}, and {lost} frames are lost"),
+            Some(StreamEnd::Reset) => format!("gets the reset of {number}"),
+            _ => format!("gets the end of {number}"),
+        });
+        self.feed(told.host, Input::Closed { conn: told.conn })
+    }
+
+    fn crash(&mut self, host: HostId) -> Checked {
+        self.line(Some(host), || "crashes".into());
+        for link in &mut self.links {
+            for end in 0..2 {
+                // A dial that is under way to a host reaches whatever runs there then.
+                if link.ends[end].host == host
+                    && !matches!(link.ends[end].state, EndState::Gone)
+                    && (end == 0 || !link.is_pending())
+                {
+                    link.abort(end);
+                }
+            }
+        }
+        let old = &self.hosts[host];
+        self.hosts[host] = Rc::new(Host::new(host, Rc::clone(&old.config), old.starts));
+        Ok(())
+    }
+
+    fn start(&mut self, host: HostId) -> Checked {
+        self.line(Some(host), || "starts".into());
+        let at = self.host_mut(host);
+        at.starts += 1;
+        // Equal starts get equal entropy, so that an instance is the same in all runs.
+        let entropy = [host as u8 * 16 + at.starts; 32];
+        let (now, config) = (at.now, ClusterConfig::clone(&at.config));
+        at.machine.start(now, config).expect("a stopped node and a valid configuration");
+        let local = address(host, noex_proto::defaults::PORT);
+        self.feed(host, Input::Listening { entropy, interface: Some(local.ip()), local, route: Some(local.ip()) })
+    }
+
+    /// A host's clock goes on until its machine does something.
+    fn wait(&mut self, host: HostId) -> Checked {
+        self.line(Some(host), || "waits".into());
+        for _ in 0..IDLE_WAKE_UPS {
+            let at = self.host_mut(host);
+            let Some(due) = at.machine.poll_timeout() else { return Ok(()) };
+            at.now = at.now.max(due);
+            self.acted = false;
+            self.feed(host, Input::Tick)?;
+            if self.acted {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn host_mut(&mut self, host: HostId) -> &mut Host {
+        let host = Rc::make_mut(&mut self.hosts[host]);
+        host.hash.set(0);
+        host
+    }
+
+    pub(super) fn violate(&mut self, host: HostId, invariant: Invariant, detail: String) -> Checked {
+        self.line(Some(host), || format!("VIOLATION {invariant}: {detail}"));
+        Err(Violation { at: self.hosts[host].now.since_start(), detail, host: Some(host), invariant })
+    }
+
+    pub(super) fn line(&mut self, host: Option<HostId>, what: impl FnOnce() -> String) {
+        if self.lines.is_some() {
+            let at = host.map_or(Duration::ZERO, |host| self.hosts[host].now.since_start());
+            let line = Line { at, host, what: what() };
+            self.lines.get_or_insert_default().push(line);
+        }
+    }
+}

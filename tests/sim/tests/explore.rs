@@ -1,0 +1,37 @@
+//! Small configurations in every order of events, as deep as an unoptimized build gets in a moment. `noex-sim explore` goes to the
+//! end.
+
+use noex_sim::Scenario;
+
+/// Explores to this depth, and expects at least so many states there, so that no test passes for want of anything to look at.
+fn explore(name: &str, depth: usize, states: usize) {
+    let found = Scenario::named(name).expect("a scenario").explore(depth, usize::MAX);
+    assert_eq!(found.violation, None, "{}", found.text);
+    assert_eq!(found.depth, depth);
+    assert!(found.states >= states, "{} states", found.states);
+}
+
+#[test]
+fn simultaneous_dials_in_every_order() {
+    explore("dial", 12, 1000);
+}
+
+#[test]
+fn admission_with_a_reset_in_every_order() {
+    explore("reset", 9, 1000);
+}
+
+#[test]
+fn a_restart_under_the_same_id_in_every_order() {
+    explore("restart", 11, 1000);
+}
+
+#[test]
+fn a_leave_and_a_return_in_every_order() {
+    explore("leave", 12, 900);
+}
+
+#[test]
+fn a_join_of_three_by_gossip_in_every_order() {
+    explore("gossip", 12, 1000);
+}
