@@ -33,5 +33,5 @@ fn a_leave_and_a_return_in_every_order() {
 
 #[test]
 fn a_join_of_three_by_gossip_in_every_order() {
-    explore("gossip", 12, 1000);
+    explore("gossip", 21, 1000);
 }
