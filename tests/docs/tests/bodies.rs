@@ -1,0 +1,125 @@
+//! What nodes really send has the shapes of `docs/wire.cddl`, by the judgement of a validator that knows nothing of noex.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+#[path = "../../../noex-proto/tests/net/mod.rs"]
+mod net;
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::rc::Rc;
+
+use bytes::Bytes;
+use cddl_cat::cbor::validate_cbor_bytes;
+use net::{Host, MS, Net, SECOND, Wire, config, id};
+use noex_proto::{ClusterConfig, Input};
+
+/// The rules by the type of the message.
+const RULES: [(u8, &str); 9] = [
+    (0x10, "heartbeat"),
+    (0x11, "members"),
+    (0x12, "members-request"),
+    (0x13, "ping"),
+    (0x14, "pong"),
+    (0x15, "offer"),
+    (0x16, "intro"),
+    (0x1D, "refused"),
+    (0x1F, "goodbye"),
+];
+
+const HANDSHAKE: std::ops::RangeInclusive<u8> = 1..=5;
+
+type Log = Rc<RefCell<Vec<Bytes>>>;
+
+fn cddl() -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/wire.cddl")).unwrap()
+}
+
+fn captured(hosts: usize) -> (Net, Log) {
+    let mut net = Net::new(hosts);
+    let log = Log::default();
+    let copy = Rc::clone(&log);
+    net.wire = Some(Wire(Box::new(move |_: Host, _: Host, data: Bytes| {
+        copy.borrow_mut().push(data.clone());
+        data
+    })));
+    (net, log)
+}
+
+/// The bodies in what was sent, by type. Records are not encrypted, so that no key is needed to read them.
+fn bodies(log: &Log) -> BTreeMap<u8, Vec<Vec<u8>>> {
+    let mut bodies = BTreeMap::<u8, Vec<Vec<u8>>>::new();
+    for sent in log.borrow().iter() {
+        let (head, frame) = sent.split_first_chunk::<4>().unwrap();
+        assert_eq!(u32::from_be_bytes(*head) as usize, frame.len(), "each frame is sent by itself");
+        if HANDSHAKE.contains(&frame[0]) {
+            continue;
+        }
+        let mut messages = &frame[..frame.len() - 16];
+        while let [kind, a, b, c, d, rest @ ..] = messages {
+            let (body, rest) = rest.split_at(u32::from_be_bytes([*a, *b, *c, *d]) as usize);
+            bodies.entry(*kind).or_default().push(body.to_vec());
+            messages = rest;
+        }
+    }
+    bodies
+}
+
+/// Three nodes join, a process with an identity that is in use comes, all leave: that takes each message there is.
+fn session() -> BTreeMap<u8, Vec<Vec<u8>>> {
+    let (mut net, log) = captured(4);
+    let seeded = |name, host| -> ClusterConfig { config(name, host).seeds([id("a", 0).to_string()]) };
+    net.start(0, config("a", 0));
+    net.feed(0, Input::SetProcessCount(u64::MAX));
+    for (host, name) in [(1, "b"), (2, "c")] {
+        net.start(host, seeded(name, host));
+        net.run(2 * SECOND);
+    }
+    assert!(net.is_mesh(&[0, 1, 2]));
+    net.start(3, seeded("b", 3).advertise_host("10.0.0.2"));
+    net.run(5 * SECOND);
+    net.send(0, &id("b", 1), vec![7; 200_000]).unwrap();
+    net.run(100 * MS);
+    for host in 0..3 {
+        net.feed(host, Input::Stop);
+        net.run(SECOND);
+    }
+    bodies(&log)
+}
+
+#[test]
+fn what_nodes_send_has_the_shapes_of_the_cddl() {
+    let cddl = cddl();
+    let mut bodies = session();
+    for (kind, rule) in RULES {
+        let bodies = bodies.remove(&kind).unwrap_or_default();
+        assert!(!bodies.is_empty(), "no {rule} was sent");
+        for body in bodies {
+            validate_cbor_bytes(rule, &cddl, &body).unwrap_or_else(|error| panic!("{rule} {body:02x?}: {error}"));
+            validate_cbor_bytes("control", &cddl, &body).unwrap();
+        }
+    }
+    assert_eq!(bodies.into_keys().collect::<Vec<_>>(), [0x20, 0xA0], "besides payloads, whole or the last piece, and pieces");
+}
+
+#[test]
+fn the_validator_refuses_other_shapes() {
+    let cddl = cddl();
+    let refused: [(&str, &[u8]); 9] = [
+        ("heartbeat", b"\x82\x01\x02"),
+        ("members", b"\xa3\x61d\x00\x61l\xf5\x61m\x81\x82\x61a\x41\x00"),
+        ("members-request", b"\xa0"),
+        ("ping", b"\x81\x20"),
+        ("pong", b"\x82\x01\x02"),
+        ("offer", b"\x83\x01\xf5\x00"),
+        ("intro", b"\xa1\x61c\x01"),
+        ("refused", b"\xa1\x61c\x19\x01\x00"),
+        ("goodbye", b"\x80"),
+    ];
+    for (rule, body) in refused {
+        assert!(validate_cbor_bytes(rule, &cddl, body).is_err(), "{rule}");
+    }
+    // A later version may say more in a map.
+    validate_cbor_bytes("refused", &cddl, b"\xa2\x61c\x01\x61z\x80").unwrap();
+}
