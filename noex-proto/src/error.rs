@@ -94,8 +94,6 @@ pub enum PeerFault {
     FrameTooShort,
     /// A frame or record longer than its limit.
     FrameTooLong,
-    /// More bytes than a handshake may take.
-    HandshakeTooLong,
     /// The handshake or the admission was not completed in time.
     HandshakeTimeout,
     /// Its heartbeat interval is out of bounds.
@@ -137,7 +135,6 @@ impl fmt::Display for PeerFault {
             Self::ControlFlood => "control messages faster than it reads the answers",
             Self::FrameTooShort => "frame too short",
             Self::FrameTooLong => "frame too long",
-            Self::HandshakeTooLong => "handshake too long",
             Self::HandshakeTimeout => "handshake not completed in time",
             Self::IntervalOutOfBounds => "heartbeat interval out of bounds",
             Self::InvalidNodeId => "invalid node id",
@@ -253,11 +250,6 @@ pub enum LocalFault {
     LoopbackAdvertised,
     /// The node listens beyond loopback without a secret: anyone can join.
     NoSecret,
-    /// The resolver or another part of the local network failed for a reason other than the peer.
-    Network {
-        /// What the operating system said.
-        cause: String,
-    },
 }
 
 impl fmt::Display for LocalFault {
@@ -269,7 +261,6 @@ impl fmt::Display for LocalFault {
                 f.write_str("peers are told a loopback address: set advertise_host to be reached from other machines")
             }
             Self::NoSecret => f.write_str("listening beyond loopback without a cluster secret: anyone can join"),
-            Self::Network { cause } => write!(f, "network failure: {cause}"),
         }
     }
 }

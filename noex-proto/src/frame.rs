@@ -6,9 +6,7 @@ use bytes::{Buf, Bytes, BytesMut};
 
 use crate::PeerFault;
 
-/// The most bytes that the frames of one side's handshake may take in all.
-pub(crate) const HANDSHAKE_BYTES_MAX: usize = 2048;
-/// The longest handshake frame: its type and its body.
+/// The longest handshake frame: its type and its body. Each side sends two of them at most.
 pub(crate) const HANDSHAKE_FRAME_MAX: usize = 1024;
 /// The size of the length prefix that every frame and every record starts with.
 pub(crate) const LENGTH_LEN: usize = 4;

@@ -40,6 +40,11 @@ impl Initiator {
         (Self(State::AwaitingChallenge { nonce, target: target.cloned(), transcript }), hello)
     }
 
+    /// Whether the responder's first frame has come.
+    pub(crate) fn is_half_done(&self) -> bool {
+        matches!(self.0, State::AwaitingAuthOk { .. })
+    }
+
     /// Takes a frame, without its length prefix. After a failure or the last step every frame is a fault.
     pub(crate) fn on_frame(&mut self, local: &LocalHello<'_>, frame: &[u8]) -> Result<InitiatorStep, HandshakeFailure> {
         let state = mem::replace(&mut self.0, State::Ended);

@@ -36,6 +36,11 @@ impl Responder {
         Self(State::AwaitingHello { nonce })
     }
 
+    /// Whether the initiator's first frame has come.
+    pub(crate) fn is_half_done(&self) -> bool {
+        matches!(self.0, State::AwaitingAuth { .. })
+    }
+
     /// Takes a frame, without its length prefix. After a failure or the last step every frame is a fault.
     pub(crate) fn on_frame(&mut self, local: &LocalHello<'_>, frame: &[u8]) -> Result<ResponderStep, HandshakeFailure> {
         match mem::replace(&mut self.0, State::Ended) {

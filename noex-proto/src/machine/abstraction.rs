@@ -185,9 +185,12 @@ impl<'a, H: Hasher> Abstraction<'a, H> {
         }
         match phase {
             Phase::Dialling => {}
-            // How many bytes have come tells how far the handshake is.
-            Phase::Initiating { handshake: _, received } | Phase::Responding { handshake: _, received } => {
-                self.write(received);
+            Phase::Initiating(handshake) => {
+                self.write(handshake.is_half_done());
+                self.age(Some(*asked));
+            }
+            Phase::Responding(handshake) => {
+                self.write(handshake.is_half_done());
                 self.age(Some(*asked));
             }
             Phase::Reaching(session) => self.conn(*session),

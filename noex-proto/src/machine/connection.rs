@@ -8,7 +8,7 @@ use bytes::Bytes;
 use rand_chacha::rand_core::Rng;
 
 use super::node::{Conn, Ended, Node, Origin, Phase, Target, Timer, Wait};
-use crate::frame::{FrameBuffer, HANDSHAKE_BYTES_MAX, HANDSHAKE_FRAME_MAX, LENGTH_LEN, RECORD_MAX};
+use crate::frame::{FrameBuffer, HANDSHAKE_FRAME_MAX, RECORD_MAX};
 use crate::handshake::{HandshakeFailure, Initiator, InitiatorStep, Keyed, RejectCode, Responder, ResponderStep, reject_frame};
 use crate::{Action, Close, ClusterError, ClusterEvent, ConnId, NodeDownReason, PeerFault, Refusal, Unreached, WallTime};
 
@@ -37,7 +37,7 @@ impl Node {
         self.make_room(Origin::from(remote.ip()));
         let mut nonce = [0; 32];
         self.rng.fill_bytes(&mut nonce);
-        let phase = Phase::Responding { handshake: alloc::boxed::Box::new(Responder::new(nonce)), received: 0 };
+        let phase = Phase::Responding(alloc::boxed::Box::new(Responder::new(nonce)));
         self.insert_conn(conn, None, Some(remote), phase);
         self.half_open.entry(Origin::from(remote.ip())).or_default().insert(conn);
         self.half_open_count += 1;
@@ -71,7 +71,7 @@ impl Node {
         if let Some(conn) = self.conns.get_mut(&conn) {
             conn.remote = Some(remote);
             conn.asked = now;
-            conn.phase = Phase::Initiating { handshake: alloc::boxed::Box::new(initiator), received: 0 };
+            conn.phase = Phase::Initiating(alloc::boxed::Box::new(initiator));
         }
         self.out.actions.push_back(Action::Send { conn, data: hello });
     }
@@ -119,7 +119,7 @@ impl Node {
         state.frames.push(data);
         while let Some(state) = self.conns.get_mut(&conn) {
             let limit = match state.phase {
-                Phase::Initiating { .. } | Phase::Responding { .. } => HANDSHAKE_FRAME_MAX,
+                Phase::Initiating(_) | Phase::Responding(_) => HANDSHAKE_FRAME_MAX,
                 Phase::Session(_) => RECORD_MAX,
                 Phase::Dialling | Phase::Reaching(_) => return,
             };
@@ -139,12 +139,8 @@ impl Node {
         let Some(state) = self.conns.get_mut(&conn) else { return };
         let mut phase = core::mem::replace(&mut state.phase, Phase::Dialling);
         let outcome = match &mut phase {
-            Phase::Initiating { handshake, received } => {
-                count_handshake_bytes(received, frame.len()).and_then(|()| self.initiator_frame(conn, handshake, &frame))
-            }
-            Phase::Responding { handshake, received } => {
-                count_handshake_bytes(received, frame.len()).and_then(|()| self.responder_frame(conn, handshake, &frame))
-            }
+            Phase::Initiating(handshake) => self.initiator_frame(conn, handshake, &frame),
+            Phase::Responding(handshake) => self.responder_frame(conn, handshake, &frame),
             Phase::Dialling | Phase::Reaching(_) | Phase::Session(_) => Ok(None),
         };
         if let Some(state) = self.conns.get_mut(&conn) {
@@ -282,8 +278,8 @@ impl Node {
                 self.waits.cancel(&Wait::Connect(conn));
                 self.free_dial();
             }
-            Phase::Initiating { .. } => self.waits.cancel(&Wait::Handshake(conn)),
-            Phase::Responding { .. } => {
+            Phase::Initiating(_) => self.waits.cancel(&Wait::Handshake(conn)),
+            Phase::Responding(_) => {
                 self.waits.cancel(&Wait::Handshake(conn));
                 self.leave_half_open(conn, state.remote);
             }
@@ -328,13 +324,4 @@ impl Node {
             }
         }
     }
-}
-
-/// Counts what a handshake has taken.
-fn count_handshake_bytes(received: &mut usize, frame: usize) -> Result<(), HandshakeFailure> {
-    *received += LENGTH_LEN + frame;
-    if *received > HANDSHAKE_BYTES_MAX {
-        return Err(HandshakeFailure::Fault { fault: PeerFault::HandshakeTooLong, reject: None });
-    }
-    Ok(())
 }

@@ -48,7 +48,7 @@ impl Node {
         self.dial_queue.retain(|queued| queued != target);
         let Some(conn) = self.dials.remove(target).and_then(|dial| dial.conn) else { return };
         // What is still under way would be in flight beyond the limit, for nobody.
-        if matches!(self.conns.get(&conn).map(|conn| &conn.phase), Some(Phase::Dialling | Phase::Initiating { .. })) {
+        if matches!(self.conns.get(&conn).map(|conn| &conn.phase), Some(Phase::Dialling | Phase::Initiating(_))) {
             self.end_conn(conn, Some(Close::Abort), Ended::Harmless);
         }
         self.free_dial();

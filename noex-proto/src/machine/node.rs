@@ -163,11 +163,11 @@ pub(super) enum Phase {
     /// Being dialled for a session.
     Dialling,
     /// The dialler's handshake.
-    Initiating { handshake: Box<Initiator>, received: usize },
+    Initiating(Box<Initiator>),
     /// A bare connect that asks whether the address of this session's peer still accepts.
     Reaching(ConnId),
     /// The accepting side's handshake.
-    Responding { handshake: Box<Responder>, received: usize },
+    Responding(Box<Responder>),
     /// Authenticated.
     Session(Box<Session>),
 }

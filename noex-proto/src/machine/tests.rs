@@ -15,8 +15,11 @@ use crate::keys::Secrets;
 use crate::message::{Control, Member, kind};
 use crate::record::{Messages, Opener, RecordBuilder, Sealer};
 use crate::{
-    Action, ClusterConfig, ClusterError, ClusterEvent, ConnId, Input, Instant, Limits, NodeId, PeerFault, Secret, WallTime,
+    Action, ClusterConfig, ClusterError, ClusterEvent, ConnId, Input, Instant, Limits, NodeId, PeerFault, Refusal, Secret,
+    WallTime,
 };
+
+mod memory;
 
 const SECRET: &str = "correct horse battery staple";
 const INTERVAL: Duration = Duration::from_secs(2);
@@ -464,4 +467,40 @@ fn messages_out_of_their_order_end_the_session() {
         let id = bench.members[&conn].id.clone();
         assert_eq!(id, node(name));
     }
+}
+
+#[test]
+fn a_message_that_is_longer_than_its_record_ends_the_session() {
+    let mut bench = Bench::new(Limits::default());
+    let conn = bench.up("b");
+    let mut record = RecordBuilder::with_capacity(0);
+    record.push_bytes(kind::PAYLOAD, &[]);
+    // The first one claims more than the second one takes.
+    record.push_bytes(kind::PAYLOAD, &[]);
+    record.push(kind::PAYLOAD, |record| record[8] = 11);
+    let record = bench.members.get_mut(&conn).expect("up").sealer.seal(record);
+    bench.receive(conn, record);
+    assert_eq!(bench.faults(), [PeerFault::MalformedRecord]);
+}
+
+#[test]
+fn each_refusal_of_a_member_is_reported_with_its_reason() {
+    let reported = |code| {
+        let mut bench = Bench::new(Limits::default());
+        let conn = bench.authenticate(&node("z"), 1, [10, 0, 1, 1]);
+        bench.say(conn, &[Control::Refused(code)]);
+        bench.actions.into_iter().find_map(|action| match action {
+            Action::Event(ClusterEvent::Error(error)) => Some(error),
+            _ => None,
+        })
+    };
+    let own = "m@10.0.0.1:4369".parse().expect("an id");
+    let refused = |reason| Some(ClusterError::Refused { addr: SocketAddr::from(([10, 0, 1, 1], 1)), reason });
+    assert_eq!(reported(1), Some(ClusterError::IdentityConflict { id: own }));
+    assert_eq!(reported(2), None, "that it is this node itself is no fault");
+    assert_eq!(reported(3), refused(Refusal::Leaving));
+    assert_eq!(reported(4), refused(Refusal::LimitReached));
+    assert_eq!(reported(5), refused(Refusal::NotAdmitted));
+    assert_eq!(reported(6), None, "that there is a session already is no fault");
+    assert_eq!(reported(7), refused(Refusal::Unknown(7)));
 }

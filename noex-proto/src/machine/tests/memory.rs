@@ -1,0 +1,268 @@
+//! What a peer can make the machine allocate, counted by the allocator.
+
+use std::format;
+use std::iter;
+use std::net::SocketAddr;
+use std::vec;
+use std::vec::Vec;
+
+use allocation_counter::{AllocationInfo, measure};
+use bytes::Bytes;
+
+use super::{Bench, Control, INTERVAL, SECRET, heartbeat, members, node};
+use crate::frame::RECORD_MAX;
+use crate::handshake::{Initiator, LocalHello};
+use crate::keys::Secrets;
+use crate::message::kind;
+use crate::record::{BODY_MAX, PIECE, RecordBuilder};
+use crate::{ConnId, Input, Limits, NodeId, Secret};
+
+/// The most that one unauthenticated connection may hold.
+const STRANGER: i64 = 4096;
+/// What any message may make the machine allocate, and how often its own size on top.
+const MESSAGE: u64 = 64 * 1024;
+const TIMES: u64 = 4;
+
+fn stranger(bench: &mut Bench, address: [u8; 4]) -> ConnId {
+    let conn = bench.machine.next_conn();
+    bench.feed(Input::Accepted { conn, remote: SocketAddr::from((address, 1)) });
+    // The test's own log is no part of the machine.
+    bench.actions = Vec::new();
+    conn
+}
+
+/// The bytes come in chunks of this size, each in an allocation of its own, as from a driver.
+fn trickle(bench: &mut Bench, conn: ConnId, bytes: &[u8], size: usize) {
+    for chunk in bytes.chunks(size) {
+        bench.receive(conn, Bytes::copy_from_slice(chunk));
+        bench.actions = Vec::new();
+    }
+}
+
+fn hello(id: &NodeId) -> Vec<u8> {
+    let secrets = Secrets::new(Some(&Secret::from(SECRET)), &[]);
+    let hello = LocalHello { caps: 0, context: "noex", id, instance: [1; 16], interval: INTERVAL, secrets: &secrets };
+    Initiator::start(&hello, [7; 32], None).1.to_vec()
+}
+
+/// What strangers may send: nothing, parts of frames as long as they may be, whole ones, a good beginning with a bad end.
+fn strange_bytes() -> Vec<(&'static str, Vec<u8>)> {
+    let longest = format!("{}@{}:65535", "n".repeat(64), vec!["l".repeat(62); 4].join("."));
+    let hello = hello(&longest.parse().expect("an id"));
+    let part = |length: u32, sent: usize| [length.to_be_bytes().to_vec(), vec![1; sent]].concat();
+    let proof = |sent: usize| [hello.clone(), part(1024, sent)].concat();
+    vec![
+        ("nothing", vec![]),
+        ("a part of a length", vec![0, 0]),
+        ("the longest frame but for a byte", part(1024, 1023)),
+        ("the longest frame", part(1024, 1024)),
+        ("a first frame", hello.clone()),
+        ("a first frame and all but a byte of the longest second", proof(1023)),
+        ("both", proof(1024)),
+        ("a frame that is too long, with much behind it", part(1025, 100_000)),
+        ("a first frame, and another", [hello.clone(), hello.clone()].concat()),
+        ("much of anything", iter::repeat_n(hello.clone(), 100).flatten().collect()),
+    ]
+}
+
+#[test]
+fn a_stranger_makes_the_machine_hold_at_most_4_kib() {
+    for (what, bytes) in strange_bytes() {
+        for size in [1, 7, 512, 65_536] {
+            let mut bench = Bench::new(Limits::default());
+            // The tables that there are once for all have their first entries.
+            stranger(&mut bench, [10, 9, 9, 9]);
+            let mut most = 0;
+            let AllocationInfo { bytes_current, .. } = measure(|| {
+                let conn = stranger(&mut bench, [10, 0, 1, 1]);
+                for chunk in bytes.chunks(size) {
+                    most = most.max(measure(|| trickle(&mut bench, conn, chunk, size)).bytes_max);
+                }
+            });
+            assert!(bytes_current <= STRANGER, "{what}, by {size}: {bytes_current} are held");
+            // While it reads, the chunk itself is in memory too, which the driver made.
+            let limit = 2 * STRANGER as u64 + size.min(bytes.len()) as u64;
+            assert!(most <= limit, "{what}, by {size}: {most} while reading");
+        }
+    }
+}
+
+#[test]
+fn a_thousand_attempts_from_one_address_hold_what_the_limits_say() {
+    let limits = Limits::default();
+    let (most, closing) = (limits.half_open_per_address as i64, limits.closing_connections as i64);
+    for (what, bytes) in strange_bytes() {
+        let mut bench = Bench::new(Limits::default());
+        let AllocationInfo { bytes_current, bytes_max, .. } = measure(|| {
+            for _ in 0..1000 {
+                let conn = stranger(&mut bench, [10, 0, 1, 1]);
+                trickle(&mut bench, conn, &bytes, 512);
+            }
+        });
+        // Of a connection that is being closed its number is kept, in a tree of numbers.
+        let limit = most * STRANGER + closing * 32;
+        assert!(bytes_current <= limit, "{what}: {bytes_current} are held, over {limit}");
+        assert!(bytes_max <= limit as u64 + 2 * STRANGER as u64, "{what}: {bytes_max} at one time");
+    }
+}
+
+/// What a member's messages make the machine allocate: in all, whatever it gives back, and what it holds in the end and at most. And their
+/// size on the wire.
+#[derive(Clone, Copy, Debug, Default)]
+struct Cost {
+    held: i64,
+    peak: u64,
+    size: u64,
+    total: u64,
+}
+
+fn cost(bench: &mut Bench, conn: ConnId, records: impl IntoIterator<Item = RecordBuilder>) -> Cost {
+    let mut cost = Cost::default();
+    for record in records {
+        let record = bench.members.get_mut(&conn).expect("a member").sealer.seal(record);
+        let size = record.len() as u64;
+        let AllocationInfo { bytes_current, bytes_max, bytes_total, .. } = measure(|| {
+            bench.machine.handle(bench.now, Input::Received { conn, data: record, wall: Default::default() });
+            while bench.machine.poll_action().is_some() {}
+        });
+        // Less than nothing where the record, which the driver made, is freed.
+        cost.held += bytes_current;
+        cost.peak = cost.peak.max(bytes_max);
+        cost.size += size;
+        cost.total += bytes_total;
+    }
+    cost
+}
+
+fn within(what: &str, Cost { size, total, .. }: Cost) {
+    let limit = TIMES * size + MESSAGE;
+    assert!(total <= limit, "{what} of {size} bytes: {total} are allocated, over {limit}");
+}
+
+fn record(kind: u8, body: &[u8]) -> RecordBuilder {
+    let mut record = RecordBuilder::with_capacity(body.len());
+    record.push_bytes(kind, body);
+    record
+}
+
+/// Ids as short as they can be, so that as many as can be fit a page.
+fn page(last: bool, first: usize) -> RecordBuilder {
+    let mut members = (first..).map(|number| (format!("a@{}.b:1", base36(number)).parse().expect("an id"), [1; 16])).peekable();
+    let page = Control::members_page(1, &mut members);
+    let Control::Members { digest, members, .. } = page else { panic!("a page") };
+    let mut record = RecordBuilder::with_capacity(RECORD_MAX);
+    let page = Control::Members { digest, last, members };
+    record.push(page.kind(), |body| page.encode_into(body));
+    record
+}
+
+fn base36(mut number: usize) -> std::string::String {
+    let mut text = std::string::String::new();
+    loop {
+        text.push(char::from_digit((number % 36) as u32, 36).expect("a digit"));
+        number /= 36;
+        if number == 0 {
+            return text;
+        }
+    }
+}
+
+#[test]
+fn a_message_makes_the_machine_allocate_at_most_four_times_its_size_and_64_kib() {
+    let up = || {
+        let mut bench = Bench::new(Limits::default());
+        let conn = bench.up("b");
+        bench.machine.subscribe_messages();
+        (bench, conn)
+    };
+
+    for size in [0, 1, 1000, PIECE] {
+        let (mut bench, conn) = up();
+        within("a payload", cost(&mut bench, conn, [record(kind::PAYLOAD, &vec![7; size])]));
+    }
+    for total in [2 * PIECE, 1 << 20, 16 << 20] {
+        let (mut bench, conn) = up();
+        let pieces = total / PIECE;
+        let records = (1..=pieces).map(|number| {
+            let more = if number < pieces { kind::MORE } else { 0 };
+            record(kind::PAYLOAD | more, &vec![7; PIECE])
+        });
+        within("a payload in pieces", cost(&mut bench, conn, records));
+    }
+    // As many messages as fit a record, and none of them says anything.
+    let (mut bench, conn) = up();
+    let mut many = RecordBuilder::with_capacity(RECORD_MAX);
+    while many.room().is_some() {
+        many.push_bytes(0x60, &[]);
+    }
+    within("many messages", cost(&mut bench, conn, [many]));
+
+    // Bodies that claim or nest more than they are.
+    let mut deep = b"\xa1\x61x".to_vec();
+    deep.resize(BODY_MAX, 0x81);
+    let mut wide = b"\xa3\x61d\x00\x61l\xf5\x61m\x9b\xff\xff\xff\xff\xff\xff\xff\xff".to_vec();
+    wide.resize(BODY_MAX, 0x80);
+    let mut text = b"\xa1\x7a\x00\x00\xff\x00".to_vec();
+    text.resize(BODY_MAX, b'x');
+    for kind in [kind::HEARTBEAT, kind::MEMBERS, kind::MEMBERS_REQUEST, kind::PING, kind::INTRO, kind::REFUSED, kind::GOODBYE] {
+        for body in [&deep, &wide, &text] {
+            let (mut bench, conn) = up();
+            within("a strange body", cost(&mut bench, conn, [record(kind, body)]));
+        }
+    }
+}
+
+fn request() -> RecordBuilder {
+    let request = Control::MembersRequest { digest: 5 };
+    let mut record = RecordBuilder::with_capacity(0);
+    record.push(request.kind(), |body| request.encode_into(body));
+    record
+}
+
+/// What a page of members costs goes by the member, not by the byte: each one that is new gets its place in the tables, where there is
+/// one. The page alone stays within the limit on messages.
+#[test]
+fn a_page_of_members_makes_the_machine_hold_a_kib_for_each_new_one_and_no_more_than_there_may_be() {
+    let limits = Limits { members: 3000, ..Limits::default() };
+    for joining in [true, false] {
+        let mut bench = Bench::new(limits.clone());
+        let conn = if joining { bench.up_as(&node("b"), 1, [10, 0, 1, 1]) } else { bench.up("b") };
+        if !joining {
+            bench.say(conn, &[heartbeat(5), heartbeat(5)]);
+        }
+        assert_eq!(bench.requests(conn), 1);
+        let known = |bench: &Bench| bench.machine.node_ids().expect("running").len() as i64;
+        let before = known(&bench);
+        let first = cost(&mut bench, conn, [page(false, 0)]);
+        let between = known(&bench);
+        assert!(between > 2000, "{between}");
+        assert!(first.held <= (between - before) * 1024, "{first:?} for {between}");
+        let second = cost(&mut bench, conn, [page(true, 5000)]);
+        assert_eq!(known(&bench), 3001, "no more than the members there may be, and the first that told of them");
+        assert!(second.held <= (3001 - between) * 1024, "{second:?}");
+        // What was not asked for is read and dropped.
+        let unasked = cost(&mut bench, conn, [page(true, 9000)]);
+        assert!(unasked.held <= 0, "{unasked:?}");
+        assert!(unasked.peak <= TIMES * unasked.size + MESSAGE, "{unasked:?}");
+    }
+}
+
+#[test]
+fn an_answer_costs_by_the_member_and_is_given_twice_in_an_interval_at_most() {
+    let mut bench = Bench::new(Limits::default());
+    let conn = bench.up("b");
+    for number in 0..300_u16 {
+        let [high, low] = number.to_be_bytes();
+        let id: NodeId = format!("c{number}@10.0.2.1:1").parse().expect("an id");
+        let other = bench.up_as(&id, 1, [10, 1, high, low]);
+        if bench.requests(other) > 0 {
+            bench.say(other, &[members(vec![])]);
+        }
+        bench.actions = Vec::new();
+    }
+    let answer = cost(&mut bench, conn, [request()]);
+    assert!((300 * 50..300 * 300).contains(&answer.peak), "{answer:?}");
+    assert!(answer.held <= 0, "nothing once it is sent: {answer:?}");
+    let again = cost(&mut bench, conn, [request()]);
+    assert!(again.total <= 1024, "{again:?}");
+}

@@ -1,0 +1,195 @@
+//! Each rule that a stranger can break, and each refusal, through the machine: what the application hears of it.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+mod net;
+
+use bytes::Bytes;
+use net::{MS, Net, address, config, id};
+use noex_proto::{
+    Action, ClusterConfig, ClusterError, ClusterEvent, ConnId, Input, Instant, LocalFault, Machine, PeerFault, Refusal,
+    Unreached, WallTime,
+};
+
+/// The first frame of a dialler that has a secret.
+#[derive(Clone)]
+struct Hello {
+    flags: u8,
+    id: &'static [u8],
+    interval_ms: u32,
+    nonce: [u8; 32],
+    target: &'static [u8],
+    zero: u8,
+}
+
+const HELLO: Hello =
+    Hello { flags: 1, id: b"b@10.0.0.2:4369", interval_ms: 1000, nonce: [7; 32], target: b"a@10.0.0.1:4369", zero: 0 };
+
+/// Where the responder's nonce stands in its first frame.
+const NONCE: std::ops::Range<usize> = 13..45;
+
+impl Hello {
+    fn frame(&self) -> Bytes {
+        let field = |field: &[u8]| [&u16::try_from(field.len()).unwrap().to_be_bytes(), field].concat();
+        framed(&[
+            b"\x01NOEX\x01\x01",
+            &[self.flags, self.zero],
+            &self.nonce,
+            &[9; 16],
+            &[0; 8],
+            &self.interval_ms.to_be_bytes(),
+            &field(self.id),
+            &field(self.target),
+            &field(b""),
+        ])
+    }
+}
+
+fn framed(parts: &[&[u8]]) -> Bytes {
+    let frame = parts.concat();
+    [&u32::try_from(frame.len()).unwrap().to_be_bytes(), &frame[..]].concat().into()
+}
+
+/// What a node with a secret sends a stranger who sends these bytes, and what it reports.
+fn answer(net: &mut Net, bytes: impl Into<Bytes>) -> (Vec<u8>, Vec<ClusterError>) {
+    let conn = net.stranger(0, address(1));
+    net.say(0, conn, bytes);
+    (net.sent_on(0, conn), net.errors(0))
+}
+
+fn node() -> Net {
+    let mut net = Net::new(1);
+    net.start(0, config("a", 0));
+    net
+}
+
+#[test]
+fn each_fault_of_a_first_frame_is_reported_and_few_are_answered() {
+    let (challenge, errors) = answer(&mut node(), HELLO.frame());
+    assert_eq!((challenge[4], errors.len()), (2, 0));
+    // The same node draws the same nonce.
+    let nonce = challenge[NONCE].try_into().unwrap();
+    let cases: [(Hello, PeerFault, &[u8]); 9] = [
+        (Hello { flags: 0, ..HELLO }, PeerFault::AuthenticationMissing, &[0, 0, 0, 2, 5, 2]),
+        (Hello { flags: 3, ..HELLO }, PeerFault::ReservedFlags, &[]),
+        (Hello { target: b"x@10.0.0.1:4369", ..HELLO }, PeerFault::WrongTarget, &[0, 0, 0, 2, 5, 5]),
+        (Hello { id: b"b@10.0.0.2:04369", ..HELLO }, PeerFault::InvalidNodeId, &[]),
+        (Hello { id: b"b@EXAMPLE.org:1", ..HELLO }, PeerFault::InvalidNodeId, &[]),
+        (Hello { interval_ms: 99, ..HELLO }, PeerFault::IntervalOutOfBounds, &[]),
+        (Hello { interval_ms: 600_001, ..HELLO }, PeerFault::IntervalOutOfBounds, &[]),
+        (Hello { nonce, ..HELLO }, PeerFault::NonceReused, &[]),
+        (Hello { zero: 1, ..HELLO }, PeerFault::MalformedHandshake, &[]),
+    ];
+    for (hello, fault, reply) in cases {
+        let (sent, errors) = answer(&mut node(), hello.frame());
+        assert_eq!(errors, [ClusterError::Peer { addr: address(1), fault, id: None }]);
+        assert_eq!(sent, reply, "{fault:?}");
+    }
+}
+
+#[test]
+fn the_longest_handshake_that_fits_its_frames_is_heard_to_its_end() {
+    // A first frame within its own rules is far from the limit on frames; what follows it may be as long as the limit.
+    let mut net = node();
+    let conn = net.stranger(0, address(1));
+    net.say(0, conn, HELLO.frame());
+    net.say(0, conn, framed(&[&[3], &[0; 1023]]));
+    assert_eq!(net.errors(0), [ClusterError::Peer { addr: address(1), fault: PeerFault::MalformedHandshake, id: None }]);
+    assert!(net.is_closed(0, conn));
+}
+
+/// A node that dials its seed, and the number of the dial once it is made.
+fn dialler() -> (Machine, noex_proto::SubscriptionId, ConnId) {
+    let mut machine = Machine::new();
+    let events = machine.subscribe_events();
+    let seeds = [id("s", 9).to_string()];
+    machine.start(Instant::START, config("a", 0).seeds(seeds)).unwrap();
+    machine.handle(Instant::START, Input::Listening { entropy: [1; 32], interface: None, local: address(0), route: None });
+    let conn = std::iter::from_fn(|| machine.poll_action())
+        .find_map(|action| match action {
+            Action::Connect { conn, .. } => Some(conn),
+            _ => None,
+        })
+        .unwrap();
+    machine.handle(Instant::START, Input::Connected { conn, remote: address(9) });
+    (machine, events, conn)
+}
+
+fn errors(machine: &mut Machine, events: noex_proto::SubscriptionId) -> Vec<ClusterError> {
+    let errors = std::iter::from_fn(|| machine.poll_event(events)).filter_map(|event| match event {
+        ClusterEvent::Error(error) => Some(error),
+        _ => None,
+    });
+    errors.collect()
+}
+
+#[test]
+fn each_rejection_is_reported_with_its_reason() {
+    let reasons = [
+        Refusal::Version,
+        Refusal::AuthenticationRequired,
+        Refusal::AuthenticationNotOffered,
+        Refusal::Busy,
+        Refusal::NotTheTarget,
+        Refusal::AuthenticationFailed,
+        Refusal::Unknown(7),
+    ];
+    for (reason, code) in reasons.into_iter().zip(1..) {
+        let (mut machine, events, conn) = dialler();
+        let data = Bytes::copy_from_slice(&[0, 0, 0, 2, 5, code]);
+        machine.handle(Instant::START, Input::Received { conn, data, wall: WallTime::default() });
+        let refused = ClusterError::Refused { addr: address(9), reason };
+        let unreachable = ClusterError::SeedUnreachable { seed: id("s", 9), why: Unreached::Refused(reason) };
+        let busy = reason == Refusal::Busy;
+        let expected = if busy { vec![refused] } else { vec![refused, unreachable] };
+        assert_eq!(errors(&mut machine, events), expected);
+    }
+}
+
+#[test]
+fn a_seed_that_hangs_up_is_unreachable() {
+    let (mut machine, events, conn) = dialler();
+    machine.handle(Instant::START, Input::Closed { conn });
+    let closed = ClusterError::SeedUnreachable { seed: id("s", 9), why: Unreached::Closed };
+    assert_eq!(errors(&mut machine, events), [closed]);
+}
+
+#[test]
+fn a_reflected_first_frame_of_a_responder_is_a_fault() {
+    // A rogue at the seed's address answers with the dialler's own nonce.
+    let (mut machine, events, conn) = dialler();
+    let hello = std::iter::from_fn(|| machine.poll_action())
+        .find_map(|action| match action {
+            Action::Send { data, .. } => Some(data),
+            _ => None,
+        })
+        .unwrap();
+    let nonce = &hello[13..45];
+    let other = id("s", 9).to_string();
+    let len = u16::try_from(other.len()).unwrap().to_be_bytes();
+    let interval = 1000_u32.to_be_bytes();
+    let fields: [&[u8]; 8] = [b"\x02NOEX\x01\x01\x01\x01", nonce, &[9; 16], &[0; 8], &interval, &len, other.as_bytes(), &[0, 0]];
+    let challenge = framed(&fields);
+    machine.handle(Instant::START, Input::Received { conn, data: challenge, wall: WallTime::default() });
+    let fault = PeerFault::NonceReused;
+    let unreachable = ClusterError::SeedUnreachable { seed: id("s", 9), why: Unreached::Fault(fault) };
+    assert_eq!(errors(&mut machine, events), [ClusterError::Peer { addr: address(9), fault, id: None }, unreachable]);
+}
+
+#[test]
+fn a_node_that_can_tell_only_its_loopback_address_says_so() {
+    let mut machine = Machine::new();
+    let events = machine.subscribe_events();
+    machine.start(Instant::START, ClusterConfig::new("a").host("0.0.0.0").cluster_secret("sixteen bytes, at least")).unwrap();
+    let local = "0.0.0.0:4369".parse().unwrap();
+    machine.handle(Instant::START, Input::Listening { entropy: [1; 32], interface: None, local, route: None });
+    assert_eq!(errors(&mut machine, events), [ClusterError::Local(LocalFault::LoopbackAdvertised)]);
+}
+
+#[test]
+fn what_the_driver_reports_is_heard() {
+    let mut net = node();
+    let fault = LocalFault::Accept { cause: "too many open files".into() };
+    net.feed(0, Input::Report(fault.clone()));
+    net.run(10 * MS);
+    assert_eq!(net.errors(0), [ClusterError::Local(fault)]);
+}
