@@ -98,13 +98,10 @@ class Node:
             raise Failure(f"{self.name} left with exit code {code}")
 
 
-def node_program():
-    """The program that was asked for, or else the one that cargo built last."""
-    if len(sys.argv) > 1:
-        return sys.argv[1]
+def example(name):
+    """The example of this name that cargo built last."""
     metadata = subprocess.run(["cargo", "metadata", "--no-deps", "--format-version", "1"], stdout=subprocess.PIPE, check=True)
-    target = json.loads(metadata.stdout)["target_directory"]
-    return os.path.join(target, "debug", "examples", "node")
+    return os.path.join(json.loads(metadata.stdout)["target_directory"], "debug", "examples", name)
 
 
 def free_ports(count):
@@ -140,4 +137,5 @@ def run(scenario, main, *failures):
 
 
 STARTED = []
-PROGRAM = node_program()
+# The program that was asked for, or else the one that is there.
+PROGRAM = sys.argv[1] if len(sys.argv) > 1 else example("node")
