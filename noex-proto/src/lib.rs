@@ -61,7 +61,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! A driver with real sockets, of about 150 lines, is `examples/blocking.rs`.
+//! A driver with real sockets, without any runtime, is `examples/blocking`.
 //!
 //! # Reading the code
 //!

@@ -94,9 +94,9 @@ impl Driven {
         actions
     }
 
-    /// The actions that follow from a method of the machine at this time.
-    pub(crate) fn called(&mut self, now: Instant) -> Vec<Action> {
-        self.drain(now, false)
+    /// The actions that follow from a method of the machine. One that was refused has not told the machine the time.
+    pub(crate) fn called(&mut self) -> Vec<Action> {
+        self.drain(self.machine.now(), false)
     }
 
     fn note(&mut self, input: &Input) {

@@ -248,7 +248,7 @@ impl Link {
                 if driven.machine.send(self.now, &id(1 - side), Bytes::from(payload)).is_ok() {
                     period.sent += 1;
                 }
-                let actions = driven.called(self.now);
+                let actions = driven.called();
                 self.perform(side, actions);
             }
             Op::Start(side) => self.start(side.into()),

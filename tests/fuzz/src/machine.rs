@@ -193,7 +193,7 @@ pub(crate) fn run(data: &[u8]) -> Option<()> {
     let messages = machine.subscribe_messages();
     let driven = Driven::new(machine, victim::limits());
     let mut world = World { driven, now: Instant::START, lines: BTreeMap::new(), messages };
-    let actions = world.driven.called(Instant::START);
+    let actions = world.driven.called();
     world.perform(actions);
     while !input.is_empty() {
         world.step(input.arbitrary().ok()?);
@@ -373,7 +373,7 @@ impl World {
             Op::Send { size, to } => {
                 let to: NodeId = IDS[usize::from(to) % IDS.len()].parse().expect("valid");
                 let _refused = self.driven.machine.send(self.now, &to, Bytes::from(vec![3; usize::from(size)]));
-                let actions = self.driven.called(self.now);
+                let actions = self.driven.called();
                 self.perform(actions);
             }
             Op::Sent { bytes, line } => {
@@ -400,7 +400,7 @@ impl World {
                     config = config.seeds([GREATER]);
                 }
                 let _running = self.driven.machine.start(self.now, config);
-                let actions = self.driven.called(self.now);
+                let actions = self.driven.called();
                 self.perform(actions);
             }
             Op::Stop => self.feed(Input::Stop),
