@@ -6,7 +6,7 @@ use core::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{DialError, NodeId};
+use crate::{DialError, InvalidClusterConfigError, NodeId};
 
 /// What an error event reports. None of them is fatal.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -344,6 +344,69 @@ impl fmt::Display for SendError {
 }
 
 impl core::error::Error for SendError {}
+
+/// Why secrets were not taken. Nothing changed.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum SetSecretsError {
+    /// A secret breaks a rule of the configuration.
+    Invalid(InvalidClusterConfigError),
+    /// The cluster is not running.
+    NotStarted(ClusterNotStartedError),
+}
+
+impl fmt::Display for SetSecretsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Invalid(error) => error.fmt(f),
+            Self::NotStarted(error) => error.fmt(f),
+        }
+    }
+}
+
+impl core::error::Error for SetSecretsError {}
+
+/// Why a start was refused. The node is stopped, or goes on as it was.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum StartError {
+    /// The cluster is running, starting or stopping.
+    AlreadyRunning,
+    /// The address cannot be listened on.
+    Bind {
+        /// The address as configured.
+        addr: String,
+        /// What the operating system said.
+        cause: String,
+    },
+    /// The configuration is invalid.
+    Config(InvalidClusterConfigError),
+    /// The operating system gives no randomness.
+    Entropy {
+        /// What it said.
+        cause: String,
+    },
+    /// The asynchronous runtime is missing: `start` was called outside it.
+    Runtime {
+        /// What is missing.
+        cause: String,
+    },
+    /// The cluster was stopped before it listened.
+    Stopped,
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::AlreadyRunning => f.write_str("the cluster is already running"),
+            Self::Bind { addr, cause } => write!(f, "cannot listen on {addr}: {cause}"),
+            Self::Config(error) => error.fmt(f),
+            Self::Entropy { cause } => write!(f, "no randomness from the operating system: {cause}"),
+            Self::Runtime { cause } => write!(f, "no runtime: {cause}"),
+            Self::Stopped => f.write_str("the cluster was stopped while it started"),
+        }
+    }
+}
+
+impl core::error::Error for StartError {}
 
 /// Why waiting for nodes ended without them.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

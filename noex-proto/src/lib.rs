@@ -107,11 +107,14 @@ mod timers;
 
 pub use config::{ClusterConfig, InvalidClusterConfigError};
 pub use dial_plan::DialPlan;
-pub use error::{ClusterError, ClusterNotStartedError, LocalFault, PeerFault, Refusal, SendError, Unreached, WaitError};
+pub use error::{
+    ClusterError, ClusterNotStartedError, LocalFault, PeerFault, Refusal, SendError, SetSecretsError, StartError, Unreached,
+    WaitError,
+};
 pub use event::{ClusterEvent, ClusterStatus, Message, MessagesLagged, NodeDownReason, NodeInfo, NodeStatus, SecretUse};
 pub use io::{Action, Close, ConnId, DialError, Input};
 pub use limits::Limits;
-pub use machine::{Counters, ListenOn, Machine, SetSecretsError, StartError, Usage};
+pub use machine::{Counters, ListenOn, Machine, Usage};
 pub use node_id::{InvalidNodeIdError, NodeId, NodeIdFault};
 pub use recording::{Recorded, Recording, RecordingError};
 pub use secret::{IntoSecret, Secret};

@@ -43,9 +43,9 @@ use crate::config::{Settings, check_secrets};
 use crate::recording::Recorder;
 use crate::subscription::{SubscriptionId, Subscriptions};
 use crate::{
-    Action, ClusterConfig, ClusterError, ClusterEvent, ClusterNotStartedError, ClusterStatus, ConnId, Input, Instant,
-    InvalidClusterConfigError, Limits, LocalFault, Message, MessagesLagged, NodeId, NodeInfo, NodeStatus, Secret, SecretUse,
-    SendError, WaitError, WallTime,
+    Action, ClusterConfig, ClusterError, ClusterEvent, ClusterNotStartedError, ClusterStatus, ConnId, Input, Instant, Limits,
+    LocalFault, Message, MessagesLagged, NodeId, NodeInfo, NodeStatus, Secret, SecretUse, SendError, SetSecretsError, StartError,
+    WaitError, WallTime,
 };
 use node::Node;
 pub use usage::Usage;
@@ -153,69 +153,6 @@ impl fmt::Display for ListenOn {
         }
     }
 }
-
-/// Why a start was refused. The node is stopped, or goes on as it was.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub enum StartError {
-    /// The cluster is running, starting or stopping.
-    AlreadyRunning,
-    /// The address cannot be listened on.
-    Bind {
-        /// The address as configured.
-        addr: String,
-        /// What the operating system said.
-        cause: String,
-    },
-    /// The configuration is invalid.
-    Config(InvalidClusterConfigError),
-    /// The operating system gives no randomness.
-    Entropy {
-        /// What it said.
-        cause: String,
-    },
-    /// The asynchronous runtime is missing: `start` was called outside it.
-    Runtime {
-        /// What is missing.
-        cause: String,
-    },
-    /// The cluster was stopped before it listened.
-    Stopped,
-}
-
-impl fmt::Display for StartError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::AlreadyRunning => f.write_str("the cluster is already running"),
-            Self::Bind { addr, cause } => write!(f, "cannot listen on {addr}: {cause}"),
-            Self::Config(error) => error.fmt(f),
-            Self::Entropy { cause } => write!(f, "no randomness from the operating system: {cause}"),
-            Self::Runtime { cause } => write!(f, "no runtime: {cause}"),
-            Self::Stopped => f.write_str("the cluster was stopped while it started"),
-        }
-    }
-}
-
-impl core::error::Error for StartError {}
-
-/// Why secrets were not taken. Nothing changed.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub enum SetSecretsError {
-    /// A secret breaks a rule of the configuration.
-    Invalid(InvalidClusterConfigError),
-    /// The cluster is not running.
-    NotStarted(ClusterNotStartedError),
-}
-
-impl fmt::Display for SetSecretsError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Invalid(error) => error.fmt(f),
-            Self::NotStarted(error) => error.fmt(f),
-        }
-    }
-}
-
-impl core::error::Error for SetSecretsError {}
 
 impl Default for Machine {
     fn default() -> Self {
