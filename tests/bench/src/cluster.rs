@@ -92,17 +92,6 @@ impl Cluster {
         self.machines[node].connected_node_count().expect("the node runs")
     }
 
-    /// The machine of a node.
-    pub fn machine(&mut self, node: usize) -> &mut Machine {
-        &mut self.machines[node]
-    }
-
-    /// The present time.
-    #[must_use]
-    pub const fn now(&self) -> Instant {
-        self.now
-    }
-
     /// Lets time pass, without telling any node.
     pub fn pass(&mut self, time: Duration) {
         self.now = self.now + time;
