@@ -26,6 +26,15 @@ impl Host {
     pub(crate) fn is_unspecified(&self) -> bool {
         matches!(self, Self::Ip(ip) if ip.to_canonical().is_unspecified())
     }
+
+    /// The most that it takes as a text, without brackets.
+    pub(crate) fn len_max(&self) -> usize {
+        match self {
+            Self::Ip(IpAddr::V4(_)) => "255.255.255.255".len(),
+            Self::Ip(IpAddr::V6(_)) => "ffff:ffff:ffff:ffff:ffff:ffff:255.255.255.255".len(),
+            Self::Name(name) => name.len(),
+        }
+    }
 }
 
 impl fmt::Display for Host {

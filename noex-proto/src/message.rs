@@ -1,5 +1,6 @@
 //! Messages: the kinds, the bodies of control messages, and payloads from their pieces.
 
+use alloc::collections::LinkedList;
 use alloc::vec::Vec;
 use core::fmt;
 use core::iter::Peekable;
@@ -39,10 +40,16 @@ pub(crate) mod kind {
 /// A node and the instance it has been seen with.
 pub(crate) type Member = (NodeId, [u8; 16]);
 
+/// Members that are told of. Unlike a vector's, its memory grows by the member and by no more, so that no page makes a receiver allocate
+/// many times the page's size.
+pub(crate) type Members = LinkedList<Member>;
+
 /// The shortest identity is `a@b:1`; with its instance, both heads and that of the pair, it takes this much.
 const MEMBER_LEN_MIN: usize = 1 + (1 + 5) + (1 + 16);
 /// No page that fits a record has more members.
 const PAGE_MEMBERS_MAX: usize = BODY_MAX / MEMBER_LEN_MIN;
+/// The longest page that is sent. A record has room for more, but who answers must not allocate much for a short question.
+const PAGE_LEN: usize = 8 * 1024;
 /// The most that a page takes beside its members: the map, its three keys, digest, flag, and the head of the list.
 const PAGE_HEAD_MAX: usize = 1 + (2 + 9) + (2 + 1) + (2 + 3);
 
@@ -80,7 +87,7 @@ pub(crate) enum Control {
         digest: u64,
         /// Whether no page follows.
         last: bool,
-        members: Vec<Member>,
+        members: Members,
     },
     /// The sender asks for the members in the receiver's view.
     MembersRequest {
@@ -184,15 +191,16 @@ impl Control {
         }))
     }
 
-    /// A page with as many of these members as fit one record. It is the last one where none is left over.
-    pub(crate) fn members_page(digest: u64, members: &mut Peekable<impl Iterator<Item = Member>>) -> Self {
-        let mut page = Vec::new();
-        let mut room = BODY_MAX - PAGE_HEAD_MAX;
+    /// A page with as many of these members as fit one, and the last of them where some are left over.
+    pub(crate) fn members_page(digest: u64, members: &mut Peekable<impl Iterator<Item = Member>>) -> (Self, Option<NodeId>) {
+        let mut page = Members::new();
+        let mut room = PAGE_LEN - PAGE_HEAD_MAX;
         while let Some(member) = members.next_if(|(id, _)| member_len(id) <= room) {
             room -= member_len(&member.0);
-            page.push(member);
+            page.push_back(member);
         }
-        Self::Members { digest, last: members.peek().is_none(), members: page }
+        let after = members.peek().and_then(|_| page.back()).map(|(id, _)| id.clone());
+        (Self::Members { digest, last: after.is_none(), members: page }, after)
     }
 }
 
@@ -240,7 +248,7 @@ struct MembersBodyRef<'a> {
     d: u64,
     l: bool,
     #[serde(serialize_with = "encode_members")]
-    m: &'a [Member],
+    m: &'a Members,
 }
 
 #[derive(Deserialize, Serialize)]
@@ -253,7 +261,7 @@ struct RefusedBody {
     c: u8,
 }
 
-fn encode_members<S: Serializer>(members: &[Member], serializer: S) -> Result<S::Ok, S::Error> {
+fn encode_members<S: Serializer>(members: &Members, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_seq(members.iter().map(|(id, instance)| (id.as_str(), Instance(*instance))))
 }
 
@@ -286,7 +294,7 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for ExactVisitor<T> {
 }
 
 /// The members of a page. Their number is capped while they are read, and no announced number is relied on.
-struct Page(Vec<Member>);
+struct Page(Members);
 
 impl<'de> Deserialize<'de> for Page {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -304,12 +312,12 @@ impl<'de> Visitor<'de> for PageVisitor {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Page, A::Error> {
-        let mut members = Vec::new();
+        let mut members = Members::new();
         while let Some(Exact((Id(id), Instance(instance)))) = seq.next_element()? {
             if members.len() == PAGE_MEMBERS_MAX {
                 return Err(A::Error::custom("more members than fit a record"));
             }
-            members.push((id, instance));
+            members.push_back((id, instance));
         }
         Ok(Page(members))
     }

@@ -4,7 +4,7 @@ use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::String;
 use alloc::sync::Arc;
-use core::fmt;
+use core::fmt::{self, Write as _};
 use core::net::IpAddr;
 use core::str::FromStr;
 
@@ -55,16 +55,17 @@ impl NodeId {
         if port == 0 {
             return Err(NodeIdFault::PortRange);
         }
-        let address = match host {
-            Host::Ip(IpAddr::V6(ip)) => format!("{name}@[{ip}]"),
-            _ => format!("{name}@{host}"),
-        };
-        Ok(Self {
-            text: format!("{address}:{port}").into(),
-            name_end: u8::try_from(name.len()).expect("a valid name is short"),
-            host_end: u16::try_from(address.len()).expect("a valid host is short"),
-            port,
-        })
+        // One allocation beside the text's own: a page of members has thousands of these.
+        let mut text = String::with_capacity(name.len() + "@[]:65535".len() + host.len_max());
+        match host {
+            Host::Ip(IpAddr::V6(ip)) => write!(text, "{name}@[{ip}]"),
+            _ => write!(text, "{name}@{host}"),
+        }
+        .expect("a string takes everything");
+        let host_end = u16::try_from(text.len()).expect("a valid host is short");
+        write!(text, ":{port}").expect("a string takes everything");
+        let name_end = u8::try_from(name.len()).expect("a valid name is short");
+        Ok(Self { text: text.into(), name_end, host_end, port })
     }
 
     /// Whether `text` is an identity, canonical or not.

@@ -121,6 +121,7 @@ impl<'a, H: Hasher> Abstraction<'a, H> {
             dial_tokens,
             dial_tokens_at: _,
             asked,
+            told,
             next_exchange,
             conflict_reported,
             reports: _,
@@ -139,7 +140,7 @@ impl<'a, H: Hasher> Abstraction<'a, H> {
             match timer {
                 Timer::Dial(target) => self.target(target),
                 Timer::Heartbeat(conn) | Timer::Steady(conn) => self.conn(*conn),
-                Timer::DialRate | Timer::Forget | Timer::Reports | Timer::Stop => {}
+                Timer::DialRate | Timer::Forget | Timer::Reports | Timer::Stop | Timer::TakeIn => {}
             }
             self.span(at - *now);
         }
@@ -170,11 +171,14 @@ impl<'a, H: Hasher> Abstraction<'a, H> {
             self.target(target);
             self.dial(dial);
         }
-        for target in dial_queue {
+        for target in dial_queue.values() {
             self.target(target);
         }
         self.write(asked.as_ref().map(|asked| (asked.joining, asked.received)));
         self.conn_if_any(asked.as_ref().map(|asked| asked.conn));
+        for told in told {
+            self.write((told.joining, &told.members));
+        }
     }
 
     fn connection(&mut self, conn: &Conn) {
@@ -199,11 +203,25 @@ impl<'a, H: Hasher> Abstraction<'a, H> {
     }
 
     fn session(&mut self, session: &Session) {
-        let Session { id, instance, interval, root: _, sealer: _, opener: _, stage, heard, round_trip, queue, assembler, reach } =
-            session;
+        let Session {
+            id,
+            instance,
+            interval,
+            root: _,
+            sealer: _,
+            opener: _,
+            stage,
+            heard,
+            round_trip,
+            queue,
+            assembler,
+            answer,
+            reach,
+        } = session;
         self.write((id, instance, interval, assembler.len(), discriminant(reach), discriminant(stage)));
         self.span(self.node.run - *heard);
         self.span(*round_trip);
+        self.write(answer.as_ref().map(|answer| (&answer.after, answer.digest)));
         queue.hash_abstraction(self.state);
         match stage {
             Stage::Introduced(intro, _) => self.write((intro.count, intro.members)),
@@ -243,7 +261,7 @@ impl<'a, H: Hasher> Abstraction<'a, H> {
 
     fn dial(&mut self, dial: &Dial) {
         let Dial { backoff, conn, host: _, port: _, queued, reported, found, mismatch, skip } = dial;
-        self.write((backoff.delay(), queued, reported, found, mismatch, skip));
+        self.write((backoff.delay(), queued.is_some(), reported, found, mismatch, skip));
         self.conn_if_any(*conn);
     }
 }

@@ -34,7 +34,7 @@ impl Node {
             conn: None,
             host: address.host().into(),
             port: address.port(),
-            queued: false,
+            queued: None,
             reported: None,
             found: None,
             mismatch: None,
@@ -45,8 +45,11 @@ impl Node {
 
     pub(super) fn remove_dial(&mut self, target: &Target) {
         self.timers.cancel(&Timer::Dial(target.clone()));
-        self.dial_queue.retain(|queued| queued != target);
-        let Some(conn) = self.dials.remove(target).and_then(|dial| dial.conn) else { return };
+        let Some(dial) = self.dials.remove(target) else { return };
+        if let Some(place) = dial.queued {
+            self.dial_queue.remove(&place);
+        }
+        let Some(conn) = dial.conn else { return };
         // What is still under way would be in flight beyond the limit, for nobody.
         if matches!(self.conns.get(&conn).map(|conn| &conn.phase), Some(Phase::Dialling | Phase::Initiating(_))) {
             self.end_conn(conn, Some(Close::Abort), Ended::Harmless);
@@ -94,11 +97,12 @@ impl Node {
             return;
         }
         let Some(dial) = self.dials.get_mut(&target) else { return };
-        if dial.conn.is_some() || dial.queued {
+        if dial.conn.is_some() || dial.queued.is_some() {
             return;
         }
-        dial.queued = true;
-        self.dial_queue.push_back(target);
+        let place = self.dial_queue.last_key_value().map_or(0, |(place, _)| place + 1);
+        dial.queued = Some(place);
+        self.dial_queue.insert(place, target);
         self.start_queued_dials();
     }
 
@@ -119,10 +123,10 @@ impl Node {
                 self.timers.set(Timer::DialRate, self.dial_tokens_at + RATE_WINDOW);
                 return;
             }
-            let Some(target) = self.dial_queue.pop_front() else { return };
+            let Some((_, target)) = self.dial_queue.pop_first() else { return };
             let reached = self.is_reached(&target);
             let Some(dial) = self.dials.get_mut(&target) else { continue };
-            dial.queued = false;
+            dial.queued = None;
             if !reached {
                 self.start_dial(target);
             }

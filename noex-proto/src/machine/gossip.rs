@@ -1,10 +1,10 @@
 //! Gossip: who asks whom for its members, and what becomes of the answer. Nothing is sent while the views agree.
 
-use alloc::vec::Vec;
+use core::ops::Bound;
 use core::time::Duration;
 
-use super::node::{Asked, Node, Wait};
-use crate::message::{Control, Member};
+use super::node::{Answer, Asked, Node, Timer, Told, Wait};
+use crate::message::{Control, Members};
 use crate::{ClusterStatus, ConnId, NodeId, PeerFault};
 
 /// How many heartbeats in a row must carry another digest before members are asked for: what is only on its way settles by itself.
@@ -12,6 +12,13 @@ const DIFFERENCES: u32 = 2;
 
 /// How long an answer may take before another peer is asked.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How many members that were told of are taken in at once: each new one takes its place in the tables, so that a message could make this
+/// node allocate many times its own size.
+const TAKEN_AT_ONCE: usize = 16;
+
+/// How long the others wait.
+const TAKEN_EVERY: Duration = Duration::from_millis(1);
 
 /// The longest time after which an exchange between unchanged views is repeated.
 const REPEAT_AFTER: Duration = Duration::from_secs(300);
@@ -29,9 +36,14 @@ impl Node {
         if early && let Some(peer) = self.peers.get_mut(&id) {
             peer.view.announced = u64::MAX;
         }
-        if self.asked.is_none() && self.announces_more(&id) {
+        if !self.is_asking() && self.announces_more(&id) {
             self.ask(conn, true);
         }
+    }
+
+    /// Whether an answer is still to come, or to be taken in.
+    fn is_asking(&self) -> bool {
+        self.asked.is_some() || !self.told.is_empty()
     }
 
     fn announces_more(&self, id: &NodeId) -> bool {
@@ -40,7 +52,7 @@ impl Node {
 
     /// After one answer: does another peer announce more than is known now?
     fn ask_next(&mut self) {
-        if self.out.status != ClusterStatus::Running {
+        if self.out.status != ClusterStatus::Running || self.is_asking() {
             return;
         }
         let known = self.peers.len() as u64 + 1;
@@ -78,7 +90,7 @@ impl Node {
     /// A heartbeat carries the digest of its sender's view. A difference that lasts leads to one exchange, which is not repeated while
     /// neither view changes until a long time has passed.
     pub(super) fn compare_views(&mut self, conn: ConnId, id: &NodeId, digest: u64) {
-        let own = self.digest;
+        let (asking, own) = (self.is_asking(), self.digest);
         let repeat = REPEAT_AFTER.min(self.settings.forget_after / 4);
         let Some(peer) = self.peers.get_mut(id) else { return };
         if digest == own {
@@ -88,7 +100,7 @@ impl Node {
         peer.view.differs = peer.view.differs.saturating_add(1);
         let settled =
             peer.view.exchanged.is_some_and(|(ours, theirs, at)| ours == own && theirs == digest && self.now - at < repeat);
-        if peer.view.differs < DIFFERENCES || settled || self.asked.is_some() || self.now < self.next_exchange {
+        if peer.view.differs < DIFFERENCES || settled || asking || self.now < self.next_exchange {
             return;
         }
         peer.view.exchanged = Some((own, digest, self.now));
@@ -102,7 +114,7 @@ impl Node {
     pub(super) fn members_requested(&mut self, conn: ConnId, digest: u64) -> Result<(), PeerFault> {
         let Some(session) = self.conn_session(conn) else { return Ok(()) };
         let id = session.id.clone();
-        let answering = session.queue.has_members();
+        let answering = session.answer.is_some() || session.queue.has_members();
         let spacing = self.settings.heartbeat_interval / 2;
         let Some(peer) = self.peers.get_mut(&id) else { return Ok(()) };
         if answering || peer.view.answered.is_some_and(|at| self.now - at < spacing) {
@@ -110,36 +122,70 @@ impl Node {
         }
         peer.view.answered = Some(self.now);
         self.out.counters.member_answers += 1;
-        let near =
-            self.conns.get(&conn).and_then(|conn| conn.remote).is_some_and(|remote| remote.ip().to_canonical().is_loopback());
-        let told = |member: &NodeId| digest != self.digest && *member != id && (near || !member.is_loopback());
-        let members = self.peers.iter().filter(|(member, peer)| peer.session.is_some() && told(member));
-        let members: Vec<Member> = members.filter_map(|(member, peer)| Some((member.clone(), peer.instance?))).collect();
-        let mut members = members.into_iter().peekable();
-        loop {
-            let page = Control::members_page(self.digest, &mut members);
-            self.send_control(conn, page);
-            if members.peek().is_none() {
-                return Ok(());
-            }
+        if digest == self.digest {
+            self.send_control(conn, Control::Members { digest, last: true, members: Members::new() });
+        } else {
+            self.answer(conn, Answer { after: None, digest: self.digest });
+        }
+        Ok(())
+    }
+
+    /// The next page of an answer is made once the one before has been released, so that no more than one takes memory.
+    pub(super) fn continue_answer(&mut self, conn: ConnId) {
+        if let Some(session) = self.conn_session_mut(conn)
+            && !session.queue.has_members()
+            && let Some(answer) = session.answer.take()
+        {
+            self.answer(conn, answer);
         }
     }
 
+    fn answer(&mut self, conn: ConnId, Answer { after, digest }: Answer) {
+        let Some(state) = self.conns.get_mut(&conn) else { return };
+        let near = state.remote.is_some_and(|remote| remote.ip().to_canonical().is_loopback());
+        let Some(session) = state.session_mut() else { return };
+        let from = after.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
+        let up = self.peers.range((from, Bound::Unbounded)).filter(|(_, peer)| peer.session.is_some());
+        let told = up.filter(|(member, _)| **member != session.id && (near || !member.is_loopback()));
+        let mut members = told.filter_map(|(member, peer)| Some((member.clone(), peer.instance?))).peekable();
+        let (page, after) = Control::members_page(digest, &mut members);
+        session.answer = after.map(|after| Answer { after: Some(after), digest });
+        self.send_control(conn, page);
+    }
+
     /// A page of members. One that nobody asked for, or that comes too late, tells nothing.
-    pub(super) fn members_told(&mut self, conn: ConnId, last: bool, members: Vec<Member>) -> Result<(), PeerFault> {
+    pub(super) fn members_told(&mut self, conn: ConnId, last: bool, mut members: Members) -> Result<(), PeerFault> {
         let limit = self.settings.limits.members;
         let Some(asked) = self.asked.as_mut().filter(|asked| asked.conn == conn) else { return Ok(()) };
         let room = limit.saturating_sub(asked.received);
         asked.received += members.len();
         let (joining, last) = (asked.joining, last || asked.received >= limit);
-        for (id, instance) in members.into_iter().take(room) {
-            self.learn(id, instance, joining);
-        }
+        members.split_off(room.min(members.len()));
+        self.told.push_back(Told { joining, members });
         if last {
             self.waits.cancel(&Wait::Answer);
             self.asked = None;
-            self.ask_next();
         }
+        self.take_in();
         Ok(())
+    }
+
+    /// Takes in some of the members that were told of. When there is none left, others may be asked.
+    pub(super) fn take_in(&mut self) {
+        let mut room = TAKEN_AT_ONCE;
+        while let Some(told) = self.told.front_mut() {
+            let joining = told.joining;
+            let Some((id, instance)) = told.members.pop_front() else {
+                self.told.pop_front();
+                continue;
+            };
+            self.learn(id, instance, joining);
+            room -= 1;
+            if room == 0 {
+                self.timers.set(Timer::TakeIn, self.now + TAKEN_EVERY);
+                return;
+            }
+        }
+        self.ask_next();
     }
 }

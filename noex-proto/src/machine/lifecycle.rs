@@ -145,9 +145,10 @@ impl Node {
             departed: BTreeMap::new(),
             admissions: 0,
             dials: BTreeMap::new(),
-            dial_queue: VecDeque::new(),
+            dial_queue: BTreeMap::new(),
             dials_in_flight: 0,
             asked: None,
+            told: VecDeque::new(),
             conflict_reported: None,
             reports: ReportLimiter::default(),
         };

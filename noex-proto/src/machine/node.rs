@@ -14,7 +14,7 @@ use crate::config::Settings;
 use crate::frame::FrameBuffer;
 use crate::handshake::{Initiator, LocalHello, Responder};
 use crate::keys::{Root, Secrets};
-use crate::message::Assembler;
+use crate::message::{Assembler, Members};
 use crate::record::{Opener, Sealer};
 use crate::reports::ReportLimiter;
 use crate::send_queue::SendQueue;
@@ -67,8 +67,8 @@ pub(super) struct Node {
 
     // Dialling
     pub(super) dials: BTreeMap<Target, Dial>,
-    /// Targets that are due and wait for a free dial.
-    pub(super) dial_queue: VecDeque<Target>,
+    /// Targets that are due and wait for a free dial, by the order in which they came.
+    pub(super) dial_queue: BTreeMap<u64, Target>,
     pub(super) dials_in_flight: usize,
     pub(super) dial_tokens: usize,
     pub(super) dial_tokens_at: Instant,
@@ -76,6 +76,8 @@ pub(super) struct Node {
     // Gossip
     /// The peer that was asked for its members, and why.
     pub(super) asked: Option<Asked>,
+    /// Members that were told of and are still to be taken in.
+    pub(super) told: VecDeque<Told>,
     /// When members may next be asked for because of a difference of digests.
     pub(super) next_exchange: Instant,
 
@@ -102,6 +104,8 @@ pub(super) enum Timer {
     Steady(ConnId),
     /// The deadline of a stop.
     Stop,
+    /// Members that were told of wait to be taken in.
+    TakeIn,
 }
 
 /// Deadlines in running time: everything that waits for a peer.
@@ -212,6 +216,8 @@ pub(super) struct Session {
     pub(super) round_trip: Duration,
     pub(super) queue: SendQueue,
     pub(super) assembler: Assembler,
+    /// What is still to be told of an answer to a question for members.
+    pub(super) answer: Option<Answer>,
     /// What the bare connects to a silent peer's address have shown.
     pub(super) reach: Reach,
 }
@@ -322,6 +328,23 @@ pub(super) struct Asked {
     pub(super) received: usize,
 }
 
+/// A page of members that is still to be taken in.
+#[derive(Clone, Debug)]
+pub(super) struct Told {
+    /// The node joins: it dials whom it learns of at once.
+    pub(super) joining: bool,
+    pub(super) members: Members,
+}
+
+/// The rest of an answer to a question for members.
+#[derive(Clone, Debug)]
+pub(super) struct Answer {
+    /// The last member that was told of.
+    pub(super) after: Option<NodeId>,
+    /// The digest of the view when the question came.
+    pub(super) digest: u64,
+}
+
 /// What has to be dialled until a session with it is up.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub(super) enum Target {
@@ -336,8 +359,8 @@ pub(super) struct Dial {
     pub(super) conn: Option<ConnId>,
     pub(super) host: Box<str>,
     pub(super) port: u16,
-    /// It is due and waits for a free dial.
-    pub(super) queued: bool,
+    /// Its place in the queue, while it is due and waits for a free dial.
+    pub(super) queued: Option<u64>,
     /// The failure that was reported last, if no session was up since.
     pub(super) reported: Option<Unreached>,
     /// The identity that was found at a seed's address.
@@ -469,6 +492,7 @@ impl Node {
                 Timer::Reports => self.sum_up_reports(),
                 Timer::Steady(conn) => self.session_held(conn),
                 Timer::Stop => self.stop_deadline(),
+                Timer::TakeIn => self.take_in(),
             }
         }
         if self.held.is_some_and(|until| self.run < until) {

@@ -61,6 +61,7 @@ impl Node {
             round_trip,
             queue: SendQueue::default(),
             assembler: Default::default(),
+            answer: None,
             reach: Reach::Open,
         };
         self.session_count += 1;
@@ -165,6 +166,7 @@ impl Node {
         if let Some(session) = self.conn_session_mut(conn) {
             session.queue.sent(bytes);
             self.flush(conn);
+            self.continue_answer(conn);
         }
     }
 

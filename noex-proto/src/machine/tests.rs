@@ -204,7 +204,7 @@ fn heartbeat(digest: u64) -> Control {
 }
 
 fn members(members: Vec<Member>) -> Control {
-    Control::Members { digest: 1, last: true, members }
+    Control::Members { digest: 1, last: true, members: members.into_iter().collect() }
 }
 
 /// A member whose id has this name and port, and an instance of that number.

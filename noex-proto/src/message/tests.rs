@@ -42,7 +42,7 @@ fn golden_bodies() {
             "a5 6163 03 6164 1bffffffffffffffff 616d 1818 6170 00 6175 1903e8",
         ),
         (
-            Control::Members { digest: 255, last: true, members },
+            Control::Members { digest: 255, last: true, members: members.into_iter().collect() },
             0x11,
             "a3 6164 18ff 616c f5 616d 82
              82 70 61403132372e302e302e313a34333639 50 a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1
@@ -143,39 +143,43 @@ fn kinds_without_a_meaning() {
 }
 
 #[test]
-fn pages_fill_records() {
+fn pages_are_filled_up_to_their_limit() {
     let all: Vec<Member> =
         (0..5000).map(|n: u32| (id(&format!("node-{n}@{}h:{}", "h.".repeat(n as usize % 125), n + 1)), [n as u8; 16])).collect();
     let mut members = all.iter().cloned().peekable();
     let mut found = Vec::new();
     let mut pages = 0;
     loop {
-        let page = Control::members_page(u64::MAX, &mut members);
+        let (page, after) = Control::members_page(u64::MAX, &mut members);
         let body = encoded(&page);
-        assert!(body.len() <= BODY_MAX);
+        assert!(body.len() <= PAGE_LEN);
         let Ok(Some(Control::Members { digest: u64::MAX, last, members })) = Control::decode(kind::MEMBERS, &body) else {
             panic!("a page that does not decode")
         };
         found.extend(members);
         pages += 1;
+        assert_eq!(last, after.is_none());
         if last {
             break;
         }
-        assert!(body.len() > BODY_MAX - 300, "a page that is not full");
+        assert_eq!(after, found.last().map(|(id, _)| id.clone()));
+        assert!(body.len() > PAGE_LEN - 300, "a page that is not full");
     }
     assert_eq!(found, all);
-    assert_eq!(pages, all.iter().map(|(id, _)| member_len(id)).sum::<usize>().div_ceil(BODY_MAX - 300));
+    let len = all.iter().map(|(id, _)| member_len(id)).sum::<usize>();
+    assert!((len / PAGE_LEN..=len / (PAGE_LEN - 300) + 1).contains(&pages), "{pages} pages for {len} bytes");
 }
 
 #[test]
 fn a_page_without_members_is_the_last() {
     let page = Control::members_page(0, &mut iter::empty().peekable());
-    assert_eq!(page, Control::Members { digest: 0, last: true, members: vec![] });
+    assert_eq!(page, (Control::Members { digest: 0, last: true, members: Members::new() }, None));
 }
 
 #[test]
 fn the_number_of_members_is_capped() {
-    let page = |count| Control::Members { digest: 0, last: true, members: vec![(id("a@b:1"), [0; 16]); count] };
+    let page =
+        |count| Control::Members { digest: 0, last: true, members: iter::repeat_n((id("a@b:1"), [0; 16]), count).collect() };
     let full = encoded(&page(PAGE_MEMBERS_MAX));
     assert!(Control::decode(kind::MEMBERS, &full).is_ok());
     let over = encoded(&page(PAGE_MEMBERS_MAX + 1));
@@ -221,7 +225,7 @@ fn control() -> impl Strategy<Value = Control> {
         (number(), any::<bool>(), prop::collection::vec(member, 0..30)).prop_map(|(digest, last, members)| Control::Members {
             digest,
             last,
-            members
+            members: members.into_iter().collect()
         }),
         number().prop_map(|digest| Control::MembersRequest { digest }),
         (any::<bool>(), number()).prop_map(|(holds, n)| Control::Offer { holds, n }),
