@@ -22,6 +22,9 @@ const SIDES: [u8; 2] = [1, 2];
 /// probe and the longest backoff.
 const AGREEMENT: Duration = Duration::from_secs(60);
 
+/// So many pieces of one delivery are small, then the rest comes in one: or megabytes, a byte at a time, would take seconds.
+const PIECES: usize = 200;
+
 #[derive(Arbitrary, Clone, Copy, Debug)]
 enum Op {
     /// A connection breaks; each side may notice or not.
@@ -35,7 +38,7 @@ enum Op {
         conn: u8,
         to: bool,
     },
-    /// Everything arrives that is on its way, in pieces of at most this size.
+    /// Everything arrives that is on its way, the first [`PIECES`] in pieces of at most this size.
     DeliverAll {
         piece: u8,
     },
@@ -301,11 +304,13 @@ impl Link {
     }
 
     fn deliver_all(&mut self, piece: usize) {
+        let mut pieces = 0;
         let mut moved = true;
         while std::mem::take(&mut moved) {
             for wire in 0..self.wires.len() {
                 for to in [0, 1] {
-                    moved |= self.deliver(wire, to, piece);
+                    pieces += 1;
+                    moved |= self.deliver(wire, to, if pieces > PIECES { usize::MAX } else { piece });
                 }
             }
         }
