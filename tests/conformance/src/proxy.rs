@@ -114,26 +114,26 @@ impl Proxy {
         self.network.change(|state| state.trickles = trickles);
     }
 
-    /// Resets each connection in the middle of what it forwards next. Gives their number.
-    pub fn tear(&self) -> usize {
-        self.doom(Fate::Torn)
+    /// Resets each connection in the middle of what it forwards next.
+    pub fn tear(&self) {
+        self.doom(Fate::Torn);
     }
 
-    /// Ends the connections for those who dialled; the others hear nothing of it, and nothing more. Gives their number.
-    pub fn half_open(&self) -> usize {
-        let count = self.doom(Fate::HalfOpen);
+    /// Ends the connections for those who dialled; the others hear nothing of it, and nothing more.
+    pub fn half_open(&self) {
+        self.doom(Fate::HalfOpen);
         self.network.change(|state| {
             for connection in state.connections.values().filter(|connection| connection.fate == Fate::HalfOpen) {
                 let _broken = connection.ends[0].shutdown(Shutdown::Both);
             }
         });
-        count
     }
 
-    fn doom(&self, fate: Fate) -> usize {
+    fn doom(&self, fate: Fate) {
         let mut state = self.network.state.lock().unwrap();
-        let whole = state.connections.values_mut().filter(|connection| connection.fate == Fate::Whole);
-        whole.map(|connection| connection.fate = fate).count()
+        for connection in state.connections.values_mut().filter(|connection| connection.fate == Fate::Whole) {
+            connection.fate = fate;
+        }
     }
 
     /// Ends every connection.
