@@ -69,7 +69,7 @@ impl FrameBuffer {
         }
         loop {
             let whole = if self.partial.len() < LENGTH_LEN { LENGTH_LEN } else { LENGTH_LEN + frame_len(&self.partial, limit)? };
-            if self.partial.len() == whole && whole > LENGTH_LEN {
+            if self.partial.len() == whole {
                 let mut frame = mem::take(&mut self.partial).freeze();
                 frame.advance(LENGTH_LEN);
                 return Ok(Some(frame));

@@ -1,0 +1,111 @@
+//! What can be read of a machine at any time: itself, the others, and how full everything is.
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+mod net;
+
+use std::time::Duration;
+
+use net::{MS, Net, SECOND, config, id};
+use noex_proto::{ClusterNotStartedError, Instant, Limits, Machine, NodeStatus, Usage, WaitError, WallTime};
+
+/// `a` and `b` are up; `c`, a seed of `b`, never was.
+fn formed() -> Net {
+    let mut net = Net::new(3);
+    net.start(0, config("a", 0));
+    net.start(1, config("b", 1).seeds([id("a", 0).to_string(), id("c", 2).to_string()]));
+    net.run(100 * MS);
+    assert!(net.is_mesh(&[0, 1]));
+    net
+}
+
+#[test]
+fn a_node_reads_itself() {
+    let mut net = formed();
+    net.run(5 * SECOND);
+    let (now, wall) = (net.now, WallTime(Duration::from_secs(99)));
+    let machine = &net.nodes[1].machine;
+    let info = machine.local_node_info(now, wall).unwrap();
+    assert_eq!((info.id, info.status, info.process_count), (id("b", 1), NodeStatus::Connected, 0));
+    assert_eq!(info.last_heartbeat_at, Some(wall));
+    assert_eq!(info.uptime, 5 * SECOND + 100 * MS);
+    assert_eq!(machine.uptime(now), Ok(info.uptime));
+    assert_eq!(machine.local_node_id(), Ok(id("b", 1)));
+    assert_eq!(machine.node(&id("a", 0)).unwrap().unwrap().status, NodeStatus::Connected);
+    assert_eq!(machine.node(&id("x", 0)), Ok(None));
+    assert!(machine.nodes().unwrap().iter().map(|info| &info.id).eq(&machine.node_ids().unwrap()));
+}
+
+#[test]
+fn nothing_is_read_of_a_node_that_is_not_started_but_its_status() {
+    let machine = Machine::new();
+    let wall = WallTime::default();
+    assert_eq!(machine.local_node_info(Instant::START, wall), Err(ClusterNotStartedError));
+    assert_eq!(machine.uptime(Instant::START), Err(ClusterNotStartedError));
+    assert_eq!(machine.has_nodes(0), Some(Err(WaitError::NotStarted(ClusterNotStartedError))));
+    assert_eq!((machine.limits(), machine.usage()), (None, Usage::default()));
+}
+
+#[test]
+fn who_waits_for_nodes_waits_for_as_many_as_are_up() {
+    let net = formed();
+    let machine = &net.nodes[1].machine;
+    assert_eq!([0, 1, 2].map(|count| machine.has_nodes(count)), [Some(Ok(())), Some(Ok(())), None]);
+}
+
+#[test]
+fn subscriptions_are_there_until_they_are_ended() {
+    let mut machine = Machine::new();
+    assert!(!machine.has_event_subscribers());
+    let (events, messages) = (machine.subscribe_events(), machine.subscribe_messages());
+    assert!(machine.has_event_subscribers());
+    assert!(machine.is_subscribed(events) && machine.is_subscribed(messages));
+    machine.unsubscribe(events);
+    machine.unsubscribe(messages);
+    assert!(!machine.has_event_subscribers());
+    assert!(!machine.is_subscribed(events) && !machine.is_subscribed(messages));
+}
+
+#[test]
+fn the_usage_says_how_full_each_limit_is() {
+    let mut net = formed();
+    let reader = net.nodes[1].machine.subscribe_events();
+    assert_eq!(net.nodes[1].machine.limits(), Some(&Limits::default()));
+
+    // The dials of c have failed; a seed that nobody has met is no node that is known.
+    net.run(SECOND);
+    let usage = net.nodes[1].machine.usage();
+    assert_eq!((usage.members, usage.nodes, usage.connections), (1, 1, 1));
+    assert_eq!(usage.events_per_subscriber, 1, "that a is up");
+    net.nodes[1].machine.unsubscribe(reader);
+
+    // Two strangers of one address, and one of another.
+    for remote in ["10.9.9.9:1", "10.9.9.9:2", "10.9.9.8:1"] {
+        net.stranger(1, remote.parse().unwrap());
+    }
+    let usage = net.nodes[1].machine.usage();
+    assert_eq!((usage.half_open, usage.half_open_per_address, usage.connections), (3, 2, 4));
+
+    // What a does not take stays in flight, and behind the window in the queue.
+    let window = Limits::default().send_window_bytes;
+    net.clog(1, 0);
+    for _ in 0..3 {
+        net.send(1, &id("a", 0), vec![7; window]).unwrap();
+    }
+    let usage = net.nodes[1].machine.usage();
+    assert!(usage.send_window_bytes >= window, "{usage:?}");
+    assert!((window..3 * window).contains(&usage.send_queue_bytes), "{usage:?}");
+
+    // What nobody reads.
+    let messages = net.nodes[0].machine.subscribe_messages();
+    net.send(0, &id("b", 1), vec![7; 10]).unwrap();
+    net.unclog();
+    net.run(SECOND);
+    assert!(net.nodes[0].machine.usage().message_bytes_per_subscriber >= 3 * window);
+    net.nodes[0].machine.unsubscribe(messages);
+
+    // A lost node is kept, one that left is remembered.
+    net.crash(0);
+    net.run(SECOND);
+    let usage = net.nodes[1].machine.usage();
+    assert_eq!((usage.members, usage.nodes, usage.disconnected_nodes, usage.departed_nodes), (0, 1, 1, 0));
+}

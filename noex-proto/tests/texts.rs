@@ -1,0 +1,193 @@
+//! What people read: logs and error messages are searched for these words.
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+use std::fmt::Display;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use noex_proto::{
+    ClusterConfig, ClusterError, ClusterEvent, ClusterNotStartedError, ClusterStatus, ConnId, DialError, Instant, LocalFault,
+    Machine, MessagesLagged, NodeDownReason, NodeId, NodeInfo, NodeStatus, PeerFault, Refusal, SendError, SetSecretsError,
+    StartError, Unreached, WaitError, WallTime,
+};
+
+fn check<T: Display>(texts: &[(T, &str)]) {
+    for (value, text) in texts {
+        assert_eq!(value.to_string(), *text);
+    }
+}
+
+fn id() -> NodeId {
+    "b@10.0.0.2:4369".parse().unwrap()
+}
+
+fn info() -> NodeInfo {
+    NodeInfo {
+        id: id(),
+        last_heartbeat_at: Some(WallTime::default()),
+        process_count: 7,
+        status: NodeStatus::Connected,
+        uptime: Duration::from_millis(61_900),
+    }
+}
+
+#[test]
+fn peers_are_blamed_by_the_rule_that_they_broke() {
+    check(&[
+        (PeerFault::AuthenticationFailed, "authentication failed (wrong secret or other cluster name)"),
+        (PeerFault::AuthenticationMissing, "it offers no authentication, which is required here"),
+        (PeerFault::AuthenticationNotOffered, "it requires authentication, and no secret is set here"),
+        (PeerFault::BadTag, "bad record tag"),
+        (PeerFault::ControlFlood, "control messages faster than it reads the answers"),
+        (PeerFault::FrameTooLong, "frame too long"),
+        (PeerFault::FrameTooShort, "frame too short"),
+        (PeerFault::HandshakeTimeout, "handshake not completed in time"),
+        (PeerFault::IntervalOutOfBounds, "heartbeat interval out of bounds"),
+        (PeerFault::InvalidMagic, "not the noex protocol"),
+        (PeerFault::InvalidNodeId, "invalid node id"),
+        (PeerFault::MalformedBody, "malformed message body"),
+        (PeerFault::MalformedHandshake, "malformed handshake frame"),
+        (PeerFault::MalformedRecord, "malformed record"),
+        (PeerFault::MessageTooLarge, "message too large"),
+        (PeerFault::NonceReused, "nonce reused"),
+        (PeerFault::ReservedFlags, "reserved flags set"),
+        (PeerFault::UnexpectedMessage, "unexpected message"),
+        (PeerFault::UnexpectedOffer, "unexpected admission offer"),
+        (PeerFault::UnknownMessage, "unknown message"),
+        (PeerFault::VersionMismatch, "no common protocol version"),
+        (PeerFault::WrongTarget, "another node than was wanted"),
+    ]);
+}
+
+#[test]
+fn refusals_say_what_the_peer_said() {
+    check(&[
+        (Refusal::AuthenticationFailed, "authentication failed (wrong secret or other cluster name)"),
+        (Refusal::AuthenticationNotOffered, "the peer offers no authentication"),
+        (Refusal::AuthenticationRequired, "the peer requires authentication"),
+        (Refusal::Busy, "the peer is busy"),
+        (Refusal::Duplicate, "a session exists already"),
+        (Refusal::IdentityConflict, "another running process has this identity"),
+        (Refusal::Leaving, "the peer is leaving"),
+        (Refusal::LimitReached, "the peer has as many members as it may"),
+        (Refusal::NotAdmitted, "the peer did not admit this node"),
+        (Refusal::NotTheTarget, "the peer is another node than was dialled"),
+        (Refusal::ToSelf, "the peer is this node itself"),
+        (Refusal::Unknown(77), "unknown reason 77"),
+        (Refusal::Version, "no common protocol version"),
+    ]);
+}
+
+#[test]
+fn dials_say_why_they_led_to_no_session() {
+    check(&[
+        (Unreached::Closed, "the connection ended before a session was up"),
+        (Unreached::Dial(DialError::Exhausted), "every address of the name is this node itself"),
+        (Unreached::Dial(DialError::Refused), "connection refused"),
+        (Unreached::Dial(DialError::TimedOut), "timed out"),
+        (Unreached::Dial(DialError::Unreachable), "unreachable"),
+        (Unreached::Dial(DialError::Unresolved), "the name does not resolve"),
+        (Unreached::Fault(PeerFault::BadTag), "bad record tag"),
+        (Unreached::Refused(Refusal::Busy), "the peer is busy"),
+    ]);
+}
+
+#[test]
+fn events_say_what_happened_and_to_whom() {
+    let addr: SocketAddr = "10.0.0.2:50000".parse().unwrap();
+    let why = Unreached::Dial(DialError::Refused);
+    let seed: NodeId = "s@10.0.0.9:4369".parse().unwrap();
+    let local = |fault| ClusterEvent::Error(ClusterError::Local(fault));
+    let down = |reason| ClusterEvent::NodeDown { id: id(), reason };
+    let texts: &[(ClusterEvent, &str)] = &[
+        (
+            ClusterEvent::Error(ClusterError::IdentityConflict { id: id() }),
+            "error: identity conflict: two running processes claim b@10.0.0.2:4369",
+        ),
+        (local(LocalFault::Accept { cause: "too many files".into() }), "error: accepting connections failed: too many files"),
+        (local(LocalFault::HandlerPanicked { message: "oh".into() }), "error: a handler panicked: oh"),
+        (
+            local(LocalFault::LoopbackAdvertised),
+            "error: peers are told a loopback address: set advertise_host to be reached from other machines",
+        ),
+        (local(LocalFault::NoSecret), "error: listening beyond loopback without a cluster secret: anyone can join"),
+        (
+            ClusterEvent::Error(ClusterError::NodeUnreachable { id: id(), why }),
+            "error: node b@10.0.0.2:4369 is unreachable: connection refused",
+        ),
+        (
+            ClusterEvent::Error(ClusterError::Peer { addr, fault: PeerFault::BadTag, id: Some(id()) }),
+            "error: fault of peer b@10.0.0.2:4369 at 10.0.0.2:50000: bad record tag",
+        ),
+        (
+            ClusterEvent::Error(ClusterError::Peer { addr, fault: PeerFault::InvalidMagic, id: None }),
+            "error: fault of peer at 10.0.0.2:50000: not the noex protocol",
+        ),
+        (
+            ClusterEvent::Error(ClusterError::Refused { addr, reason: Refusal::Leaving }),
+            "error: refused by peer at 10.0.0.2:50000: the peer is leaving",
+        ),
+        (
+            ClusterEvent::Error(ClusterError::SeedMismatch { found: id(), seed: seed.clone() }),
+            "error: seed s@10.0.0.9:4369 is node b@10.0.0.2:4369",
+        ),
+        (
+            ClusterEvent::Error(ClusterError::SeedUnreachable { seed, why }),
+            "error: seed s@10.0.0.9:4369 is unreachable: connection refused",
+        ),
+        (ClusterEvent::Error(ClusterError::Suppressed { count: 12 }), "error: 12 reports about strangers held back"),
+        (ClusterEvent::Lagged { missed: 3 }, "lagged: 3 events missed"),
+        (down(NodeDownReason::ConnectionClosed), "node down: b@10.0.0.2:4369 (connection_closed)"),
+        (down(NodeDownReason::ConnectionRefused), "node down: b@10.0.0.2:4369 (connection_refused)"),
+        (down(NodeDownReason::GracefulShutdown), "node down: b@10.0.0.2:4369 (graceful_shutdown)"),
+        (down(NodeDownReason::HeartbeatTimeout), "node down: b@10.0.0.2:4369 (heartbeat_timeout)"),
+        (ClusterEvent::NodeUp(info()), "node up: b@10.0.0.2:4369 (connected, 7 processes, up 61s)"),
+        (ClusterEvent::StatusChange(ClusterStatus::Running), "status: running"),
+        (ClusterEvent::StatusChange(ClusterStatus::Starting), "status: starting"),
+        (ClusterEvent::StatusChange(ClusterStatus::Stopped), "status: stopped"),
+        (ClusterEvent::StatusChange(ClusterStatus::Stopping), "status: stopping"),
+    ];
+    check(texts);
+    for (event, text) in texts {
+        assert_eq!(event.clone().map_time(|_| ()).to_string(), *text, "another type of time is not seen");
+    }
+    check(&[(NodeStatus::Connecting, "connecting"), (NodeStatus::Disconnected, "disconnected")]);
+}
+
+#[test]
+fn callers_are_told_which_call_was_refused_and_why() {
+    let not_started = "the cluster is not running: call start first";
+    check(&[
+        (SendError::NotConnected { to: id() }, "node b@10.0.0.2:4369 is not connected"),
+        (SendError::NotStarted(ClusterNotStartedError), not_started),
+        (SendError::QueueFull { limit: 9, to: id() }, "the queue to b@10.0.0.2:4369 is full (limit 9 bytes)"),
+        (SendError::TooLarge { limit: 9, size: 10 }, "a message of 10 bytes is over the limit of 9"),
+    ]);
+    check(&[
+        (StartError::AlreadyRunning, "the cluster is already running"),
+        (StartError::Bind { addr: "a:1".into(), cause: "in use".into() }, "cannot listen on a:1: in use"),
+        (StartError::Entropy { cause: "none".into() }, "no randomness from the operating system: none"),
+        (StartError::Runtime { cause: "none".into() }, "no runtime: none"),
+        (StartError::Stopped, "the cluster was stopped while it started"),
+    ]);
+    check(&[
+        (WaitError::NotStarted(ClusterNotStartedError), not_started),
+        (WaitError::TimedOut { connected: 1, wanted: 3 }, "timed out with 1 of 3 nodes connected"),
+    ]);
+    check(&[(SetSecretsError::NotStarted(ClusterNotStartedError), not_started)]);
+    check(&[(MessagesLagged { missed: 4 }, "subscriber too slow, 4 messages dropped")]);
+}
+
+#[test]
+fn what_is_invalid_is_named_with_its_rule() {
+    let config = ClusterConfig::new("n").heartbeat_interval(Duration::ZERO);
+    let error = Machine::new().start(Instant::START, config).unwrap_err();
+    check(&[(error, "invalid cluster configuration: heartbeat_interval must be 100ms to 600s, not 0ns")]);
+}
+
+#[test]
+fn times_and_connections_are_told_apart_in_logs() {
+    assert_eq!(Instant::from_millis(61_234).to_string(), "61.234s");
+    assert_eq!(ConnId(5).to_string(), "#5");
+    assert_eq!(id().as_ref(), "b@10.0.0.2:4369");
+}
