@@ -342,14 +342,14 @@ fn a_bare_connect_sends_nothing_and_troubles_nobody() {
 
 #[test]
 fn heartbeats_are_small_and_spread_whatever_the_number_of_nodes() {
-    let n = 50;
+    let n = 26;
     let mut net = mesh(n);
     for node in &mut net.nodes {
         node.received.clear();
     }
     let begin = net.now.since_start();
     net.run(32 * SECOND);
-    let mut tenths = [0; 10];
+    let mut fifths = [0; 5];
     for host in 1..n {
         let received = &net.nodes[host].received;
         assert!(received.iter().all(|(.., size)| *size <= 64));
@@ -369,12 +369,12 @@ fn heartbeats_are_small_and_spread_whatever_the_number_of_nodes() {
     // Host 1 is heard by all others over the whole of an interval.
     net.nodes[1].records.clear();
     let mut last = 0;
-    for tenth in &mut tenths {
-        net.run(100 * MS);
-        *tenth = net.nodes[1].records.len() - last;
-        last += *tenth;
+    for fifth in &mut fifths {
+        net.run(200 * MS);
+        *fifth = net.nodes[1].records.len() - last;
+        last += *fifth;
     }
-    assert!(tenths.iter().all(|tenth| (1..=14).contains(tenth)), "{tenths:?}");
+    assert!(fifths.iter().all(|fifth| (1..=12).contains(fifth)), "{fifths:?}");
     assert!(net.now.since_start() - begin == 33 * SECOND && net.total_downs() == 0);
 }
 
