@@ -101,3 +101,21 @@ fn members_phases_counters_and_queues_make_a_difference() {
     net.feed(0, Input::Stop);
     note(&net, "stopping");
 }
+
+#[test]
+fn each_step_of_a_dialler_makes_a_difference() {
+    let mut net = Net::new(2);
+    net.latency = 10 * MS;
+    net.start(0, config("a", 0));
+    net.start(1, config("b", 1).seeds([id("a", 0).to_string()]));
+    let mut steps = vec![abstraction(&net, 1, HOUR)];
+    while !net.is_mesh(&[0, 1]) {
+        net.run(MS);
+        let step = abstraction(&net, 1, HOUR);
+        if steps.last() != Some(&step) {
+            assert!(!steps.contains(&step), "step {} is like one before", steps.len());
+            steps.push(step);
+        }
+    }
+    assert_eq!(steps.len(), 5, "it dials, has said hello, has proved itself, has offered, is up");
+}
