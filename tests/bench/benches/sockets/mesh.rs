@@ -17,28 +17,28 @@ use crate::system::{Cpu, allow_open_files};
 use crate::table::{Samples, head, row};
 use crate::{config, seed};
 
-const ROUNDS: usize = 5;
 const PATIENCE: Duration = Duration::from_secs(120);
 /// How long the mesh is watched for downs once it is formed.
 const WATCHED: Duration = Duration::from_secs(1);
 
 /// Forms a mesh of `nodes` nodes in `processes` processes, several times.
-pub(crate) fn measure(nodes: usize, processes: usize) {
+pub(crate) fn measure(nodes: usize, processes: usize, rounds: usize) {
     head(&format!("full mesh of {nodes} nodes in {processes} process(es), from one seed, all started at once"));
-    let rounds: Vec<_> = (0..ROUNDS).map(|_| form(nodes, processes)).collect();
+    let formed: Vec<_> = (0..rounds).map(|_| form(nodes, processes)).collect();
     let handshakes = nodes * (nodes - 1) / 2;
-    let machines: Vec<_> = (0..ROUNDS).map(|_| machines(handshakes)).collect();
-    let floor: Vec<_> = (0..ROUNDS).map(|_| cryptography(handshakes)).collect();
-    let column = |of: fn(&Formed) -> f64| Samples::new(rounds.iter().map(of).collect());
+    let machines: Vec<_> = (0..rounds).map(|_| machines(handshakes)).collect();
+    let floor: Vec<_> = (0..rounds).map(|_| cryptography(handshakes)).collect();
+    let column = |of: fn(&Formed) -> f64| Samples::new(formed.iter().map(of).collect());
     row("time to form, s", 3, &column(|round| round.time));
     row("processor time, s", 2, &column(|round| round.user + round.kernel));
     row("of it in the kernel, s", 2, &column(|round| round.kernel));
-    row("the handshakes of the machines alone, without sockets, on one core, s", 3, &Samples::new(machines));
-    row("the handshakes' cryptography alone, on one core, s", 3, &Samples::new(floor));
+    row("a handshake for each session, the machines alone, in memory, on one core, s", 3, &Samples::new(machines));
+    row("the floor: the cryptography of these handshakes alone, on one core, s", 3, &Samples::new(floor));
+    row(&format!("handshakes, for {handshakes} sessions"), 0, &column(|round| round.handshakes as f64 / 2.0));
     row("ups", 0, &column(|round| round.ups as f64));
     row("downs", 0, &column(|round| round.downs as f64));
     row("error events", 0, &column(|round| round.errors as f64));
-    for round in &rounds {
+    for round in &formed {
         assert_eq!((round.ups, round.downs), (nodes * (nodes - 1), 0), "ups and downs");
     }
 }
@@ -48,6 +48,8 @@ pub(crate) fn measure(nodes: usize, processes: usize) {
 struct Formed {
     downs: usize,
     errors: usize,
+    /// Completed ends of handshakes, two for each.
+    handshakes: usize,
     kernel: f64,
     time: f64,
     ups: usize,
@@ -109,6 +111,7 @@ fn form(nodes: usize, processes: usize) -> Formed {
         sum.ups += numbers[2] as usize;
         sum.downs += numbers[3] as usize;
         sum.errors += numbers[4] as usize;
+        sum.handshakes += numbers[5] as usize;
     }
     // Nobody ends while another one still watches.
     for part in parts {
@@ -155,10 +158,11 @@ pub(crate) fn part(first: usize, count: usize, nodes: usize) {
         let Cpu { kernel, user } = Cpu::now() - before;
         tokio::time::sleep(WATCHED).await;
         let mut seen = Formed::default();
-        for (_, events) in &mut started {
+        for (cluster, events) in &mut started {
+            seen.handshakes += cluster.counters().handshakes as usize;
             seen.read(events).await;
         }
-        println!("{user} {kernel} {} {} {}", seen.ups, seen.downs, seen.errors);
+        println!("{user} {kernel} {} {} {} {}", seen.ups, seen.downs, seen.errors, seen.handshakes);
         hear();
     });
 }

@@ -8,6 +8,8 @@ use futures_lite::StreamExt;
 use hmac::{Hmac, KeyInit, Mac};
 use noex_tokio::{Bytes, Cluster, MessageStream, NodeId};
 use sha2::Sha256;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader, BufWriter};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Builder;
 use tokio::sync::Semaphore;
 
@@ -16,6 +18,8 @@ use crate::table::{Samples, head, row};
 use crate::{seed, start};
 
 const ROUNDS: usize = 15;
+/// About what records gather before one is written.
+const BARE_BUFFER: usize = 16 << 10;
 
 /// How messages of one size are sent.
 struct Stream {
@@ -47,20 +51,23 @@ pub(crate) fn measure() {
 }
 
 async fn small(a: &Cluster, b: &Cluster) {
-    let (mut rate, mut spent) = (Vec::new(), Vec::new());
+    let (mut bare, mut rate, mut spent) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
+        bare.push(SMALL.messages as f64 / SMALL.run_bare().await / 1e6);
         let (time, cpu) = SMALL.run(a, b).await;
         rate.push(SMALL.messages as f64 / time / 1e6);
         spent.push(cpu / SMALL.messages as f64 * 1e9);
     }
     row("64 B: million messages/s", 2, &Samples::new(rate));
+    row("64 B: the same over a bare connection, buffered", 2, &Samples::new(bare));
     row("64 B: processor time a message, both ends and kernel, ns", 0, &Samples::new(spent));
 }
 
 async fn large(a: &Cluster, b: &Cluster) {
     let gigabytes = (LARGE.messages * LARGE.size) as f64 / 1e9;
-    let (mut rate, mut limits, mut share, mut spent) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let (mut bare, mut rate, mut limits, mut share, mut spent) = (Vec::new(), Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
+        bare.push(gigabytes / LARGE.run_bare().await);
         let (time, cpu) = LARGE.run(a, b).await;
         let (limit_time, limit_cpu) = limit();
         rate.push(gigabytes / time);
@@ -69,6 +76,7 @@ async fn large(a: &Cluster, b: &Cluster) {
         spent.push(cpu / (2.0 * limit_cpu));
     }
     row("64 KiB: GB/s", 2, &Samples::new(rate));
+    row("64 KiB: the same over a bare connection, GB/s", 2, &Samples::new(bare));
     row("64 KiB: limit, one HMAC and two copies on one core, GB/s", 2, &Samples::new(limits));
     row("64 KiB: share of the limit, %", 0, &Samples::new(share));
     row("64 KiB: processor time of both ends and kernel, in those of two such limits", 2, &Samples::new(spent));
@@ -86,6 +94,31 @@ impl Stream {
         sending.await.expect("it ends");
         reading.await.expect("it ends");
         (begin.elapsed().as_secs_f64(), (Cpu::now() - before).total())
+    }
+
+    /// The same over a connection of tokio, without frames, numbers or tags: seconds by the clock.
+    async fn run_bare(&self) -> f64 {
+        let Self { messages, size, .. } = *self;
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("it can listen");
+        let stream = TcpStream::connect(listener.local_addr().expect("an address")).await.expect("it listens");
+        let (peer, _) = listener.accept().await.expect("a peer");
+        let begin = Instant::now();
+        let sending = tokio::spawn(async move {
+            let (mut stream, payload) = (BufWriter::with_capacity(BARE_BUFFER, stream), vec![7; size]);
+            for _ in 0..messages {
+                stream.write_all(&payload).await.expect("it is open");
+            }
+            stream.flush().await.expect("it is open");
+        });
+        let reading = tokio::spawn(async move {
+            let (mut peer, mut payload) = (BufReader::with_capacity(BARE_BUFFER, peer), vec![0; size]);
+            for _ in 0..messages {
+                peer.read_exact(&mut payload).await.expect("it is open");
+            }
+        });
+        sending.await.expect("it ends");
+        reading.await.expect("it ends");
+        begin.elapsed().as_secs_f64()
     }
 }
 
