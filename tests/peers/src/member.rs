@@ -1,0 +1,34 @@
+//! What the comparison asks of a library.
+
+use std::future::Future;
+use std::net::{Ipv4Addr, SocketAddr};
+
+/// What is to be formed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Plan {
+    /// The part of datagrams that are dropped where they arrive.
+    pub(crate) loss: f64,
+    pub(crate) nodes: usize,
+}
+
+/// A member of a cluster. It is driven by the runtime that it was started in.
+pub(crate) trait Member: Send + Sync + Sized + 'static {
+    /// Starts a node at [`address`] of its number. Node 0 is the seed of all others.
+    fn start(number: usize, plan: Plan) -> impl Future<Output = Self> + Send;
+
+    /// How many others it takes to be up.
+    fn live(&self) -> usize;
+
+    /// How often it has said of another one that it is down.
+    fn downs(&self) -> usize;
+}
+
+/// Where a node listens. All ports are free in a namespace of one's own.
+pub(crate) fn address(number: usize) -> SocketAddr {
+    (Ipv4Addr::LOCALHOST, 10_000 + u16::try_from(number).expect("few nodes")).into()
+}
+
+/// Whether to drop a datagram.
+pub(crate) fn is_lost(loss: f64) -> bool {
+    loss > 0.0 && rand::random::<f64>() < loss
+}
