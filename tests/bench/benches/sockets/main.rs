@@ -14,9 +14,9 @@ mod table;
 
 use std::process::ExitCode;
 
-use noex_tokio::{Cluster, ClusterConfig};
+use noex_tokio::{Cluster, ClusterConfig, Limits};
 
-const USAGE: &str = "mesh [nodes [processes [rounds]]] | payloads | ping | reads | idle [nodes [seconds]]";
+const USAGE: &str = "mesh [nodes [processes [rounds [dials in flight]]]] | payloads | ping | reads | idle [nodes [seconds]]";
 const SECRET: &str = "a secret of the benchmarks";
 
 fn main() -> ExitCode {
@@ -24,8 +24,8 @@ fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).filter(|arg| arg != "--bench").collect();
     let number = |place: usize, default: usize| args.get(place).and_then(|arg| arg.parse().ok()).unwrap_or(default);
     match args.first().map(String::as_str) {
-        Some("mesh") => mesh::measure(number(1, 50), number(2, 1), number(3, 5)),
-        Some("mesh-part") => mesh::part(number(1, 0), number(2, 0), number(3, 0)),
+        Some("mesh") => mesh::measure(number(1, 50), number(2, 1), number(3, 5), number(4, Limits::default().dials_in_flight)),
+        Some("mesh-part") => mesh::part([1, 2, 3, 4].map(|place| number(place, 0))),
         Some("payloads") => payloads::measure(),
         Some("ping") => ping::measure(),
         Some("reads") => reads::measure(),

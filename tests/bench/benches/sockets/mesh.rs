@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use futures_lite::{StreamExt, future};
 use hmac::{Hmac, KeyInit, Mac};
 use noex_bench::Work;
-use noex_tokio::{Cluster, ClusterEvent, EventStream};
+use noex_tokio::{Cluster, ClusterEvent, EventStream, Limits};
 use sha2::{Digest, Sha256};
 use tokio::runtime::Builder;
 use tokio::task::JoinSet;
@@ -21,10 +21,12 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// How long the mesh is watched for downs once it is formed.
 const WATCHED: Duration = Duration::from_secs(1);
 
-/// Forms a mesh of `nodes` nodes in `processes` processes, several times.
-pub(crate) fn measure(nodes: usize, processes: usize, rounds: usize) {
-    head(&format!("full mesh of {nodes} nodes in {processes} process(es), from one seed, all started at once"));
-    let formed: Vec<_> = (0..rounds).map(|_| form(nodes, processes)).collect();
+/// Forms a mesh of `nodes` nodes in `processes` processes, several times. Each node has so many dials under way at most.
+pub(crate) fn measure(nodes: usize, processes: usize, rounds: usize, dials: usize) {
+    head(&format!(
+        "full mesh of {nodes} nodes in {processes} process(es), from one seed, all started at once, {dials} dials in flight"
+    ));
+    let formed: Vec<_> = (0..rounds).map(|_| form(nodes, processes, dials)).collect();
     let handshakes = nodes * (nodes - 1) / 2;
     let machines: Vec<_> = (0..rounds).map(|_| machines(handshakes)).collect();
     let floor: Vec<_> = (0..rounds).map(|_| cryptography(handshakes)).collect();
@@ -64,10 +66,10 @@ struct Part {
 }
 
 impl Part {
-    fn new(first: usize, count: usize, nodes: usize) -> Self {
+    fn new(numbers: [usize; 4]) -> Self {
         let program = std::env::current_exe().expect("a program");
         let mut command = Command::new(program);
-        command.arg("mesh-part").args([first, count, nodes].map(|number| number.to_string()));
+        command.arg("mesh-part").args(numbers.map(|number| number.to_string()));
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("a process");
         let input = child.stdin.take().expect("piped");
         let output = BufReader::new(child.stdout.take().expect("piped"));
@@ -86,11 +88,11 @@ impl Part {
     }
 }
 
-fn form(nodes: usize, processes: usize) -> Formed {
+fn form(nodes: usize, processes: usize, dials: usize) -> Formed {
     let mut parts = Vec::new();
     for part in 0..processes {
         let (first, end) = (nodes * part / processes, nodes * (part + 1) / processes);
-        let mut part = Part::new(first, end - first, nodes);
+        let mut part = Part::new([first, end - first, nodes, dials]);
         assert_eq!(part.hear(), "ready");
         parts.push(part);
     }
@@ -123,10 +125,11 @@ fn form(nodes: usize, processes: usize) -> Formed {
 }
 
 /// Some of the nodes, in a process of their own that says over its output how far it is.
-pub(crate) fn part(first: usize, count: usize, nodes: usize) {
+pub(crate) fn part([first, count, nodes, dials]: [usize; 4]) {
     // Two for each session where both its nodes are here, as many again for dials that cross, and some.
     allow_open_files((count * nodes * 3 / 2 + 1_000) as u64);
     let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
+    let config = |node: usize| config(node).limits(Limits { dials_in_flight: dials, ..Limits::default() });
     println!("ready");
     let mut told = hear();
     let before = Cpu::now();
