@@ -13,29 +13,25 @@ use crate::message::Control;
 pub struct Frames(FrameBuffer);
 
 impl Frames {
-    /// How many bytes are allocated beside the chunk that was pushed last.
+    /// How many bytes are allocated beside the chunks that were given.
     #[must_use]
     pub fn allocated(&self) -> usize {
         self.0.allocated()
     }
 
-    /// How many bytes were pushed and not handed out.
+    /// How many bytes were taken and not handed out.
     #[must_use]
     pub fn buffered(&self) -> usize {
         self.0.buffered()
     }
 
-    /// The next whole frame, without its length prefix.
+    /// The next whole frame, without its length prefix, with the help of the next bytes of the stream. Where there is none, the whole
+    /// chunk has been taken.
     ///
     /// # Errors
     /// A length of 0 or over the limit.
-    pub fn next(&mut self, limit: usize) -> Result<Option<Bytes>, PeerFault> {
-        self.0.next(limit)
-    }
-
-    /// Takes the next bytes of the stream.
-    pub fn push(&mut self, chunk: Bytes) {
-        self.0.push(chunk);
+    pub fn next(&mut self, chunk: &mut Bytes, limit: usize) -> Result<Option<Bytes>, PeerFault> {
+        self.0.next(chunk, limit)
     }
 }
 

@@ -1,9 +1,11 @@
 //! The key schedule: from a secret and a transcript to the keys of one session.
 
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::iter;
 
 use hmac::digest::CtOutput;
+use hmac::digest::block_api::{Buffer, CoreProxy};
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
 
@@ -11,6 +13,21 @@ use crate::{Secret, SecretUse};
 
 /// HMAC-SHA256. Its state is wiped when it is dropped.
 pub(crate) type HmacSha256 = Hmac<Sha256>;
+
+/// A key that is prepared for any number of tags: the states of HMAC that it leads to. They are wiped when it is dropped.
+#[derive(Clone)]
+pub(crate) struct TagKey(<HmacSha256 as CoreProxy>::Core);
+
+impl TagKey {
+    pub(crate) fn new(key: HmacSha256) -> Self {
+        Self(key.decompose().0)
+    }
+
+    /// A tag, to be fed.
+    pub(crate) fn tag(&self) -> HmacSha256 {
+        HmacSha256::compose(self.0.clone(), Buffer::<<HmacSha256 as CoreProxy>::Core>::default())
+    }
+}
 
 /// The transcript hash: what both sides of a handshake said, under their cluster's name.
 pub(crate) type TranscriptHash = [u8; 32];
@@ -26,9 +43,9 @@ pub(crate) fn hmac(key: &[u8]) -> HmacSha256 {
     HmacSha256::new_from_slice(key).expect("HMAC takes keys of any length")
 }
 
-/// What a secret becomes before it is used. It is wiped when dropped, compared in constant time and not shown.
+/// What a secret becomes before it is used. It is wiped when the last of its clones is dropped, compared in constant time and not shown.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(crate) struct Root(CtOutput<HmacSha256>);
+pub(crate) struct Root(Arc<CtOutput<HmacSha256>>);
 
 impl Root {
     /// The root of a cluster without a secret. It is public, and keeps accidents out, not attackers.
@@ -42,7 +59,7 @@ impl Root {
     }
 
     fn derive(secret: &[u8]) -> Self {
-        Self(hmac(b"noex/1 psk").chain_update(secret).finalize())
+        Self(Arc::new(hmac(b"noex/1 psk").chain_update(secret).finalize()))
     }
 
     /// The keys of the session with this transcript.

@@ -50,8 +50,10 @@ const MEMBER_LEN_MIN: usize = 1 + (1 + 5) + (1 + 16);
 const PAGE_MEMBERS_MAX: usize = BODY_MAX / MEMBER_LEN_MIN;
 /// The longest page that is sent. A record has room for more, but who answers must not allocate much for a short question.
 const PAGE_LEN: usize = 8 * 1024;
+/// What a key of a map takes: each is one letter.
+const KEY_LEN: usize = 2;
 /// The most that a page takes beside its members: the map, its three keys, digest, flag, and the head of the list.
-const PAGE_HEAD_MAX: usize = 1 + (2 + 9) + (2 + 1) + (2 + 3);
+const PAGE_HEAD_MAX: usize = 1 + 3 * KEY_LEN + 9 + 1 + 3;
 
 const RECURSION_MAX: usize = 16;
 
@@ -130,19 +132,40 @@ impl Control {
         }
     }
 
+    /// How many bytes the body takes.
+    pub(crate) fn body_len(&self) -> usize {
+        match *self {
+            Self::Goodbye => 1,
+            Self::Heartbeat { digest, process_count, uptime_ms } => 1 + numbers_len(&[process_count, uptime_ms, digest]),
+            Self::Intro { count, digest, members, process_count, uptime_ms } => {
+                1 + 5 * KEY_LEN + numbers_len(&[count, digest, members, process_count, uptime_ms])
+            }
+            Self::Members { digest, ref members, .. } => {
+                let list: usize = members.iter().map(|(id, _)| member_len(id)).sum();
+                1 + 3 * KEY_LEN + 1 + numbers_len(&[digest, members.len() as u64]) + list
+            }
+            Self::MembersRequest { digest } => 1 + KEY_LEN + numbers_len(&[digest]),
+            Self::Offer { n: number, .. } | Self::Pong { echo: number, .. } => 1 + numbers_len(&[number]) + 1,
+            Self::Ping(echo) => 1 + numbers_len(&[echo]),
+            Self::Refused(code) => 1 + KEY_LEN + numbers_len(&[code.into()]),
+        }
+    }
+
     /// Appends this message's body.
     pub(crate) fn encode_into(&self, body: &mut Vec<u8>) {
         match *self {
             Self::Goodbye => encode(body, &GoodbyeBody {}),
-            Self::Heartbeat { digest, process_count, uptime_ms } => encode(body, &(process_count, uptime_ms, digest)),
+            Self::Heartbeat { digest, process_count, uptime_ms } => {
+                encode_array(body, [process_count, uptime_ms, digest].map(Item::Number));
+            }
             Self::Intro { count, digest, members, process_count, uptime_ms } => {
                 encode(body, &IntroBody { c: count, d: digest, m: members, p: process_count, u: uptime_ms });
             }
             Self::Members { digest, last, ref members } => encode(body, &MembersBodyRef { d: digest, l: last, m: members }),
             Self::MembersRequest { digest } => encode(body, &MembersRequestBody { d: digest }),
-            Self::Offer { holds, n } => encode(body, &(n, holds)),
-            Self::Ping(echo) => encode(body, &(echo,)),
-            Self::Pong { echo, leaving } => encode(body, &(echo, leaving)),
+            Self::Offer { holds, n } => encode_array(body, [Item::Number(n), Item::Flag(holds)]),
+            Self::Ping(echo) => encode_array(body, [Item::Number(echo)]),
+            Self::Pong { echo, leaving } => encode_array(body, [Item::Number(echo), Item::Flag(leaving)]),
             Self::Refused(code) => encode(body, &RefusedBody { c: code }),
         }
     }
@@ -154,10 +177,12 @@ impl Control {
                 let GoodbyeBody {} = decode(body)?;
                 Self::Goodbye
             }
-            kind::HEARTBEAT => {
-                let Exact((process_count, uptime_ms, digest)) = decode(body)?;
-                Self::Heartbeat { digest, process_count, uptime_ms }
-            }
+            kind::HEARTBEAT => match decode_array(body)? {
+                [Item::Number(process_count), Item::Number(uptime_ms), Item::Number(digest)] => {
+                    Self::Heartbeat { digest, process_count, uptime_ms }
+                }
+                _ => return Err(PeerFault::MalformedBody),
+            },
             kind::INTRO => {
                 let IntroBody { c, d, m, p, u } = decode(body)?;
                 Self::Intro { count: c, digest: d, members: m, process_count: p, uptime_ms: u }
@@ -170,18 +195,18 @@ impl Control {
                 let MembersRequestBody { d } = decode(body)?;
                 Self::MembersRequest { digest: d }
             }
-            kind::OFFER => {
-                let Exact((n, holds)) = decode(body)?;
-                Self::Offer { holds, n }
-            }
-            kind::PING => {
-                let Exact((echo,)) = decode(body)?;
-                Self::Ping(echo)
-            }
-            kind::PONG => {
-                let Exact((echo, leaving)) = decode(body)?;
-                Self::Pong { echo, leaving }
-            }
+            kind::OFFER => match decode_array(body)? {
+                [Item::Number(n), Item::Flag(holds)] => Self::Offer { holds, n },
+                _ => return Err(PeerFault::MalformedBody),
+            },
+            kind::PING => match decode_array(body)? {
+                [Item::Number(echo)] => Self::Ping(echo),
+                _ => return Err(PeerFault::MalformedBody),
+            },
+            kind::PONG => match decode_array(body)? {
+                [Item::Number(echo), Item::Flag(leaving)] => Self::Pong { echo, leaving },
+                _ => return Err(PeerFault::MalformedBody),
+            },
             kind::REFUSED => {
                 let RefusedBody { c } = decode(body)?;
                 Self::Refused(c)
@@ -207,12 +232,104 @@ impl Control {
 /// What a member takes in a page.
 fn member_len(id: &NodeId) -> usize {
     let len = id.as_str().len();
-    let head = match len {
+    1 + (numbers_len(&[len as u64]) + len) + (1 + 16)
+}
+
+/// What numbers take, or heads with them.
+fn numbers_len(numbers: &[u64]) -> usize {
+    let len = |number| match number {
         ..24 => 1,
-        24..256 => 2,
-        _ => 3,
+        24..0x100 => 2,
+        0x100..0x1_0000 => 3,
+        0x1_0000..0x1_0000_0000 => 5,
+        _ => 9,
     };
-    1 + (head + len) + (1 + 16)
+    numbers.iter().copied().map(len).sum()
+}
+
+/// An item of an array.
+#[derive(Clone, Copy)]
+enum Item {
+    Flag(bool),
+    Number(u64),
+}
+
+/// What the first byte of an item says that it is.
+const NUMBER: u8 = 0x00;
+const ARRAY: u8 = 0x80;
+const FALSE: u8 = 0xF4;
+const TRUE: u8 = 0xF5;
+/// An array that ends with `BREAK`.
+const OPEN_ARRAY: u8 = 0x9F;
+const BREAK: u8 = 0xFF;
+
+/// Appends an array of numbers and flags.
+fn encode_array<const N: usize>(body: &mut Vec<u8>, items: [Item; N]) {
+    encode_head(body, ARRAY, N as u64);
+    for item in items {
+        match item {
+            Item::Flag(flag) => body.push(if flag { TRUE } else { FALSE }),
+            Item::Number(number) => encode_head(body, NUMBER, number),
+        }
+    }
+}
+
+/// Appends a head in its shortest form.
+fn encode_head(body: &mut Vec<u8>, kind: u8, number: u64) {
+    let bytes = number.to_be_bytes();
+    let (size, skip) = match number {
+        ..24 => return body.push(kind | bytes[7]),
+        24..0x100 => (24, 7),
+        0x100..0x1_0000 => (25, 6),
+        0x1_0000..0x1_0000_0000 => (26, 4),
+        _ => (27, 0),
+    };
+    body.push(kind | size);
+    body.extend_from_slice(&bytes[skip..]);
+}
+
+/// Reads a body that is an array of so many numbers and flags, and nothing besides. These are the messages of a session at rest, and each
+/// of their items is but a head, so that they are read without serde, whose way takes longer than the tag.
+fn decode_array<const N: usize>(body: &[u8]) -> Result<[Item; N], PeerFault> {
+    decode_items(body).ok_or(PeerFault::MalformedBody)
+}
+
+fn decode_items<const N: usize>(mut rest: &[u8]) -> Option<[Item; N]> {
+    let mut end: &[u8] = &[];
+    if let [OPEN_ARRAY, after @ ..] = rest {
+        (rest, end) = (after, &[BREAK]);
+    } else if decode_head(&mut rest, ARRAY)? != N as u64 {
+        return None;
+    }
+    let mut items = [Item::Flag(false); N];
+    for item in &mut items {
+        *item = match rest {
+            [flag @ (FALSE | TRUE), after @ ..] => {
+                rest = after;
+                Item::Flag(*flag == TRUE)
+            }
+            _ => Item::Number(decode_head(&mut rest, NUMBER)?),
+        };
+    }
+    (rest == end).then_some(items)
+}
+
+/// Takes a head of this kind off, in any form.
+fn decode_head(rest: &mut &[u8], kind: u8) -> Option<u64> {
+    fn take<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
+        let (bytes, after) = rest.split_first_chunk()?;
+        *rest = after;
+        Some(*bytes)
+    }
+    let [first] = take(rest)?;
+    match first ^ kind {
+        small @ ..24 => Some(small.into()),
+        24 => take(rest).map(u8::from_be_bytes).map(u64::from),
+        25 => take(rest).map(u16::from_be_bytes).map(u64::from),
+        26 => take(rest).map(u32::from_be_bytes).map(u64::from),
+        27 => take(rest).map(u64::from_be_bytes),
+        _ => None,
+    }
 }
 
 fn encode(body: &mut Vec<u8>, value: &impl Serialize) {
@@ -388,8 +505,9 @@ impl Assembler {
         self.pieces.len()
     }
 
-    /// Takes a piece; `more` says that it is not the last. The payload, once it is whole, is at most `limit` bytes long.
-    pub(crate) fn push(&mut self, piece: Bytes, more: bool, limit: usize) -> Result<Option<Bytes>, PeerFault> {
+    /// Takes a piece, which is a part of the record; `more` says that it is not the last. The payload, once it is whole, is at most
+    /// `limit` bytes long.
+    pub(crate) fn push(&mut self, record: &Bytes, piece: &[u8], more: bool, limit: usize) -> Result<Option<Bytes>, PeerFault> {
         if piece.len() > limit.saturating_sub(self.pieces.len()) {
             return Err(PeerFault::MessageTooLarge);
         }
@@ -397,13 +515,13 @@ impl Assembler {
             if piece.is_empty() {
                 return Err(PeerFault::MalformedRecord);
             }
-            self.pieces.extend_from_slice(&piece);
+            self.pieces.extend_from_slice(piece);
             return Ok(None);
         }
         if self.pieces.is_empty() {
-            return Ok(Some(if piece.len() < SHARED_MIN { Bytes::copy_from_slice(&piece) } else { piece }));
+            return Ok(Some(if piece.len() < SHARED_MIN { Bytes::copy_from_slice(piece) } else { record.slice_ref(piece) }));
         }
-        self.pieces.extend_from_slice(&piece);
+        self.pieces.extend_from_slice(piece);
         Ok(Some(mem::take(&mut self.pieces).into_boxed_slice().into()))
     }
 }

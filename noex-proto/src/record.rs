@@ -3,12 +3,12 @@
 use alloc::vec::Vec;
 use core::fmt;
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use hmac::Mac;
 
 use crate::PeerFault;
 use crate::frame::{LENGTH_LEN, RECORD_MAX, TAG_LEN};
-use crate::keys::HmacSha256;
+use crate::keys::{HmacSha256, TagKey};
 
 /// The bytes that a message takes beside its body: kind and size.
 pub(crate) const MESSAGE_HEAD: usize = 5;
@@ -70,7 +70,7 @@ pub(crate) struct Sealer(Direction);
 
 impl Sealer {
     pub(crate) fn new(key: HmacSha256) -> Self {
-        Self(Direction { key, seq: 0 })
+        Self(Direction { key: TagKey::new(key), seq: 0 })
     }
 
     /// The record of these messages, of which there is at least one, with its length and tag.
@@ -97,19 +97,19 @@ pub(crate) struct Opener(Direction);
 
 impl Opener {
     pub(crate) fn new(key: HmacSha256) -> Self {
-        Self(Direction { key, seq: 0 })
+        Self(Direction { key: TagKey::new(key), seq: 0 })
     }
 
     /// The messages of a record, given without its length prefix. Its tag is verified before anything in it is looked at.
-    pub(crate) fn open(&mut self, mut frame: Bytes) -> Result<Bytes, PeerFault> {
-        if frame.len() < MESSAGE_HEAD + TAG_LEN {
+    pub(crate) fn open<'a>(&mut self, frame: &'a [u8]) -> Result<Messages<'a>, PeerFault> {
+        let len = u32::try_from(frame.len()).map_err(|_| PeerFault::FrameTooLong)?;
+        let (messages, tag) = frame.split_last_chunk::<TAG_LEN>().ok_or(PeerFault::FrameTooShort)?;
+        if messages.len() < MESSAGE_HEAD {
             return Err(PeerFault::FrameTooShort);
         }
-        let len = u32::try_from(frame.len()).map_err(|_| PeerFault::FrameTooLong)?;
-        let tag = frame.split_off(frame.len() - TAG_LEN);
-        let expected = self.0.next().chain_update(len.to_be_bytes()).chain_update(&frame);
-        expected.verify_truncated_left(&tag).map_err(|_| PeerFault::BadTag)?;
-        Ok(frame)
+        let expected = self.0.next().chain_update(len.to_be_bytes()).chain_update(messages);
+        expected.verify_truncated_left(tag).map_err(|_| PeerFault::BadTag)?;
+        Ok(Messages(messages))
     }
 }
 
@@ -122,44 +122,38 @@ impl fmt::Debug for Opener {
 /// The key of one direction, prepared, and the number of its next record.
 #[derive(Clone)]
 struct Direction {
-    key: HmacSha256,
+    key: TagKey,
     seq: u64,
 }
 
 impl Direction {
     /// The tag of the next record, begun with its number.
     fn next(&mut self) -> HmacSha256 {
-        let tag = self.key.clone().chain_update(self.seq.to_be_bytes());
+        let tag = self.key.tag().chain_update(self.seq.to_be_bytes());
         self.seq = self.seq.checked_add(1).expect("a session ends long before 2^64 records");
         tag
     }
 }
 
 /// The messages of an opened record, in order: kind and body. It ends after a fault.
-#[derive(Clone, Debug)]
-pub(crate) struct Messages(Bytes);
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Messages<'a>(&'a [u8]);
 
-impl Messages {
-    pub(crate) fn new(opened: Bytes) -> Self {
-        Self(opened)
-    }
-}
-
-impl Iterator for Messages {
-    type Item = Result<(u8, Bytes), PeerFault>;
+impl<'a> Iterator for Messages<'a> {
+    type Item = Result<(u8, &'a [u8]), PeerFault>;
 
     fn next(&mut self) -> Option<Self::Item> {
         if self.0.is_empty() {
             return None;
         }
-        if let Some(&[kind, a, b, c, d]) = self.0.first_chunk::<MESSAGE_HEAD>()
+        if let Some((&[kind, a, b, c, d], rest)) = self.0.split_first_chunk::<MESSAGE_HEAD>()
             && let Ok(size) = usize::try_from(u32::from_be_bytes([a, b, c, d]))
-            && size <= self.0.len() - MESSAGE_HEAD
+            && let Some((body, rest)) = rest.split_at_checked(size)
         {
-            self.0.advance(MESSAGE_HEAD);
-            return Some(Ok((kind, self.0.split_to(size))));
+            self.0 = rest;
+            return Some(Ok((kind, body)));
         }
-        self.0.clear();
+        self.0 = &[];
         Some(Err(PeerFault::MalformedRecord))
     }
 }
@@ -195,20 +189,20 @@ mod tests {
             for messages in records {
                 let record = record(&mut sealer, &messages);
                 prop_assert_eq!(&record[..4], &u32::try_from(record.len() - 4).expect("short").to_be_bytes());
-                let opened = opener.open(record.slice(4..)).expect("good");
-                let found: Vec<_> = Messages::new(opened).map(|message| message.map(|(kind, body)| (kind, body.to_vec()))).collect();
+                let opened = opener.open(&record[4..]).expect("good");
+                let found: Vec<_> = opened.map(|message| message.map(|(kind, body)| (kind, body.to_vec()))).collect();
                 prop_assert_eq!(found, messages.into_iter().map(Ok).collect::<Vec<_>>());
             }
         }
 
         #[test]
         fn arbitrary_bytes_do_not_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-            prop_assert!(pair().1.open(bytes.into()).is_err());
+            prop_assert!(pair().1.open(&bytes).is_err());
         }
 
         #[test]
         fn arbitrary_messages_end(bytes in prop::collection::vec(0..8u8, 0..200)) {
-            let messages: Vec<_> = Messages::new(bytes.into()).collect();
+            let messages: Vec<_> = Messages(&bytes).collect();
             prop_assert!(messages.iter().rev().skip(1).all(Result::is_ok));
         }
     }
@@ -220,9 +214,9 @@ mod tests {
         for bit in 0..(record.len() - 4) * 8 {
             let mut bad = record[4..].to_vec();
             bad[bit / 8] ^= 1 << (bit % 8);
-            assert_eq!(opener.clone().open(bad.into()), Err(PeerFault::BadTag), "bit {bit}");
+            assert_eq!(opener.clone().open(&bad), Err(PeerFault::BadTag), "bit {bit}");
         }
-        assert!(opener.clone().open(record.slice(4..)).is_ok());
+        assert!(opener.clone().open(&record[4..]).is_ok());
     }
 
     #[test]
@@ -230,22 +224,22 @@ mod tests {
         let (mut sealer, mut opener) = pair();
         let first = record(&mut sealer, &[(1, vec![])]);
         let second = record(&mut sealer, &[(1, vec![])]);
-        assert_eq!(opener.clone().open(second.slice(4..)), Err(PeerFault::BadTag));
-        assert!(opener.open(first.slice(4..)).is_ok());
-        assert_eq!(opener.clone().open(first.slice(4..)), Err(PeerFault::BadTag));
-        assert!(opener.open(second.slice(4..)).is_ok());
+        assert_eq!(opener.clone().open(&second[4..]), Err(PeerFault::BadTag));
+        assert!(opener.open(&first[4..]).is_ok());
+        assert_eq!(opener.clone().open(&first[4..]), Err(PeerFault::BadTag));
+        assert!(opener.open(&second[4..]).is_ok());
     }
 
     #[test]
     fn too_short_for_a_message() {
-        assert_eq!(pair().1.open(Bytes::from_static(&[0; 20])), Err(PeerFault::FrameTooShort));
-        assert_eq!(pair().1.open(Bytes::from_static(&[0; 21])), Err(PeerFault::BadTag));
+        assert_eq!(pair().1.open(&[0; 20]), Err(PeerFault::FrameTooShort));
+        assert_eq!(pair().1.open(&[0; 21]), Err(PeerFault::BadTag));
     }
 
     #[test]
     fn a_message_over_its_record_is_malformed() {
         for bytes in [&[1, 0, 0, 0][..], &[1, 0, 0, 0, 1], &[1, 255, 255, 255, 255, 0]] {
-            let mut messages = Messages::new(Bytes::copy_from_slice(bytes));
+            let mut messages = Messages(bytes);
             assert_eq!(messages.next(), Some(Err(PeerFault::MalformedRecord)));
             assert_eq!(messages.next(), None);
         }
@@ -262,7 +256,7 @@ mod tests {
         let (mut sealer, mut opener) = pair();
         let record = sealer.seal(builder);
         assert_eq!(record.len(), LENGTH_LEN + RECORD_MAX);
-        assert!(opener.open(record.slice(4..)).is_ok());
+        assert!(opener.open(&record[4..]).is_ok());
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! What waits to be sent to one peer: control messages first, then payloads in pieces, then the last message of the session.
 
+use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use core::hash::{Hash, Hasher};
 
@@ -21,10 +22,12 @@ pub(crate) const PAYLOAD_OVERHEAD: usize = 64;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct SendQueue {
     control: VecDeque<Control>,
+    /// A heartbeat waits. What it says is as of its release, and one is as good as two.
+    heartbeat: bool,
     /// Bytes released to the adapter and not yet reported as sent.
     in_flight: usize,
     /// The last message of the session, after which nothing is queued.
-    last: Option<Control>,
+    last: Option<Box<Control>>,
     payloads: VecDeque<Bytes>,
     /// The cost of all queued payloads.
     queued: usize,
@@ -33,8 +36,8 @@ pub(crate) struct SendQueue {
 impl SendQueue {
     /// Writes what waits, without the times that heartbeats and introductions tell.
     pub(crate) fn hash_abstraction(&self, state: &mut impl Hasher) {
-        let Self { control, in_flight, last, payloads, queued } = self;
-        (in_flight, queued, payloads.len(), last.as_ref().map(Control::kind)).hash(state);
+        let Self { control, heartbeat, in_flight, last, payloads, queued } = self;
+        (heartbeat, in_flight, queued, payloads.len(), last.as_ref().map(|last| last.kind())).hash(state);
         for control in control {
             control.kind().hash(state);
         }
@@ -56,7 +59,7 @@ impl SendQueue {
 
     /// Whether everything has been released, the last message included.
     pub(crate) fn is_finished(&self) -> bool {
-        self.last.is_none() && self.control.is_empty() && self.payloads.is_empty()
+        !self.heartbeat && self.last.is_none() && self.control.is_empty() && self.payloads.is_empty()
     }
 
     /// Whether a payload of this size finds room. One payload always does in an empty queue.
@@ -69,9 +72,8 @@ impl SendQueue {
         self.control.iter().any(|control| matches!(control, Control::Members { .. }))
     }
 
-    /// Whether a heartbeat is still to be released: a second one would say no more.
-    pub(crate) fn has_heartbeat(&self) -> bool {
-        self.control.iter().any(|control| matches!(control, Control::Heartbeat { .. }))
+    pub(crate) fn push_heartbeat(&mut self) {
+        self.heartbeat = true;
     }
 
     pub(crate) fn push_control(&mut self, control: Control) {
@@ -84,7 +86,7 @@ impl SendQueue {
     }
 
     pub(crate) fn push_last(&mut self, control: Control) {
-        self.last = Some(control);
+        self.last = Some(Box::new(control));
     }
 
     pub(crate) fn sent(&mut self, bytes: usize) {
@@ -95,28 +97,33 @@ impl SendQueue {
         self.in_flight += bytes;
     }
 
-    /// About how many bytes the next record's messages take.
-    fn expected(&self) -> usize {
-        let payloads = self.payloads.iter().map(|payload| payload.len() + MESSAGE_HEAD);
-        let mut expected = (self.control.len() + 1) * SMALL_CONTROL / 2;
-        for payload in payloads {
-            expected += payload;
-            if expected >= BODY_MAX {
+    /// How many bytes all that waits takes, or the most that a record has room for. Where it is one record, that record is an allocation
+    /// of just its size.
+    fn waiting(&self, heartbeat: &Control) -> usize {
+        let heartbeat = self.heartbeat.then_some(heartbeat);
+        let controls = self.control.iter().chain(heartbeat).chain(self.last.as_deref()).map(Control::body_len);
+        let bodies = controls.chain(self.payloads.iter().map(Bytes::len));
+        let mut waiting = 0;
+        for body in bodies {
+            waiting += MESSAGE_HEAD + body;
+            if waiting >= BODY_MAX {
                 return BODY_MAX;
             }
         }
-        expected
+        waiting
     }
 
     /// The messages of the next record, if one may be released now, and whether the last of the session is among them.
-    pub(crate) fn next_record(&mut self, window: usize) -> Option<(RecordBuilder, bool)> {
+    /// `heartbeat` is what a heartbeat says now.
+    pub(crate) fn next_record(&mut self, window: usize, heartbeat: &Control) -> Option<(RecordBuilder, bool)> {
         if self.is_finished() || self.in_flight >= window {
             return None;
         }
-        if self.in_flight > 0 && self.control.is_empty() && self.last.is_none() && self.queued < BATCH {
+        let is_urgent = self.heartbeat || !self.control.is_empty() || self.last.is_some();
+        if self.in_flight > 0 && !is_urgent && self.queued < BATCH {
             return None;
         }
-        let mut record = RecordBuilder::with_capacity(self.expected());
+        let mut record = RecordBuilder::with_capacity(self.waiting(heartbeat));
         while let Some(control) = self.control.pop_front() {
             let fits = match control {
                 Control::Members { .. } => record.is_empty(),
@@ -127,6 +134,15 @@ impl SendQueue {
                 return Some((record, false));
             }
             record.push(control.kind(), |body| control.encode_into(body));
+        }
+        // At rest there is none: what held them is not kept for ever.
+        self.control = VecDeque::new();
+        if self.heartbeat {
+            if record.room() < Some(SMALL_CONTROL) {
+                return Some((record, false));
+            }
+            record.push(heartbeat.kind(), |body| heartbeat.encode_into(body));
+            self.heartbeat = false;
         }
         while let Some(payload) = self.payloads.front_mut() {
             let room = record.room().unwrap_or(0).min(PIECE);

@@ -9,36 +9,64 @@ use serde::{Deserialize, Serialize};
 /// A moment, as the time that has passed since the driver started.
 ///
 /// The machine never reads a clock. A driver subtracts its own start from its monotonic clock; a test or a simulator builds one
-/// from a number.
+/// from a number. It counts nanoseconds, and stands still after 584 years.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
-pub struct Instant(Duration);
+#[serde(from = "Duration", into = "Duration")]
+pub struct Instant {
+    nanos: u64,
+}
 
 impl Instant {
     /// The driver's start.
-    pub const START: Self = Self(Duration::ZERO);
+    pub const START: Self = Self { nanos: 0 };
+
+    /// Later than every moment that comes.
+    pub(crate) const NEVER: Self = Self { nanos: u64::MAX };
 
     /// The moment that lies `since_start` after the driver's start.
     #[must_use]
     pub const fn new(since_start: Duration) -> Self {
-        Self(since_start)
+        Self { nanos: nanos(since_start) }
     }
 
     /// The moment that lies this many milliseconds after the driver's start.
     #[must_use]
     pub const fn from_millis(millis: u64) -> Self {
-        Self(Duration::from_millis(millis))
+        Self { nanos: millis.saturating_mul(1_000_000) }
     }
 
     /// The time between the driver's start and this moment.
     #[must_use]
     pub const fn since_start(self) -> Duration {
-        self.0
+        Duration::from_nanos(self.nanos)
+    }
+
+    /// The moment that is as far from `to` as this one is from `from`, `to` itself where this one is past.
+    pub(crate) const fn carried(self, from: Self, to: Self) -> Self {
+        Self { nanos: to.nanos.saturating_add(self.nanos.saturating_sub(from.nanos)) }
     }
 
     /// The time from `earlier` to this moment, or zero where `earlier` is the later one.
     #[must_use]
     pub const fn saturating_since(self, earlier: Self) -> Duration {
-        self.0.saturating_sub(earlier.0)
+        Duration::from_nanos(self.nanos.saturating_sub(earlier.nanos))
+    }
+}
+
+/// The most that there are where the duration has more.
+const fn nanos(duration: Duration) -> u64 {
+    duration.as_secs().saturating_mul(1_000_000_000).saturating_add(duration.subsec_nanos() as u64)
+}
+
+impl From<Duration> for Instant {
+    fn from(since_start: Duration) -> Self {
+        Self::new(since_start)
+    }
+}
+
+impl From<Instant> for Duration {
+    fn from(at: Instant) -> Self {
+        at.since_start()
     }
 }
 
@@ -47,7 +75,7 @@ impl Add<Duration> for Instant {
 
     /// Saturates: no sum of a moment and a duration can panic.
     fn add(self, later: Duration) -> Self {
-        Self(self.0.saturating_add(later))
+        Self { nanos: self.nanos.saturating_add(nanos(later)) }
     }
 }
 
@@ -62,7 +90,7 @@ impl Sub for Instant {
 
 impl fmt::Display for Instant {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:.3}s", self.0.as_secs_f64())
+        write!(f, "{:.3}s", self.since_start().as_secs_f64())
     }
 }
 

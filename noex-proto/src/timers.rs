@@ -1,65 +1,113 @@
-//! A table of deadlines: one per key, the next one found in O(1), set and cancelled in O(log n).
+//! Deadlines: the next one found in O(1), set and cancelled in O(log n).
 
 use alloc::collections::{BTreeMap, BTreeSet};
 
 use crate::Instant;
 
-/// Deadlines by key, of one clock.
+/// Deadlines of one clock, in their order. Whoever adds one keeps it, to name it where it has to be taken out.
 #[derive(Clone, Debug)]
-pub(crate) struct Timers<K> {
-    deadlines: BTreeMap<K, Instant>,
-    queue: BTreeSet<(Instant, K)>,
+pub(crate) struct Queue<K> {
+    deadlines: BTreeSet<(Instant, K)>,
+    /// The earliest of them: it is asked for far more often than it changes.
+    next: Instant,
 }
 
-impl<K: Clone + Ord> Timers<K> {
+impl<K: Ord> Queue<K> {
     pub(crate) const fn new() -> Self {
-        Self { deadlines: BTreeMap::new(), queue: BTreeSet::new() }
+        Self { deadlines: BTreeSet::new(), next: Instant::NEVER }
     }
 
-    pub(crate) fn next(&self) -> Option<Instant> {
-        self.queue.first().map(|(at, _)| *at)
+    /// The earliest deadline, [`Instant::NEVER`] where there is none.
+    pub(crate) const fn next(&self) -> Instant {
+        self.next
     }
 
     /// All deadlines, in their order.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&K, Instant)> {
-        self.queue.iter().map(|(at, key)| (key, *at))
+        self.deadlines.iter().map(|(at, key)| (key, *at))
+    }
+
+    /// Adds a deadline.
+    pub(crate) fn insert(&mut self, key: K, at: Instant) {
+        self.next = self.next.min(at);
+        self.deadlines.insert((at, key));
+    }
+
+    /// Takes a deadline out, if it is there.
+    pub(crate) fn remove(&mut self, key: K, at: Instant) {
+        self.deadlines.remove(&(at, key));
+        self.find_next();
+    }
+
+    /// Takes the earliest key whose deadline is not after `now`.
+    pub(crate) fn pop_due(&mut self, now: Instant) -> Option<K> {
+        if self.next > now {
+            return None;
+        }
+        let (_, key) = self.deadlines.pop_first()?;
+        self.find_next();
+        Some(key)
+    }
+
+    fn find_next(&mut self) {
+        self.next = self.deadlines.first().map_or(Instant::NEVER, |(at, _)| *at);
+    }
+}
+
+/// Deadlines by key, of one clock: one per key.
+#[derive(Clone, Debug)]
+pub(crate) struct Timers<K> {
+    by_key: BTreeMap<K, Instant>,
+    queue: Queue<K>,
+}
+
+impl<K: Clone + Ord> Timers<K> {
+    pub(crate) const fn new() -> Self {
+        Self { by_key: BTreeMap::new(), queue: Queue::new() }
+    }
+
+    /// The earliest deadline, [`Instant::NEVER`] where there is none.
+    pub(crate) const fn next(&self) -> Instant {
+        self.queue.next()
+    }
+
+    /// All deadlines, in their order.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&K, Instant)> {
+        self.queue.iter()
     }
 
     pub(crate) fn get(&self, key: &K) -> Option<Instant> {
-        self.deadlines.get(key).copied()
+        self.by_key.get(key).copied()
     }
 
     /// Sets the key's deadline, in place of the one it had.
     pub(crate) fn set(&mut self, key: K, at: Instant) {
-        if let Some(old) = self.deadlines.insert(key.clone(), at) {
+        if let Some(old) = self.by_key.insert(key.clone(), at) {
             if old == at {
                 return;
             }
-            self.queue.remove(&(old, key.clone()));
+            self.queue.remove(key.clone(), old);
         }
-        self.queue.insert((at, key));
+        self.queue.insert(key, at);
     }
 
     /// Sets the key's deadline unless it has an earlier one.
     pub(crate) fn set_earliest(&mut self, key: K, at: Instant) {
-        if self.deadlines.get(&key).is_none_or(|set| at < *set) {
+        if self.by_key.get(&key).is_none_or(|set| at < *set) {
             self.set(key, at);
         }
     }
 
     pub(crate) fn cancel(&mut self, key: &K) {
-        if let Some(at) = self.deadlines.remove(key) {
-            self.queue.remove(&(at, key.clone()));
+        if let Some(at) = self.by_key.remove(key) {
+            self.queue.remove(key.clone(), at);
         }
     }
 
     /// Takes the earliest key whose deadline is not after `now`.
     pub(crate) fn pop_due(&mut self, now: Instant) -> Option<K> {
-        if self.next()? > now {
-            return None;
-        }
-        let (_, key) = self.queue.pop_first()?;
-        self.deadlines.remove(&key);
+        let key = self.queue.pop_due(now)?;
+        self.by_key.remove(&key);
         Some(key)
     }
 }
@@ -78,12 +126,12 @@ mod tests {
         timers.set("late", at(30));
         timers.set("early", at(10));
         timers.set("middle", at(20));
-        assert_eq!(timers.next(), Some(at(10)));
+        assert_eq!(timers.next(), at(10));
         assert_eq!(timers.pop_due(at(9)), None);
         assert_eq!(timers.pop_due(at(20)), Some("early"));
         assert_eq!(timers.pop_due(at(20)), Some("middle"));
         assert_eq!(timers.pop_due(at(20)), None);
-        assert_eq!(timers.next(), Some(at(30)));
+        assert_eq!(timers.next(), at(30));
     }
 
     #[test]
@@ -92,11 +140,11 @@ mod tests {
         timers.set("a", at(10));
         timers.set("a", at(20));
         timers.set_earliest("a", at(30));
-        assert_eq!(timers.next(), Some(at(20)));
+        assert_eq!(timers.next(), at(20));
         timers.set_earliest("a", at(5));
-        assert_eq!(timers.next(), Some(at(5)));
+        assert_eq!(timers.next(), at(5));
         timers.cancel(&"a");
         assert_eq!(timers.get(&"a"), None);
-        assert_eq!(timers.next(), None);
+        assert_eq!(timers.next(), Instant::NEVER);
     }
 }

@@ -126,10 +126,10 @@ impl Announcement<'_> {
         if self.authenticated { FLAG_AUTHENTICATED } else { 0 }
     }
 
-    /// The interval, where it is within bounds.
-    pub(super) fn interval(&self) -> Result<Duration, PeerFault> {
+    /// The interval in milliseconds, where it is within bounds.
+    pub(super) fn valid_interval_ms(&self) -> Result<u32, PeerFault> {
         let interval = Duration::from_millis(self.interval_ms.into());
-        if bounds::HEARTBEAT_INTERVAL.contains(&interval) { Ok(interval) } else { Err(PeerFault::IntervalOutOfBounds) }
+        if bounds::HEARTBEAT_INTERVAL.contains(&interval) { Ok(self.interval_ms) } else { Err(PeerFault::IntervalOutOfBounds) }
     }
 
     pub(super) fn node_id(&self) -> Result<NodeId, PeerFault> {

@@ -76,7 +76,7 @@ impl Initiator {
 fn check(local: &LocalHello<'_>, nonce: &[u8; 32], target: Option<&NodeId>, frame: &[u8]) -> Result<Claimed, PeerFault> {
     let Challenge { from, version } = Challenge::parse(frame)?;
     local.check_policy(&from)?;
-    let interval = from.interval()?;
+    let interval_ms = from.valid_interval_ms()?;
     let id = from.node_id()?;
     if target.is_some_and(|target| *target != id) {
         return Err(PeerFault::WrongTarget);
@@ -84,5 +84,5 @@ fn check(local: &LocalHello<'_>, nonce: &[u8; 32], target: Option<&NodeId>, fram
     if from.nonce == *nonce {
         return Err(PeerFault::NonceReused);
     }
-    Ok(Claimed { caps: from.caps, id, instance: from.instance, interval, version })
+    Ok(Claimed { caps: from.caps, id, instance: from.instance, interval_ms, version })
 }

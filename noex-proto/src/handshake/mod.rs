@@ -60,8 +60,8 @@ pub(crate) struct Keyed {
     pub(crate) caps: u64,
     pub(crate) id: NodeId,
     pub(crate) instance: [u8; 16],
-    /// The interval of the heartbeats that the peer sends.
-    pub(crate) interval: Duration,
+    /// The interval of the heartbeats that the peer sends, in milliseconds.
+    pub(crate) interval_ms: u32,
     pub(crate) opener: Opener,
     /// What the session was authenticated with.
     pub(crate) root: Root,
@@ -96,15 +96,15 @@ struct Claimed {
     caps: u64,
     id: NodeId,
     instance: [u8; 16],
-    interval: Duration,
+    interval_ms: u32,
     version: u8,
 }
 
 impl Claimed {
     /// The peer, now that it proved `root`, with the keys of what it is sent and of what it sends.
     fn proved(self, root: Root, sent: HmacSha256, received: HmacSha256) -> Keyed {
-        let Self { caps, id, instance, interval, version } = self;
+        let Self { caps, id, instance, interval_ms, version } = self;
         let (opener, sealer) = (Opener::new(received), Sealer::new(sent));
-        Keyed { caps, id, instance, interval, opener, root, sealer, version }
+        Keyed { caps, id, instance, interval_ms, opener, root, sealer, version }
     }
 }

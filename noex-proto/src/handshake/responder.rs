@@ -75,7 +75,7 @@ impl Responder {
 fn check(local: &LocalHello<'_>, nonce: &[u8; 32], frame: &[u8]) -> Result<Claimed, PeerFault> {
     let Hello { from, target, version } = Hello::parse(frame)?;
     local.check_policy(&from)?;
-    let interval = from.interval()?;
+    let interval_ms = from.valid_interval_ms()?;
     let id = from.node_id()?;
     if !target.is_empty() && target != local.id.as_str().as_bytes() {
         return Err(PeerFault::WrongTarget);
@@ -83,7 +83,7 @@ fn check(local: &LocalHello<'_>, nonce: &[u8; 32], frame: &[u8]) -> Result<Claim
     if from.nonce == *nonce {
         return Err(PeerFault::NonceReused);
     }
-    Ok(Claimed { caps: from.caps, id, instance: from.instance, interval, version })
+    Ok(Claimed { caps: from.caps, id, instance: from.instance, interval_ms, version })
 }
 
 /// What the sender of a bad HELLO is told. Whatever has no code here is not answered.

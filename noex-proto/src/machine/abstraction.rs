@@ -104,7 +104,10 @@ impl<'a, H: Hasher> Abstraction<'a, H> {
             held,
             pulse,
             timers,
+            dial_timers,
+            heartbeats,
             waits,
+            looks,
             conns,
             closing,
             half_open: _,
@@ -138,22 +141,28 @@ impl<'a, H: Hasher> Abstraction<'a, H> {
         for (timer, at) in timers.iter() {
             self.write(discriminant(timer));
             match timer {
-                Timer::Dial(target) => self.target(target),
-                Timer::Heartbeat(conn) | Timer::Steady(conn) => self.conn(*conn),
+                Timer::Steady(conn) => self.conn(*conn),
                 Timer::DialRate | Timer::Forget | Timer::Reports | Timer::Stop | Timer::TakeIn => {}
             }
+            self.span(at - *now);
+        }
+        for (target, at) in dial_timers.iter() {
+            self.target(target);
             self.span(at - *now);
         }
         for (wait, at) in waits.iter() {
             self.write(discriminant(wait));
             match wait {
-                Wait::Admission(conn) | Wait::Connect(conn) | Wait::Handshake(conn) | Wait::Reach(conn) | Wait::Silence(conn) => {
-                    self.conn(*conn);
-                }
+                Wait::Admission(conn) | Wait::Connect(conn) | Wait::Handshake(conn) | Wait::Probe(conn) => self.conn(*conn),
                 Wait::Answer => {}
-                Wait::Probe(id) => self.write(id),
             }
             self.span(at - *run);
+        }
+        for (deadlines, clock) in [(heartbeats, now), (looks, run)] {
+            for (conn, at) in deadlines.iter() {
+                self.conn(*conn);
+                self.span(at - *clock);
+            }
         }
         for (number, conn) in conns {
             self.conn(*number);
@@ -206,25 +215,33 @@ impl<'a, H: Hasher> Abstraction<'a, H> {
         let Session {
             id,
             instance,
-            interval,
+            interval_ms,
             root: _,
             sealer: _,
             opener: _,
             stage,
             heard,
-            round_trip,
+            round_trip_ms,
             queue,
             assembler,
             answer,
+            heartbeat_at: _,
+            look_at: _,
+            probing,
             reach,
+            reach_at,
         } = session;
-        self.write((id, instance, interval, assembler.len(), discriminant(reach), discriminant(stage)));
+        self.write((id, instance, interval_ms, assembler.len(), discriminant(reach), discriminant(stage)));
         self.span(self.node.run - *heard);
-        self.span(*round_trip);
+        self.span(Duration::from_millis((*round_trip_ms).into()));
+        self.write((probing, reach_at.is_some()));
+        if let Some(at) = reach_at {
+            self.span(*at - self.node.run);
+        }
         self.write(answer.as_ref().map(|answer| (&answer.after, answer.digest)));
         queue.hash_abstraction(self.state);
         match stage {
-            Stage::Introduced(intro, _) => self.write((intro.count, intro.members)),
+            Stage::Introduced(introduced) => self.write((introduced.0.count, introduced.0.members)),
             Stage::Last(ended) => self.write(discriminant(ended)),
             Stage::Waiting { count, holds } => self.write((count, holds)),
             Stage::AwaitOffer | Stage::Chosen | Stage::Keyed | Stage::Offered | Stage::Up => {}
@@ -235,32 +252,31 @@ impl<'a, H: Hasher> Abstraction<'a, H> {
         let Peer {
             status,
             process_count: _,
-            uptime: _,
+            uptime_ms: _,
             last_heartbeat_at: _,
             instance,
             session,
             up,
             alive_at: _,
             admission: Admission { chosen, named, instance: admitted_instance, admitted, accepted, sessions },
-            probing,
             conflict,
             view: PeerView { announced, differs, exchanged, answered },
         } = peer;
         self.write((status, instance, *up > 0, named, admitted_instance, admitted, accepted));
-        self.write((probing, conflict, announced, differs));
+        self.write((conflict, announced, differs));
         self.conn_if_any(*session);
         self.conn_if_any(*chosen);
         self.write(sessions.len());
         for conn in sessions {
             self.conn(*conn);
         }
-        self.write(exchanged.map(|(ours, theirs, _)| (ours, theirs)));
-        self.age(exchanged.map(|(_, _, at)| at));
+        self.write(exchanged.as_ref().map(|exchanged| (exchanged.0, exchanged.1)));
+        self.age(exchanged.as_ref().map(|exchanged| exchanged.2));
         self.age(*answered);
     }
 
     fn dial(&mut self, dial: &Dial) {
-        let Dial { backoff, conn, host: _, port: _, queued, reported, found, mismatch, skip } = dial;
+        let Dial { backoff, conn, queued, reported, found, mismatch, skip } = dial;
         self.write((backoff.delay(), queued.is_some(), reported, found, mismatch, skip));
         self.conn_if_any(*conn);
     }

@@ -3,12 +3,14 @@
 //! The rules are those of `docs/wire.md`, Admission. They keep a session in use as long as both ends believe in it, and replace it as
 //! soon as one of them is known not to.
 
+use alloc::boxed::Box;
 use core::time::Duration;
 
 use super::connection::GRACEFUL;
 use super::node::{Ended, Intro, Node, Peer, Session, Stage, Wait};
 use super::session::probe_timeout;
 use crate::message::Control;
+use crate::millis;
 use crate::{Close, ClusterError, ClusterEvent, ClusterStatus, ConnId, NodeDownReason, NodeId, PeerFault, Refusal, WallTime};
 
 /// How long each message of the admission may take.
@@ -33,7 +35,9 @@ impl Node {
             return self.refuse(conn, Refusal::LimitReached);
         }
         let now = self.now;
-        let peer = self.peers.entry(id.clone()).or_insert_with(|| Peer::new(now));
+        let peer = self.peers.entry(id.clone()).or_insert_with(|| Box::new(Peer::new(now)));
+        // As a rule it is the only one.
+        peer.admission.sessions.reserve_exact(1);
         peer.admission.sessions.push(conn);
         self.waits.set(Wait::Admission(conn), self.run + ADMISSION_TIMEOUT);
         self.found_at_seed(conn, &id);
@@ -63,7 +67,7 @@ impl Node {
         let Some(session) = self.conn_session(conn) else { return Ok(()) };
         match session.stage {
             Stage::Offered => {
-                self.set_stage(conn, Stage::Introduced(intro, wall));
+                self.set_stage(conn, Stage::Introduced(Box::new((intro, wall))));
                 self.waits.set(Wait::Admission(conn), self.run + ADMISSION_TIMEOUT);
                 self.consent(conn);
                 Ok(())
@@ -99,13 +103,17 @@ impl Node {
 
     /// A verified record came: whoever was probed lives, so the newcomer with its identity is refused.
     pub(super) fn heard_from(&mut self, conn: ConnId) {
-        let Some(id) = self.probed(conn) else { return };
-        self.end_probe(&id);
+        let Some(session) = self.conn_session_mut(conn) else { return };
+        if !core::mem::take(&mut session.probing) {
+            return;
+        }
+        let id = session.id.clone();
+        self.waits.cancel(&Wait::Probe(conn));
         let Some(peer) = self.peers.get(&id) else { return };
         for newcomer in peer.admission.sessions.clone() {
             let Some(session) = self.conn_session(newcomer) else { continue };
             let instance = session.instance;
-            let pending = matches!(session.stage, Stage::Keyed | Stage::Introduced(..) | Stage::Waiting { .. });
+            let pending = matches!(session.stage, Stage::Keyed | Stage::Introduced(_) | Stage::Waiting { .. });
             if pending && self.is_other_instance(session) {
                 self.report_conflict_with(id.clone(), instance);
                 self.refuse(newcomer, Refusal::IdentityConflict);
@@ -119,10 +127,8 @@ impl Node {
     }
 
     /// The probed session gave no sign of life.
-    pub(super) fn probe_overdue(&mut self, id: &NodeId) {
-        if let Some(conn) = self.peers.get(id).and_then(|peer| peer.session) {
-            self.end_conn(conn, Some(Close::Abort), Ended::Harmless);
-        }
+    pub(super) fn probe_overdue(&mut self, conn: ConnId) {
+        self.end_conn(conn, Some(Close::Abort), Ended::Harmless);
     }
 
     /// The next message of the admission did not come in time.
@@ -146,7 +152,7 @@ impl Node {
         }
         if peer.session == Some(conn) {
             peer.admission.named = 0;
-            self.end_probe(id);
+            self.waits.cancel(&Wait::Probe(conn));
             self.go_down(id, conn, session, reason);
         }
         self.decide_all(id);
@@ -162,7 +168,7 @@ impl Node {
             match self.conn_session(conn).map(|session| &session.stage) {
                 Some(Stage::Keyed) => self.offer(conn),
                 Some(Stage::Waiting { .. }) => self.decide(conn),
-                Some(Stage::Introduced(..)) => self.consent(conn),
+                Some(Stage::Introduced(_)) => self.consent(conn),
                 _ => {}
             }
         }
@@ -217,8 +223,8 @@ impl Node {
     /// The lesser consents to the session that the greater chose.
     fn consent(&mut self, conn: ConnId) {
         let Some(session) = self.conn_session(conn) else { return };
-        let Stage::Introduced(intro, wall) = &session.stage else { return };
-        let (id, instance, intro, wall) = (session.id.clone(), session.instance, *intro, *wall);
+        let Stage::Introduced(introduced) = &session.stage else { return };
+        let (id, instance, (intro, wall)) = (session.id.clone(), session.instance, **introduced);
         if self.probe_other_instance(conn) {
             return;
         }
@@ -253,7 +259,7 @@ impl Node {
             digest: self.digest,
             members: self.up_count as u64 + 1,
             process_count: self.out.process_count,
-            uptime_ms: self.uptime_ms(),
+            uptime_ms: millis::count(self.now - self.started),
         };
         self.send_control(conn, intro);
     }
@@ -270,30 +276,15 @@ impl Node {
         if !self.is_other_instance(session) {
             return false;
         }
-        let id = session.id.clone();
-        let Some(peer) = self.peers.get_mut(&id) else { return false };
-        let Some(used) = peer.session else { return false };
-        if !core::mem::replace(&mut peer.probing, true) {
+        let Some(used) = self.peers.get(&session.id).and_then(|peer| peer.session) else { return false };
+        let Some(session) = self.conn_session_mut(used) else { return false };
+        if !core::mem::replace(&mut session.probing, true) {
+            let round_trip = session.round_trip_ms;
             self.out.counters.probes += 1;
-            let round_trip = self.conn_session(used).map_or(Duration::ZERO, |session| session.round_trip);
-            self.waits.set(Wait::Probe(id), self.run + probe_timeout(round_trip));
+            self.waits.set(Wait::Probe(used), self.run + probe_timeout(Duration::from_millis(round_trip.into())));
             self.send_control(used, Control::Ping(self.out.counters.probes));
         }
         true
-    }
-
-    /// The node whose session this is, if it is being probed.
-    pub(super) fn probed(&self, conn: ConnId) -> Option<NodeId> {
-        let session = self.conn_session(conn)?;
-        let peer = self.peers.get(&session.id)?;
-        (peer.probing && peer.session == Some(conn)).then(|| session.id.clone())
-    }
-
-    fn end_probe(&mut self, id: &NodeId) {
-        self.waits.cancel(&Wait::Probe(id.clone()));
-        if let Some(peer) = self.peers.get_mut(id) {
-            peer.probing = false;
-        }
     }
 
     /// The peer has this node's own id: it is this node, or another process that claims the same identity.
@@ -322,7 +313,8 @@ impl Node {
     /// Reports, once per newcomer, that a node's identity is claimed by another running process.
     fn report_conflict_with(&mut self, id: NodeId, newcomer: [u8; 16]) {
         let Some(peer) = self.peers.get_mut(&id) else { return };
-        if peer.conflict.replace(newcomer) != Some(newcomer) {
+        if peer.conflict.as_deref() != Some(&newcomer) {
+            peer.conflict = Some(Box::new(newcomer));
             self.out.emit(ClusterEvent::Error(ClusterError::IdentityConflict { id }));
         }
     }

@@ -1,5 +1,6 @@
 //! Connections up to authentication: whom to let in, the handshake, and how a connection ends.
 
+use alloc::boxed::Box;
 use core::cmp::Reverse;
 use core::net::SocketAddr;
 use core::time::Duration;
@@ -37,7 +38,7 @@ impl Node {
         self.make_room(Origin::from(remote.ip()));
         let mut nonce = [0; 32];
         self.rng.fill_bytes(&mut nonce);
-        let phase = Phase::Responding(alloc::boxed::Box::new(Responder::new(nonce)));
+        let phase = Phase::Responding(Box::new(Responder::new(nonce)));
         self.insert_conn(conn, None, Some(remote), phase);
         self.half_open.entry(Origin::from(remote.ip())).or_default().insert(conn);
         self.half_open_count += 1;
@@ -71,13 +72,14 @@ impl Node {
         if let Some(conn) = self.conns.get_mut(&conn) {
             conn.remote = Some(remote);
             conn.asked = now;
-            conn.phase = Phase::Initiating(alloc::boxed::Box::new(initiator));
+            conn.phase = Phase::Initiating(Box::new(initiator));
         }
         self.out.actions.push_back(Action::Send { conn, data: hello });
     }
 
     pub(super) fn insert_conn(&mut self, conn: ConnId, target: Option<Target>, remote: Option<SocketAddr>, phase: Phase) {
-        self.conns.insert(conn, Conn { target, remote, since: self.now, asked: self.now, frames: FrameBuffer::default(), phase });
+        let (since, asked, frames) = (self.now, self.now, FrameBuffer::default());
+        self.conns.insert(conn, Box::new(Conn { target, remote, since, asked, frames, phase }));
     }
 
     /// Makes room for one more stranger where there is none: the oldest of the address with the most goes, and none younger than a
@@ -114,33 +116,29 @@ impl Node {
     // Bytes
 
     /// Bytes came in; frame by frame they go where the connection's phase says.
-    pub(super) fn received(&mut self, conn: ConnId, data: Bytes, wall: WallTime) {
-        let Some(state) = self.conns.get_mut(&conn) else { return };
-        state.frames.push(data);
+    pub(super) fn received(&mut self, conn: ConnId, mut data: Bytes, wall: WallTime) {
         while let Some(state) = self.conns.get_mut(&conn) {
-            let limit = match state.phase {
-                Phase::Initiating(_) | Phase::Responding(_) => HANDSHAKE_FRAME_MAX,
-                Phase::Session(_) => RECORD_MAX,
+            let (limit, in_session) = match state.phase {
+                Phase::Initiating(_) | Phase::Responding(_) => (HANDSHAKE_FRAME_MAX, false),
+                Phase::Session(_) => (RECORD_MAX, true),
                 Phase::Dialling | Phase::Reaching(_) => return,
             };
-            match state.frames.next(limit) {
-                Ok(Some(frame)) => self.frame(conn, frame, wall),
+            match state.frames.next(&mut data, limit) {
+                Ok(Some(frame)) if in_session => self.record(conn, &frame, wall),
+                Ok(Some(frame)) => self.handshake_frame(conn, &frame),
                 Ok(None) => return,
                 Err(fault) => return self.fault(conn, fault),
             }
         }
     }
 
-    fn frame(&mut self, conn: ConnId, frame: Bytes, wall: WallTime) {
-        if self.conn_session(conn).is_some() {
-            return self.record(conn, frame, wall);
-        }
+    fn handshake_frame(&mut self, conn: ConnId, frame: &[u8]) {
         // The handshake is taken out of its place while it reads the node's own part.
         let Some(state) = self.conns.get_mut(&conn) else { return };
         let mut phase = core::mem::replace(&mut state.phase, Phase::Dialling);
         let outcome = match &mut phase {
-            Phase::Initiating(handshake) => self.initiator_frame(conn, handshake, &frame),
-            Phase::Responding(handshake) => self.responder_frame(conn, handshake, &frame),
+            Phase::Initiating(handshake) => self.initiator_frame(conn, handshake, frame),
+            Phase::Responding(handshake) => self.responder_frame(conn, handshake, frame),
             Phase::Dialling | Phase::Reaching(_) | Phase::Session(_) => Ok(None),
         };
         if let Some(state) = self.conns.get_mut(&conn) {

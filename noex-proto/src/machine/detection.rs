@@ -8,8 +8,7 @@ use core::time::Duration;
 use rand_chacha::rand_core::Rng;
 
 use super::membership::fraction;
-use super::node::{Ended, Node, Phase, Reach, Session, Timer, Wait};
-use crate::message::Control;
+use super::node::{Ended, Node, Phase, Reach, Session, Wait};
 use crate::{Action, Close, ClusterStatus, ConnId, DialError, Instant, NodeDownReason, PeerFault, WallTime};
 
 /// A heartbeat comes early by one to two of these parts of an interval: early, so that a healthy peer is never silent for a whole
@@ -18,6 +17,14 @@ const HEARTBEAT_EARLY: u32 = 32;
 
 /// How long a connection attempt may take.
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+impl Session {
+    /// The longest silence that is no failure: the peer's interval times the local threshold and half an interval. A millisecond more,
+    /// since only longer silence counts.
+    fn allowed_silence(&self, threshold: u32) -> Duration {
+        self.interval() * threshold + self.interval() / 2 + Duration::from_millis(1)
+    }
+}
 
 impl Node {
     // Clocks
@@ -36,15 +43,13 @@ impl Node {
     /// When the next deadline of either clock falls due, in real time. While a peer is waited for, the node looks up at least four
     /// times in the shortest interval: a gap that is longer is a pause.
     pub(super) fn next_deadline(&self) -> Option<Instant> {
-        let wait = self.waits.next().map(|at| {
-            let at = self.held.map_or(at, |held| held.max(at));
-            self.now + (at - self.run).min(self.pulse / 4)
-        });
-        let next = match (self.timers.next(), wait) {
-            (Some(timer), Some(wait)) => timer.min(wait),
-            (timer, wait) => timer.or(wait)?,
-        };
-        Some(next.max(self.now))
+        let wait = self.waits.next().min(self.looks.next());
+        let mut next = self.timers.next().min(self.dial_timers.next()).min(self.heartbeats.next());
+        if wait < Instant::NEVER {
+            let judged = self.held.map_or(wait, |held| held.max(wait));
+            next = next.min(judged.carried(self.run, self.now)).min(self.now + self.pulse / 4);
+        }
+        (next < Instant::NEVER).then(|| next.max(self.now))
     }
 
     // Heartbeats
@@ -53,11 +58,12 @@ impl Node {
     pub(super) fn send_heartbeat(&mut self, conn: ConnId) {
         let interval = self.settings.heartbeat_interval;
         let period = interval - interval / HEARTBEAT_EARLY - fraction(interval / HEARTBEAT_EARLY, self.rng.next_u32());
-        self.timers.set(Timer::Heartbeat(conn), self.now + period);
-        let heartbeat =
-            Control::Heartbeat { digest: self.digest, process_count: self.out.process_count, uptime_ms: self.uptime_ms() };
-        if self.conn_session(conn).is_some_and(|session| !session.queue.has_heartbeat()) {
-            self.send_control(conn, heartbeat);
+        let next = self.now + period;
+        if let Some(session) = self.conn_session_mut(conn) {
+            session.heartbeat_at = next;
+            session.queue.push_heartbeat();
+            self.heartbeats.insert(conn, next);
+            self.flush(conn);
         }
     }
 
@@ -67,24 +73,22 @@ impl Node {
         conn: ConnId,
         digest: u64,
         process_count: u64,
-        uptime: Duration,
+        uptime_ms: u64,
         wall: WallTime,
     ) -> Result<(), PeerFault> {
-        let Some(session) = self.conn_session(conn) else { return Ok(()) };
-        let id = session.id.clone();
-        if let Some(peer) = self.peers.get_mut(&id) {
-            peer.process_count = process_count;
-            peer.uptime = uptime;
-            peer.last_heartbeat_at = Some(wall);
-            peer.alive_at = self.now;
+        let Some(session) = self.conns.get(&conn).and_then(|conn| conn.session()) else { return Ok(()) };
+        let Some(peer) = self.peers.get_mut(&session.id) else { return Ok(()) };
+        peer.process_count = process_count;
+        peer.uptime_ms = uptime_ms;
+        peer.last_heartbeat_at = Some(wall);
+        peer.alive_at = self.now;
+        if digest == self.digest {
+            peer.view.differs = 0;
+        } else {
+            let id = session.id.clone();
+            self.view_differs(conn, &id, digest);
         }
-        self.compare_views(conn, &id, digest);
         Ok(())
-    }
-
-    /// How long this node has been running, as peers are told.
-    pub(super) fn uptime_ms(&self) -> u64 {
-        u64::try_from((self.now - self.started).as_millis()).unwrap_or(u64::MAX)
     }
 
     // Silence
@@ -92,26 +96,34 @@ impl Node {
     /// Begins to watch a session that has come up.
     pub(super) fn watch(&mut self, conn: ConnId) {
         let dialled = self.conns.get(&conn).is_some_and(|conn| conn.target.is_some());
-        let Some(session) = self.conn_session(conn) else { return };
-        let (heard, silent, allowed) = (session.heard, session.interval, self.allowed_silence(session));
-        self.waits.set(Wait::Silence(conn), heard + allowed);
-        if dialled {
-            self.waits.set(Wait::Reach(conn), heard + silent);
+        let Some(session) = self.conn_session_mut(conn) else { return };
+        session.reach_at = dialled.then(|| session.heard + session.interval());
+        self.look_later(conn);
+    }
+
+    /// Sets when to look at a session next: both deadlines move on with every record, which is looked at only then.
+    fn look_later(&mut self, conn: ConnId) {
+        let threshold = self.settings.heartbeat_miss_threshold;
+        let Some(session) = self.conn_session_mut(conn) else { return };
+        let silence = session.heard + session.allowed_silence(threshold);
+        let next = session.reach_at.map_or(silence, |at| at.min(silence));
+        let set = core::mem::replace(&mut session.look_at, next);
+        if set < Instant::NEVER {
+            self.looks.remove(conn, set);
         }
+        self.looks.insert(conn, next);
     }
 
-    /// The longest silence that is no failure: the peer's interval times the local threshold and half an interval. A millisecond more,
-    /// since only longer silence counts.
-    fn allowed_silence(&self, session: &Session) -> Duration {
-        session.interval * self.settings.heartbeat_miss_threshold + session.interval / 2 + Duration::from_millis(1)
-    }
-
-    /// The session's deadline has come: it moves on with every record, and is looked at only now.
+    /// It is time to look at a session: is it silent?
     pub(super) fn silence_due(&mut self, conn: ConnId) {
-        let Some(session) = self.conn_session(conn) else { return };
-        let deadline = session.heard + self.allowed_silence(session);
-        if deadline > self.run {
-            self.waits.set(Wait::Silence(conn), deadline);
+        let (run, threshold) = (self.run, self.settings.heartbeat_miss_threshold);
+        let Some(session) = self.conn_session_mut(conn) else { return };
+        session.look_at = Instant::NEVER;
+        if session.heard + session.allowed_silence(threshold) > run {
+            if session.reach_at.is_some_and(|at| at <= run) {
+                self.reach_due(conn);
+            }
+            self.look_later(conn);
         } else {
             self.end_conn_as(conn, Some(Close::Abort), Ended::Harmless, NodeDownReason::HeartbeatTimeout);
         }
@@ -121,19 +133,21 @@ impl Node {
 
     /// A peer that this node dialled may have been silent for an interval: is its port still open? A bare connect asks; it sends
     /// nothing and becomes no session.
-    pub(super) fn reach_due(&mut self, conn: ConnId) {
+    fn reach_due(&mut self, conn: ConnId) {
+        let (run, full) = (self.run, self.dials_in_flight >= self.settings.limits.dials_in_flight);
+        let Some(state) = self.conns.get_mut(&conn) else { return };
+        let remote = state.remote;
+        let Some(session) = state.session_mut() else { return };
+        let silent_at = session.heard + session.interval();
+        session.reach_at = if silent_at > run {
+            Some(silent_at)
+        } else if full {
+            Some(run + session.interval() / 2)
+        } else {
+            None
+        };
+        let (None, Some(remote)) = (session.reach_at, remote) else { return };
         if self.out.status != ClusterStatus::Running {
-            return;
-        }
-        let Some(state) = self.conns.get(&conn) else { return };
-        let (Some(session), Some(remote)) = (state.session(), state.remote) else { return };
-        let silent_at = session.heard + session.interval;
-        if silent_at > self.run {
-            self.waits.set(Wait::Reach(conn), silent_at);
-            return;
-        }
-        if self.dials_in_flight >= self.settings.limits.dials_in_flight {
-            self.waits.set(Wait::Reach(conn), self.run + session.interval / 2);
             return;
         }
         let reach = self.out.new_conn();
@@ -149,8 +163,8 @@ impl Node {
         let run = self.run;
         if let Some(session) = self.conn_session_mut(conn) {
             session.reach = Reach::Open;
-            let again = run + session.interval;
-            self.waits.set(Wait::Reach(conn), again);
+            session.reach_at = Some(run + session.interval());
+            self.look_later(conn);
         }
     }
 
@@ -158,15 +172,15 @@ impl Node {
     pub(super) fn reach_failed(&mut self, conn: ConnId, error: DialError) {
         let run = self.run;
         let Some(session) = self.conn_session_mut(conn) else { return };
-        let silent = run - session.heard >= session.interval;
+        let silent = run - session.heard >= session.interval();
         match session.reach {
             Reach::RefusedOnce if silent && error == DialError::Refused => {
                 self.end_conn_as(conn, Some(Close::Abort), Ended::Harmless, NodeDownReason::ConnectionRefused);
             }
             Reach::Open if silent && error == DialError::Refused => {
                 session.reach = Reach::RefusedOnce;
-                let again = run + session.interval / 2;
-                self.waits.set(Wait::Reach(conn), again);
+                session.reach_at = Some(run + session.interval() / 2);
+                self.look_later(conn);
             }
             _ => self.reach_answered(conn),
         }

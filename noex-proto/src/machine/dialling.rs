@@ -3,6 +3,7 @@
 use core::net::SocketAddr;
 use core::time::Duration;
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use super::detection::CONNECT_TIMEOUT;
@@ -25,26 +26,20 @@ impl Node {
     // Targets
 
     pub(super) fn add_dial(&mut self, target: Target) {
-        let address = match &target {
-            Target::Node(id) => id,
-            Target::Seed(seed) => &self.settings.seeds[*seed],
-        };
         let dial = Dial {
             backoff: Backoff::new(self.settings.reconnect_base_delay, self.settings.reconnect_max_delay),
             conn: None,
-            host: address.host().into(),
-            port: address.port(),
             queued: None,
             reported: None,
             found: None,
             mismatch: None,
             skip: Vec::new(),
         };
-        self.dials.entry(target).or_insert(dial);
+        self.dials.entry(target).or_insert_with(|| Box::new(dial));
     }
 
     pub(super) fn remove_dial(&mut self, target: &Target) {
-        self.timers.cancel(&Timer::Dial(target.clone()));
+        self.dial_timers.cancel(target);
         let Some(dial) = self.dials.remove(target) else { return };
         if let Some(place) = dial.queued {
             self.dial_queue.remove(&place);
@@ -137,7 +132,11 @@ impl Node {
         let conn = self.out.new_conn();
         let Some(dial) = self.dials.get_mut(&target) else { return };
         dial.conn = Some(conn);
-        let connect = Action::Connect { conn, host: dial.host.as_ref().into(), port: dial.port, skip: dial.skip.clone() };
+        let address = match &target {
+            Target::Node(id) => id,
+            Target::Seed(seed) => &self.settings.seeds[*seed],
+        };
+        let connect = Action::Connect { conn, host: address.host().into(), port: address.port(), skip: dial.skip.clone() };
         self.dials_in_flight += 1;
         self.dial_tokens -= 1;
         self.out.counters.dials += 1;
@@ -196,7 +195,7 @@ impl Node {
             Ended::Failed(_) => dial.backoff.next(&mut self.rng),
             Ended::Later | Ended::ToSelf => dial.backoff.longest(&mut self.rng),
         };
-        self.timers.set(Timer::Dial(target.clone()), self.now + delay);
+        self.dial_timers.set(target.clone(), self.now + delay);
         if let Ended::Failed(why) = ended {
             self.out.counters.dial_failures += 1;
             self.report_unreachable(target, why);
@@ -248,7 +247,7 @@ impl Node {
     /// A session is up: whatever leads to its node need not be dialled.
     pub(super) fn dials_are_done(&mut self, id: &NodeId, conn: ConnId) {
         for target in self.targets_of(id) {
-            self.timers.cancel(&Timer::Dial(target.clone()));
+            self.dial_timers.cancel(&target);
             let Some(dial) = self.dials.get_mut(&target) else { continue };
             dial.reported = None;
             if dial.conn == Some(conn) {
@@ -260,11 +259,13 @@ impl Node {
         self.start_queued_dials();
     }
 
-    /// A session has held for an interval: the next loss is a new one.
+    /// A session has held for an interval: the next loss is a new one. Of a seed is remembered where it led.
     pub(super) fn session_held(&mut self, conn: ConnId) {
         let Some(id) = self.conn_session(conn).map(|session| session.id.clone()) else { return };
         for target in self.targets_of(&id) {
-            if let Some(dial) = self.dials.get_mut(&target) {
+            if let Target::Node(_) = target {
+                self.remove_dial(&target);
+            } else if let Some(dial) = self.dials.get_mut(&target) {
                 dial.backoff.reset();
             }
         }
@@ -282,7 +283,7 @@ impl Node {
             let Some(dial) = self.dials.get_mut(&target) else { continue };
             dial.reported = Some(Unreached::Closed);
             let delay = if left { dial.backoff.longest(&mut self.rng) } else { dial.backoff.next(&mut self.rng) };
-            self.timers.set(Timer::Dial(target), self.now + delay);
+            self.dial_timers.set(target, self.now + delay);
         }
     }
 
@@ -303,7 +304,7 @@ impl Node {
             if !self.make_peer_room() {
                 return;
             }
-            let mut peer = Peer::new(self.now);
+            let mut peer = Box::new(Peer::new(self.now));
             peer.instance = Some(instance);
             self.peers.insert(id.clone(), peer);
         }
@@ -313,7 +314,7 @@ impl Node {
         };
         self.add_dial(target.clone());
         if joining || self.id < id {
-            self.timers.cancel(&Timer::Dial(target.clone()));
+            self.dial_timers.cancel(&target);
             self.dial_due(target);
         } else {
             let at = self.now + COURTESY.min(self.settings.heartbeat_interval);
@@ -322,6 +323,6 @@ impl Node {
     }
 
     fn dial_by(&mut self, target: Target, at: Instant) {
-        self.timers.set_earliest(Timer::Dial(target), at);
+        self.dial_timers.set_earliest(target, at);
     }
 }

@@ -1,5 +1,6 @@
 //! Gossip: who asks whom for its members, and what becomes of the answer. Nothing is sent while the views agree.
 
+use alloc::boxed::Box;
 use core::ops::Bound;
 use core::time::Duration;
 
@@ -89,21 +90,16 @@ impl Node {
 
     /// A heartbeat carries the digest of its sender's view. A difference that lasts leads to one exchange, which is not repeated while
     /// neither view changes until a long time has passed.
-    pub(super) fn compare_views(&mut self, conn: ConnId, id: &NodeId, digest: u64) {
+    pub(super) fn view_differs(&mut self, conn: ConnId, id: &NodeId, digest: u64) {
         let (asking, own) = (self.is_asking(), self.digest);
         let repeat = REPEAT_AFTER.min(self.settings.forget_after / 4);
         let Some(peer) = self.peers.get_mut(id) else { return };
-        if digest == own {
-            peer.view.differs = 0;
-            return;
-        }
         peer.view.differs = peer.view.differs.saturating_add(1);
-        let settled =
-            peer.view.exchanged.is_some_and(|(ours, theirs, at)| ours == own && theirs == digest && self.now - at < repeat);
+        let settled = matches!(peer.view.exchanged.as_deref(), Some((ours, theirs, at)) if *ours == own && *theirs == digest && self.now - *at < repeat);
         if peer.view.differs < DIFFERENCES || settled || asking || self.now < self.next_exchange {
             return;
         }
-        peer.view.exchanged = Some((own, digest, self.now));
+        peer.view.exchanged = Some(Box::new((own, digest, self.now)));
         self.next_exchange = self.now + self.settings.heartbeat_interval / 4;
         self.ask(conn, false);
     }
@@ -136,7 +132,7 @@ impl Node {
             && !session.queue.has_members()
             && let Some(answer) = session.answer.take()
         {
-            self.answer(conn, answer);
+            self.answer(conn, *answer);
         }
     }
 
@@ -149,7 +145,7 @@ impl Node {
         let told = up.filter(|(member, _)| **member != session.id && (near || !member.is_loopback()));
         let mut members = told.filter_map(|(member, peer)| Some((member.clone(), peer.instance?))).peekable();
         let (page, after) = Control::members_page(digest, &mut members);
-        session.answer = after.map(|after| Answer { after: Some(after), digest });
+        session.answer = after.map(|after| Box::new(Answer { after: Some(after), digest }));
         self.send_control(conn, page);
     }
 

@@ -12,7 +12,7 @@ use super::{Machine, Outbox, Starting, State};
 use crate::digest::member_digest;
 use crate::message::Control;
 use crate::reports::ReportLimiter;
-use crate::timers::Timers;
+use crate::timers::{Queue, Timers};
 use crate::{
     Action, Close, ClusterConfig, ClusterError, ClusterEvent, ClusterStatus, ConnId, LocalFault, NodeId, Refusal, advertise,
     keys::Secrets,
@@ -134,7 +134,10 @@ impl Node {
             run: now,
             held: None,
             timers: Timers::new(),
+            dial_timers: Timers::new(),
+            heartbeats: Queue::new(),
             waits: Timers::new(),
+            looks: Queue::new(),
             conns: BTreeMap::new(),
             closing: BTreeSet::new(),
             half_open: BTreeMap::new(),

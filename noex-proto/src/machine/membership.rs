@@ -14,13 +14,13 @@ impl Node {
     pub(super) fn go_up(&mut self, conn: ConnId, intro: &Intro, wall: WallTime) {
         let Some(session) = self.conn_session_mut(conn) else { return };
         session.stage = Stage::Up;
-        let (id, instance, interval) = (session.id.clone(), session.instance, session.interval);
+        let (id, instance, interval) = (session.id.clone(), session.instance, session.interval());
         let Some(peer) = self.peers.get_mut(&id) else { return };
         self.out.ups += 1;
         self.out.counters.ups += 1;
         peer.status = NodeStatus::Connected;
         peer.process_count = intro.process_count;
-        peer.uptime = intro.uptime;
+        peer.uptime_ms = intro.uptime_ms;
         peer.last_heartbeat_at = Some(wall);
         peer.instance = Some(instance);
         peer.session = Some(conn);
@@ -39,7 +39,11 @@ impl Node {
         self.out.emit_up(ClusterEvent::NodeUp(info), up);
         // The first heartbeat comes at a random point of the interval, so that those to many peers are spread over it.
         let first = fraction(self.settings.heartbeat_interval, self.rng.next_u32()).max(Duration::from_millis(1));
-        self.timers.set(Timer::Heartbeat(conn), self.now + first);
+        let at = self.now + first;
+        if let Some(session) = self.conn_session_mut(conn) {
+            session.heartbeat_at = at;
+            self.heartbeats.insert(conn, at);
+        }
         self.timers.set(Timer::Steady(conn), self.now + self.settings.heartbeat_interval);
         self.watch(conn);
         self.dials_are_done(&id, conn);
@@ -54,11 +58,10 @@ impl Node {
         peer.alive_at = self.now;
         self.up_count -= 1;
         self.digest = self.digest.wrapping_sub(member_digest(&session.instance, id));
-        self.timers.cancel(&Timer::Heartbeat(conn));
+        self.heartbeats.remove(conn, session.heartbeat_at);
         self.timers.cancel(&Timer::Steady(conn));
-        self.waits.cancel(&Wait::Silence(conn));
-        self.waits.cancel(&Wait::Reach(conn));
-        self.find_pulse(session.interval);
+        self.looks.remove(conn, session.look_at);
+        self.find_pulse(session.interval());
         if self.out.status != ClusterStatus::Running {
             return;
         }
@@ -82,7 +85,7 @@ impl Node {
         }
         let up = self.peers.values().filter_map(|peer| self.conn_session(peer.session?));
         self.pulse = up
-            .map(|session| session.interval)
+            .map(Session::interval)
             .min()
             .unwrap_or(gone.max(self.settings.heartbeat_interval))
             .min(self.settings.heartbeat_interval);

@@ -311,10 +311,10 @@ impl Machine {
     ///
     /// Time that runs backwards counts as time that stands still.
     pub fn handle(&mut self, now: Instant, input: Input) {
-        let queued = self.out().actions.len();
-        if let Some(recorder) = &mut self.out_mut().recorder {
-            recorder.note_input(now, &input);
-        }
+        let out = self.out_mut();
+        let Some(recorder) = &mut out.recorder else { return self.apply(now, input) };
+        let queued = out.actions.len();
+        recorder.note_input(now, &input);
         self.apply(now, input);
         let out = self.out_mut();
         if let Some(recorder) = &mut out.recorder {
@@ -322,6 +322,8 @@ impl Machine {
         }
     }
 
+    // Inputs are large: inlined, it moves none.
+    #[inline]
     fn apply(&mut self, now: Instant, input: Input) {
         let out = self.out_mut();
         let now = now.max(out.now);

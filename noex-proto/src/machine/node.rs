@@ -19,7 +19,7 @@ use crate::record::{Opener, Sealer};
 use crate::reports::ReportLimiter;
 use crate::send_queue::SendQueue;
 use crate::subscription::Member;
-use crate::timers::Timers;
+use crate::timers::{Queue, Timers};
 use crate::{ConnId, Input, Instant, NodeId, NodeInfo, NodeStatus, Refusal, Unreached, WallTime};
 
 /// Random bytes that tell one start of a node from another.
@@ -45,16 +45,22 @@ pub(super) struct Node {
     /// The shortest heartbeat interval of this node and of all that are up.
     pub(super) pulse: Duration,
     pub(super) timers: Timers<Timer>,
+    /// When to dial each target, if it still has to be, in real time.
+    pub(super) dial_timers: Timers<Target>,
+    /// When a heartbeat is due on each session that is up, in real time.
+    pub(super) heartbeats: Queue<ConnId>,
     pub(super) waits: Timers<Wait>,
+    /// When to look whether the session is silent, in running time.
+    pub(super) looks: Queue<ConnId>,
 
-    // Tables
-    pub(super) conns: BTreeMap<ConnId, Conn>,
+    // Tables. What is large in them is boxed: the nodes of a tree are half empty.
+    pub(super) conns: BTreeMap<ConnId, Box<Conn>>,
     /// Connections that the driver closes gracefully, until it says that it is done.
     pub(super) closing: BTreeSet<ConnId>,
     /// Accepted connections that are not authenticated, by origin, the oldest first.
     pub(super) half_open: BTreeMap<Origin, BTreeSet<ConnId>>,
     pub(super) half_open_count: usize,
-    pub(super) peers: BTreeMap<NodeId, Peer>,
+    pub(super) peers: BTreeMap<NodeId, Box<Peer>>,
     pub(super) up_count: usize,
     /// The number of authenticated sessions, admitted or not.
     pub(super) session_count: usize,
@@ -66,7 +72,7 @@ pub(super) struct Node {
     pub(super) admissions: u64,
 
     // Dialling
-    pub(super) dials: BTreeMap<Target, Dial>,
+    pub(super) dials: BTreeMap<Target, Box<Dial>>,
     /// Targets that are due and wait for a free dial, by the order in which they came.
     pub(super) dial_queue: BTreeMap<u64, Target>,
     pub(super) dials_in_flight: usize,
@@ -88,16 +94,12 @@ pub(super) struct Node {
 }
 
 /// Deadlines in real time: the node's own duties.
-#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub(super) enum Timer {
-    /// Dial this target, if it still has to be.
-    Dial(Target),
     /// Dials wait for the rate limit.
     DialRate,
     /// Nodes that were lost long ago, and rumours of them.
     Forget,
-    /// A heartbeat is due on this session.
-    Heartbeat(ConnId),
     /// Error reports were held back.
     Reports,
     /// This session has held for an interval: its backoff starts anew.
@@ -109,7 +111,7 @@ pub(super) enum Timer {
 }
 
 /// Deadlines in running time: everything that waits for a peer.
-#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub(super) enum Wait {
     /// The next message of the admission.
     Admission(ConnId),
@@ -119,12 +121,8 @@ pub(super) enum Wait {
     Connect(ConnId),
     /// A handshake.
     Handshake(ConnId),
-    /// A sign of life of a session whose node seems to have restarted.
-    Probe(NodeId),
-    /// A peer that this node dialled is silent: is its port still open?
-    Reach(ConnId),
-    /// A session is silent.
-    Silence(ConnId),
+    /// A sign of life of this session, whose node seems to have restarted.
+    Probe(ConnId),
 }
 
 /// Where an accepted connection comes from, for the limit per address: an IPv4 address, or the first 64 bits of an IPv6 one.
@@ -204,8 +202,8 @@ impl From<Refusal> for Ended {
 pub(super) struct Session {
     pub(super) id: NodeId,
     pub(super) instance: InstanceId,
-    /// The peer's heartbeat interval.
-    pub(super) interval: Duration,
+    /// The peer's heartbeat interval, in milliseconds.
+    pub(super) interval_ms: u32,
     /// The secret it was authenticated with.
     pub(super) root: Root,
     pub(super) sealer: Sealer,
@@ -213,13 +211,22 @@ pub(super) struct Session {
     pub(super) stage: Stage,
     /// When the last verified record came, in running time.
     pub(super) heard: Instant,
-    pub(super) round_trip: Duration,
+    /// How long the last exchange of the handshake took, in milliseconds.
+    pub(super) round_trip_ms: u32,
     pub(super) queue: SendQueue,
     pub(super) assembler: Assembler,
     /// What is still to be told of an answer to a question for members.
-    pub(super) answer: Option<Answer>,
+    pub(super) answer: Option<Box<Answer>>,
+    /// When a heartbeat is due on it, while it is up.
+    pub(super) heartbeat_at: Instant,
+    /// When to look whether it is silent, while it is up, in running time.
+    pub(super) look_at: Instant,
+    /// It is in use, and is asked for a sign of life because another instance came.
+    pub(super) probing: bool,
     /// What the bare connects to a silent peer's address have shown.
     pub(super) reach: Reach,
+    /// When to ask by one whether that address still accepts, in running time; none where the peer dialled, or while one is under way.
+    pub(super) reach_at: Option<Instant>,
 }
 
 /// How far a session's admission has come. The node with the greater id decides, the lesser offers.
@@ -230,7 +237,7 @@ pub(super) enum Stage {
     /// The greater: INTRO is sent, the lesser's is to come.
     Chosen,
     /// The lesser: INTRO came, and another instance has to be probed before it counts.
-    Introduced(Intro, WallTime),
+    Introduced(Box<(Intro, WallTime)>),
     /// The lesser: before the offer, another instance has to be probed.
     Keyed,
     /// Refused, and the message that says so is the last; whatever still comes is ignored.
@@ -261,7 +268,7 @@ pub(super) struct Intro {
     /// The number of members in its view, itself included.
     pub(super) members: u64,
     pub(super) process_count: u64,
-    pub(super) uptime: Duration,
+    pub(super) uptime_ms: u64,
 }
 
 /// What is known of another node.
@@ -269,7 +276,7 @@ pub(super) struct Intro {
 pub(super) struct Peer {
     pub(super) status: NodeStatus,
     pub(super) process_count: u64,
-    pub(super) uptime: Duration,
+    pub(super) uptime_ms: u64,
     pub(super) last_heartbeat_at: Option<WallTime>,
     /// The instance that was up last, or that others told of.
     pub(super) instance: Option<InstanceId>,
@@ -280,10 +287,8 @@ pub(super) struct Peer {
     /// When it was last known or told to be alive.
     pub(super) alive_at: Instant,
     pub(super) admission: Admission,
-    /// A session is being probed because another instance came.
-    pub(super) probing: bool,
     /// The newcomer that was last reported as a conflict.
-    pub(super) conflict: Option<InstanceId>,
+    pub(super) conflict: Option<Box<InstanceId>>,
     pub(super) view: PeerView,
 }
 
@@ -313,7 +318,7 @@ pub(super) struct PeerView {
     /// How many heartbeats in a row had another digest than the local one.
     pub(super) differs: u32,
     /// The digests, own and the peer's, for which members were exchanged last, and when.
-    pub(super) exchanged: Option<(u64, u64, Instant)>,
+    pub(super) exchanged: Option<Box<(u64, u64, Instant)>>,
     /// When members were last sent to it.
     pub(super) answered: Option<Instant>,
 }
@@ -357,8 +362,6 @@ pub(super) enum Target {
 pub(super) struct Dial {
     pub(super) backoff: Backoff,
     pub(super) conn: Option<ConnId>,
-    pub(super) host: Box<str>,
-    pub(super) port: u16,
     /// Its place in the queue, while it is due and waits for a free dial.
     pub(super) queued: Option<u64>,
     /// The failure that was reported last, if no session was up since.
@@ -388,6 +391,11 @@ impl Conn {
 }
 
 impl Session {
+    /// The peer's heartbeat interval.
+    pub(super) const fn interval(&self) -> Duration {
+        Duration::from_millis(self.interval_ms as u64)
+    }
+
     pub(super) const fn is_up(&self) -> bool {
         matches!(self.stage, Stage::Up)
     }
@@ -398,14 +406,13 @@ impl Peer {
         Self {
             status: NodeStatus::Connecting,
             process_count: 0,
-            uptime: Duration::ZERO,
+            uptime_ms: 0,
             last_heartbeat_at: None,
             instance: None,
             session: None,
             up: 0,
             alive_at: now,
             admission: Admission::default(),
-            probing: false,
             conflict: None,
             view: PeerView::default(),
         }
@@ -418,7 +425,7 @@ impl Peer {
             last_heartbeat_at: self.last_heartbeat_at,
             process_count: self.process_count,
             status: self.status,
-            uptime: self.uptime,
+            uptime: Duration::from_millis(self.uptime_ms),
         }
     }
 }
@@ -458,6 +465,8 @@ impl Node {
     // Handlers
 
     /// One input of a running or stopping node; `self.out.now` is its time.
+    // Inputs are large: inlined, it moves none.
+    #[inline]
     pub(super) fn handle(&mut self, input: Input) {
         self.advance_clocks();
         match input {
@@ -483,12 +492,16 @@ impl Node {
     }
 
     fn tick(&mut self) {
+        while let Some(target) = self.dial_timers.pop_due(self.now) {
+            self.dial_due(target);
+        }
+        while let Some(conn) = self.heartbeats.pop_due(self.now) {
+            self.send_heartbeat(conn);
+        }
         while let Some(timer) = self.timers.pop_due(self.now) {
             match timer {
-                Timer::Dial(target) => self.dial_due(target),
                 Timer::DialRate => self.start_queued_dials(),
                 Timer::Forget => self.forget(),
-                Timer::Heartbeat(conn) => self.send_heartbeat(conn),
                 Timer::Reports => self.sum_up_reports(),
                 Timer::Steady(conn) => self.session_held(conn),
                 Timer::Stop => self.stop_deadline(),
@@ -505,10 +518,11 @@ impl Node {
                 Wait::Answer => self.answer_overdue(),
                 Wait::Connect(conn) => self.dial_overdue(conn),
                 Wait::Handshake(conn) => self.handshake_overdue(conn),
-                Wait::Probe(id) => self.probe_overdue(&id),
-                Wait::Reach(conn) => self.reach_due(conn),
-                Wait::Silence(conn) => self.silence_due(conn),
+                Wait::Probe(conn) => self.probe_overdue(conn),
             }
+        }
+        while let Some(conn) = self.looks.pop_due(self.run) {
+            self.silence_due(conn);
         }
     }
 }

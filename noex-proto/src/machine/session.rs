@@ -6,12 +6,12 @@ use core::time::Duration;
 use bytes::Bytes;
 
 use super::connection::GRACEFUL;
-use super::node::{Conn, Ended, Intro, Node, Phase, Reach, Session, Stage, Wait};
+use super::node::{Ended, Intro, Node, Phase, Reach, Session, Stage, Wait};
 use crate::handshake::Keyed;
 use crate::message::{Control, kind as message_kind};
-use crate::record::Messages;
+use crate::millis;
 use crate::send_queue::SendQueue;
-use crate::{Action, ClusterStatus, ConnId, Message, NodeDownReason, NodeId, PeerFault, SecretUse, SendError, WallTime};
+use crate::{Action, ClusterStatus, ConnId, Instant, Message, NodeDownReason, NodeId, PeerFault, SecretUse, SendError, WallTime};
 
 impl Node {
     // Getters
@@ -52,17 +52,21 @@ impl Node {
         let session = Session {
             id: keyed.id,
             instance: keyed.instance,
-            interval: keyed.interval,
+            interval_ms: keyed.interval_ms,
             root: keyed.root,
             sealer: keyed.sealer,
             opener: keyed.opener,
             stage: Stage::AwaitOffer,
             heard: self.run,
-            round_trip,
+            round_trip_ms: u32::try_from(round_trip.as_millis()).unwrap_or(u32::MAX),
             queue: SendQueue::default(),
             assembler: Default::default(),
             answer: None,
             reach: Reach::Open,
+            reach_at: None,
+            heartbeat_at: Instant::NEVER,
+            look_at: Instant::NEVER,
+            probing: false,
         };
         self.session_count += 1;
         if let Some(state) = self.conns.get_mut(&conn) {
@@ -72,7 +76,7 @@ impl Node {
     }
 
     /// A record came in. Nothing of it is decoded before its tag is verified.
-    pub(super) fn record(&mut self, conn: ConnId, frame: Bytes, wall: WallTime) {
+    pub(super) fn record(&mut self, conn: ConnId, frame: &Bytes, wall: WallTime) {
         let run = self.run;
         let Some(session) = self.conn_session_mut(conn) else { return };
         let messages = match session.opener.open(frame) {
@@ -81,8 +85,8 @@ impl Node {
         };
         session.heard = run;
         session.reach = Reach::Open;
-        for message in Messages::new(messages) {
-            let outcome = message.and_then(|(kind, body)| self.message(conn, kind, body, wall));
+        for message in messages {
+            let outcome = message.and_then(|(kind, body)| self.message(conn, frame, kind, body, wall));
             if let Err(fault) = outcome {
                 return self.fault(conn, fault);
             }
@@ -91,21 +95,21 @@ impl Node {
         self.flush(conn);
     }
 
-    fn message(&mut self, conn: ConnId, kind: u8, body: Bytes, wall: WallTime) -> Result<(), PeerFault> {
+    /// One message of a record, which has its body.
+    fn message(&mut self, conn: ConnId, record: &Bytes, kind: u8, body: &[u8], wall: WallTime) -> Result<(), PeerFault> {
         // The connection may have ended with an earlier message of the same record.
         let Some(session) = self.conn_session(conn) else { return Ok(()) };
         if matches!(session.stage, Stage::Last(_)) {
             return Ok(());
         }
         if kind & !message_kind::MORE == message_kind::PAYLOAD {
-            return self.payload(conn, body, kind & message_kind::MORE != 0);
+            return self.payload(conn, record, body, kind & message_kind::MORE != 0);
         }
-        let Some(control) = Control::decode(kind, &body)? else { return Ok(()) };
+        let Some(control) = Control::decode(kind, body)? else { return Ok(()) };
         match control {
             Control::Offer { n, holds } => self.offered(conn, n, holds),
             Control::Intro { count, members, process_count, uptime_ms, .. } => {
-                let uptime = Duration::from_millis(uptime_ms);
-                self.introduced(conn, Intro { count, members, process_count, uptime }, wall)
+                self.introduced(conn, Intro { count, members, process_count, uptime_ms }, wall)
             }
             Control::Refused(code) => self.refused(conn, code),
             _ if !session.is_up() => Err(PeerFault::UnexpectedMessage),
@@ -114,7 +118,7 @@ impl Node {
                 Ok(())
             }
             Control::Heartbeat { digest, process_count, uptime_ms } => {
-                self.heartbeat(conn, digest, process_count, Duration::from_millis(uptime_ms), wall)
+                self.heartbeat(conn, digest, process_count, uptime_ms, wall)
             }
             Control::Members { last, members, .. } => self.members_told(conn, last, members),
             Control::MembersRequest { digest } => self.members_requested(conn, digest),
@@ -123,7 +127,7 @@ impl Node {
                 self.push_control(conn, Control::Pong { echo, leaving })
             }
             Control::Pong { leaving, .. } => {
-                if leaving && self.probed(conn).is_some() {
+                if leaving && session.probing {
                     self.said_leaving(conn);
                 }
                 Ok(())
@@ -131,13 +135,13 @@ impl Node {
         }
     }
 
-    fn payload(&mut self, conn: ConnId, body: Bytes, more: bool) -> Result<(), PeerFault> {
+    fn payload(&mut self, conn: ConnId, record: &Bytes, body: &[u8], more: bool) -> Result<(), PeerFault> {
         let limit = self.settings.limits.message_bytes;
         let Some(session) = self.conn_session_mut(conn) else { return Ok(()) };
         if !session.is_up() {
             return Err(PeerFault::UnexpectedMessage);
         }
-        if let Some(payload) = session.assembler.push(body, more, limit)? {
+        if let Some(payload) = session.assembler.push(record, body, more, limit)? {
             let message = Message { from: session.id.clone(), payload };
             self.out.counters.messages_received += 1;
             self.out.subscriptions.push_message(&message, self.settings.limits.message_bytes_per_subscriber);
@@ -165,8 +169,11 @@ impl Node {
     pub(super) fn sent(&mut self, conn: ConnId, bytes: usize) {
         if let Some(session) = self.conn_session_mut(conn) {
             session.queue.sent(bytes);
+            let answers = session.answer.is_some();
             self.flush(conn);
-            self.continue_answer(conn);
+            if answers {
+                self.continue_answer(conn);
+            }
         }
     }
 
@@ -202,9 +209,17 @@ impl Node {
     /// Releases what the credit window allows.
     pub(super) fn flush(&mut self, conn: ConnId) {
         let window = self.settings.limits.send_window_bytes;
-        let Some(session) = self.conns.get_mut(&conn).and_then(Conn::session_mut) else { return };
+        let Some(session) = self.conns.get_mut(&conn).and_then(|conn| conn.session_mut()) else { return };
+        if session.queue.is_finished() {
+            return;
+        }
+        let heartbeat = Control::Heartbeat {
+            digest: self.digest,
+            process_count: self.out.process_count,
+            uptime_ms: millis::count(self.now - self.started),
+        };
         let mut finished = false;
-        while let Some((record, last)) = session.queue.next_record(window) {
+        while let Some((record, last)) = session.queue.next_record(window, &heartbeat) {
             let data = session.sealer.seal(record);
             session.queue.released(data.len());
             self.out.actions.push_back(Action::Send { conn, data });

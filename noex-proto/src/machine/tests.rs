@@ -13,7 +13,7 @@ use super::Machine;
 use crate::handshake::{Initiator, InitiatorStep, LocalHello};
 use crate::keys::Secrets;
 use crate::message::{Control, Member, kind};
-use crate::record::{Messages, Opener, RecordBuilder, Sealer};
+use crate::record::{Opener, RecordBuilder, Sealer};
 use crate::{
     Action, ClusterConfig, ClusterError, ClusterEvent, ConnId, Input, Instant, Limits, NodeId, PeerFault, Refusal, Secret,
     WallTime,
@@ -71,10 +71,10 @@ impl Bench {
         while let Some(action) = self.machine.poll_action() {
             if let Action::Send { conn, data } = &action {
                 if let Some(member) = self.members.get_mut(conn) {
-                    for message in Messages::new(member.opener.open(data.slice(4..)).expect("well sealed")) {
+                    for message in member.opener.open(&data[4..]).expect("well sealed") {
                         let (kind, body) = message.expect("well formed");
                         if kind != kind::PAYLOAD {
-                            member.heard.extend(Control::decode(kind, &body).expect("well formed"));
+                            member.heard.extend(Control::decode(kind, body).expect("well formed"));
                         }
                     }
                 }

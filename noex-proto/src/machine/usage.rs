@@ -62,8 +62,10 @@ impl Machine {
 
 impl Node {
     fn usage(&self) -> Usage {
-        let lost = |peer: &&super::node::Peer| peer.status == NodeStatus::Disconnected && peer.admission.sessions.is_empty();
-        let sessions = || self.conns.values().filter_map(super::node::Conn::session);
+        let lost = |peer: &&alloc::boxed::Box<super::node::Peer>| {
+            peer.status == NodeStatus::Disconnected && peer.admission.sessions.is_empty()
+        };
+        let sessions = || self.conns.values().filter_map(|conn| conn.session());
         let most = |of: fn(&Session) -> usize| sessions().map(of).max().unwrap_or(0);
         Usage {
             closing_connections: self.closing.len(),

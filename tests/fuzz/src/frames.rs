@@ -25,11 +25,10 @@ fn cut(mut stream: &[u8], limit: usize) -> (Vec<&[u8]>, Option<PeerFault>) {
     (frames, None)
 }
 
-/// A limit, how often to drain, the number of chunks and their sizes, and the stream.
+/// A limit, the number of chunks and their sizes, and the stream.
 pub(crate) fn run(data: &[u8]) -> Option<()> {
     let mut input = Unstructured::new(data);
     let limit = [1, 16, 300, 1024, 65_600][usize::from(input.arbitrary::<u8>().ok()? % 5)];
-    let patience: u8 = input.arbitrary().ok()?;
     let Taken(sizes) = input.arbitrary().ok()?;
     let stream = input.take_rest();
     let expected = cut(stream, limit);
@@ -40,39 +39,34 @@ pub(crate) fn run(data: &[u8]) -> Option<()> {
     let mut fault = None;
     let mut rest = stream;
     let mut sizes = sizes.iter().cycle();
-    let mut pushed = 0_usize;
+    let mut given = 0_usize;
     while !rest.is_empty() && fault.is_none() {
         let size = sizes.next().map_or(rest.len(), |size| usize::from(*size).clamp(1, rest.len()));
         let (chunk, after) = rest.split_at(size);
         rest = after;
-        decoder.push(Bytes::copy_from_slice(chunk));
-        pushed += size;
-        assert_eq!(decoder.buffered(), pushed - handed, "bytes are lost or made up");
-        if !rest.is_empty() && patience > 0 && !pushed.is_multiple_of(patience.into()) {
-            continue;
-        }
+        let mut chunk = Bytes::copy_from_slice(chunk);
+        given += size;
         loop {
-            match decoder.next(limit) {
+            match decoder.next(&mut chunk, limit) {
                 Ok(Some(frame)) => {
                     handed += 4 + frame.len();
                     frames.push(frame);
                 }
-                Ok(None) => break,
+                Ok(None) => break assert!(chunk.is_empty(), "a chunk is not taken"),
                 Err(found) => {
+                    assert_eq!(decoder.next(&mut chunk, limit), Err(found), "a fault stays");
                     fault = Some(found);
                     break;
                 }
             }
-            assert_eq!(decoder.buffered(), pushed - handed);
+            assert_eq!(decoder.buffered() + chunk.len(), given - handed, "bytes are lost or made up");
         }
         let buffered = decoder.buffered();
+        assert!(fault.is_some() || buffered == given - handed, "bytes are lost or made up");
         assert!(fault.is_some() || buffered < 4 + limit, "{buffered} bytes are held of a frame of at most {limit}");
-        assert!(decoder.allocated() <= 2 * pushed + 64, "{} bytes for {pushed}", decoder.allocated());
+        assert!(decoder.allocated() <= 2 * given + 64, "{} bytes for {given}", decoder.allocated());
         assert!(fault.is_some() || buffered > 0 || decoder.allocated() == 0, "an empty decoder holds an allocation");
     }
     assert_eq!((frames.iter().map(|frame| &frame[..]).collect(), fault), expected, "limit {limit}");
-    if fault.is_some() {
-        assert_eq!(decoder.next(limit).map(|_| ()), fault.map_or(Ok(()), Err), "a fault stays");
-    }
     Some(())
 }

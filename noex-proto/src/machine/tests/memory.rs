@@ -16,7 +16,7 @@ use crate::handshake::{Initiator, LocalHello};
 use crate::keys::Secrets;
 use crate::message::kind;
 use crate::record::{BODY_MAX, PIECE, RecordBuilder};
-use crate::{ConnId, Input, Limits, NodeId, Secret};
+use crate::{Action, ConnId, Input, Limits, NodeId, Secret};
 
 /// The most that one unauthenticated connection may hold.
 const STRANGER: i64 = 4096;
@@ -275,4 +275,83 @@ fn an_answer_is_made_page_by_page_and_is_given_twice_in_an_interval_at_most() {
     within("a question for members", answer);
     assert!(answer.held <= 0, "nothing once it is released: {answer:?}");
     within("another", cost(&mut bench, conn, [request()]));
+}
+
+/// So many members with a session each that is at rest; the half of them that others told of first, so that the machine meant to dial
+/// them.
+fn at_rest(sessions: usize) -> Bench {
+    let mut bench = Bench::new(Limits::default());
+    let conn = bench.up("b");
+    let id = |number: usize| -> NodeId { format!("node{number:04}@10.0.2.{}:4369", number % 250).parse().expect("an id") };
+    bench.say(conn, &[heartbeat(5), heartbeat(5)]);
+    let told = (1..sessions).step_by(2).map(|number| (id(number), [1; 16]));
+    bench.say(conn, &[members(told.collect())]);
+    bench.run(Duration::from_millis(100));
+    for number in 1..sessions {
+        let [high, low] = u16::try_from(number).expect("few").to_be_bytes();
+        bench.up_as(&id(number), 1, [10, 1, high, low]);
+        bench.actions = Vec::new();
+    }
+    for _ in 0..4 {
+        let conns: Vec<ConnId> = bench.members.keys().copied().collect();
+        for conn in conns {
+            bench.say(conn, &[heartbeat(5)]);
+        }
+        bench.run(INTERVAL);
+        bench.actions = Vec::new();
+    }
+    assert_eq!(bench.machine.connected_node_count(), Ok(sessions));
+    bench
+}
+
+#[test]
+fn a_thousand_idle_sessions_take_at_most_a_mib() {
+    let Bench { machine, members, .. } = at_rest(1000);
+    drop(members);
+    let held = -measure(|| drop(machine)).bytes_current;
+    assert!(held <= 1 << 20, "{held} bytes are held");
+    assert!(held > 500_000, "only {held} bytes are held: a session is not what it was");
+}
+
+/// The numbers of allocations and of heartbeats sent, in one interval, by ticks alone.
+fn allocations(bench: &mut Bench) -> (u64, u64) {
+    let (mut allocated, mut heartbeats) = (0, 0);
+    let end = bench.now + INTERVAL;
+    while let Some(due) = bench.machine.poll_timeout().filter(|due| *due < end) {
+        bench.now = due;
+        let mut sent = Vec::with_capacity(1000);
+        let info = measure(|| {
+            bench.machine.handle(due, Input::Tick);
+            while let Some(action) = bench.machine.poll_action() {
+                let Action::Send { conn, data } = action else { panic!("{action:?}") };
+                bench.machine.handle(due, Input::Sent { bytes: data.len(), conn });
+                sent.push(data);
+            }
+        });
+        allocated += info.count_total;
+        heartbeats += sent.len() as u64;
+    }
+    (allocated, heartbeats)
+}
+
+/// What a heartbeat allocates at its sender is the record that is handed over, and nothing at its receiver.
+#[test]
+fn a_heartbeat_at_rest_allocates_its_record_and_nothing_else() {
+    let mut bench = at_rest(1);
+    for _ in 0..10 {
+        let (&conn, member) = bench.members.iter_mut().next().expect("a member");
+        let mut record = RecordBuilder::with_capacity(100);
+        record.push(kind::HEARTBEAT, |body| heartbeat(5).encode_into(body));
+        let data = member.sealer.seal(record);
+        let wall = Default::default();
+        let received = measure(|| bench.machine.handle(bench.now, Input::Received { conn, data, wall }));
+        assert_eq!(received.count_total, 0, "{received:?}");
+        let (allocated, heartbeats) = allocations(&mut bench);
+        assert!((1..=2).contains(&heartbeats), "{heartbeats}");
+        assert_eq!(allocated, heartbeats);
+    }
+    // With many sessions the tables of deadlines, which are trees, take and give back a node now and then.
+    let (allocated, heartbeats) = allocations(&mut at_rest(1000));
+    assert!(heartbeats >= 1000);
+    assert!(allocated * 4 <= heartbeats * 5, "{allocated} allocations for {heartbeats} heartbeats");
 }

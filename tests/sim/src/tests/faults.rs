@@ -157,7 +157,8 @@ fn pieces_of_one_byte_are_read_one_by_one() {
 
 #[test]
 fn a_frozen_node_is_silent_and_its_tick_is_late() {
-    let world = run(&with(Fault::Freeze, [(5000, Op::Freeze { node: 1, ms: 5000 })]));
+    // At a moment after which its tick is due before anything comes in.
+    let world = run(&with(Fault::Freeze, [(5100, Op::Freeze { node: 1, ms: 5000 })]));
     assert!(world.coverage.iter().any(|(what, count)| what == "late tick" && count > 0));
     for host in [0, 2] {
         assert!(told(&world, host, 20_000).contains(&"-b heartbeat_timeout".into()), "{:?}", told(&world, host, 20_000));
