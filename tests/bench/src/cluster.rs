@@ -1,6 +1,6 @@
 //! Machines whose bytes arrive at once.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
@@ -10,12 +10,20 @@ use noex_proto::{Action, Close, ClusterConfig, ConnId, DialError, Input, Instant
 /// One side of a connection: the node and its number for it.
 type End = (usize, ConnId);
 
+/// Long enough to take in some hundred members.
+const JOINING: Duration = Duration::from_millis(20);
+
 /// Nodes with a common secret and default limits. Node 0 is the seed of all others.
 #[derive(Clone, Debug)]
 pub struct Cluster {
     machines: Vec<Machine>,
+    /// When each of them wants its next tick: asked for once after each input, as a driver does.
+    due: Vec<Option<Instant>>,
     now: Instant,
-    links: BTreeMap<End, End>,
+    /// How many records were sent.
+    records: u64,
+    /// The other ends, by node and number of the connection.
+    links: Vec<Vec<Option<End>>>,
     todo: VecDeque<Todo>,
     /// Only dials of node 0 and to node 0 succeed.
     star: bool,
@@ -49,14 +57,14 @@ impl Cluster {
     }
 
     fn empty(star: bool) -> Self {
-        Self { machines: Vec::new(), now: Instant::START, links: BTreeMap::new(), todo: VecDeque::new(), star }
+        Self { machines: vec![], due: vec![], now: Instant::START, records: 0, links: vec![], todo: VecDeque::new(), star }
     }
 
     /// Starts `nodes` more nodes, one after the other.
     pub fn grow(&mut self, nodes: usize) {
         for _ in 0..nodes {
             self.start();
-            self.settle();
+            self.join();
         }
     }
 
@@ -75,6 +83,8 @@ impl Cluster {
         let mut machine = Machine::new();
         machine.start(self.now, config).expect("a valid configuration");
         self.machines.push(machine);
+        self.due.push(None);
+        self.links.push(vec![]);
         let mut entropy = [0; 32];
         entropy[..8].copy_from_slice(&node.to_le_bytes());
         self.feed(node, Input::Listening { entropy, interface: None, local: listener(node), route: None });
@@ -92,6 +102,12 @@ impl Cluster {
         self.machines[node].connected_node_count().expect("the node runs")
     }
 
+    /// How many records the nodes have sent so far: at rest each is a heartbeat.
+    #[must_use]
+    pub const fn records(&self) -> u64 {
+        self.records
+    }
+
     /// Lets time pass, without telling any node.
     pub fn pass(&mut self, time: Duration) {
         self.now = self.now + time;
@@ -102,15 +118,15 @@ impl Cluster {
         let until = self.now + time;
         while let Some((due, node)) = self.next_due().filter(|(due, _)| *due <= until) {
             self.now = self.now.max(due);
-            self.feed(node, Input::Tick);
+            self.input(node, Input::Tick);
             self.settle();
         }
         self.now = until;
     }
 
     fn next_due(&self) -> Option<(Instant, usize)> {
-        let due = |(node, machine): (usize, &Machine)| machine.poll_timeout().map(|due| (due, node));
-        self.machines.iter().enumerate().filter_map(due).min()
+        let due = |(node, due): (usize, &Option<Instant>)| due.map(|due| (due, node));
+        self.due.iter().enumerate().filter_map(due).min()
     }
 
     /// Queues a message from one node to another, and what follows from it.
@@ -130,30 +146,50 @@ impl Cluster {
         while self.machines[node].poll_action().is_some() {}
     }
 
+    /// Lets a node that was started join: what follows at this moment, and while it takes in those that it is told of, step by step.
+    pub fn join(&mut self) {
+        self.settle();
+        self.run_for(JOINING);
+    }
+
     /// Lets everything happen that follows at this moment.
     pub fn settle(&mut self) {
         while let Some(todo) = self.todo.pop_front() {
-            let node = match todo {
-                Todo::Drain(node) => node,
-                Todo::Feed(node, input) => {
-                    self.machines[node].handle(self.now, input);
-                    node
-                }
-            };
-            while let Some(action) = self.machines[node].poll_action() {
-                self.perform(node, action);
-            }
-            // What was due at this moment already, such as a dial.
-            if self.machines[node].poll_timeout().is_some_and(|due| due <= self.now) {
-                self.feed(node, Input::Tick);
+            match todo {
+                Todo::Drain(node) => self.drain(node),
+                Todo::Feed(node, input) => self.input(node, input),
             }
         }
+    }
+
+    fn input(&mut self, node: usize, input: Input) {
+        self.machines[node].handle(self.now, input);
+        self.drain(node);
+    }
+
+    fn drain(&mut self, node: usize) {
+        while let Some(action) = self.machines[node].poll_action() {
+            self.perform(node, action);
+        }
+        self.due[node] = self.machines[node].poll_timeout();
+        // What was due at this moment already, such as a dial.
+        if self.due[node].is_some_and(|due| due <= self.now) {
+            self.feed(node, Input::Tick);
+        }
+    }
+
+    fn link(&mut self, node: usize, ConnId(conn): ConnId) -> &mut Option<End> {
+        let (links, conn) = (&mut self.links[node], usize::try_from(conn).expect("few connections"));
+        if links.len() <= conn {
+            links.resize(conn + 1, None);
+        }
+        &mut links[conn]
     }
 
     fn perform(&mut self, node: usize, action: Action) {
         match action {
             Action::Close { conn, how } => {
-                if let Some((peer, other)) = self.links.remove(&(node, conn)) {
+                if let Some((peer, other)) = self.link(node, conn).take() {
                     self.feed(peer, Input::Closed { conn: other });
                 }
                 if matches!(how, Close::Graceful { .. }) {
@@ -169,13 +205,15 @@ impl Cluster {
                 let other = self.machines[peer].next_conn();
                 self.machines[peer].handle(self.now, Input::Accepted { conn: other, remote: listener(node) });
                 self.todo.push_back(Todo::Drain(peer));
-                self.links.insert((node, conn), (peer, other));
-                self.links.insert((peer, other), (node, conn));
+                *self.link(node, conn) = Some((peer, other));
+                *self.link(peer, other) = Some((node, conn));
                 self.feed(node, Input::Connected { conn, remote: listener(peer) });
             }
             Action::Send { conn, data } => {
-                self.feed(node, Input::Sent { bytes: data.len(), conn });
-                if let Some(&(peer, other)) = self.links.get(&(node, conn)) {
+                self.records += 1;
+                // What it leads to stands behind this action.
+                self.machines[node].handle(self.now, Input::Sent { bytes: data.len(), conn });
+                if let Some((peer, other)) = *self.link(node, conn) {
                     self.feed(peer, Input::Received { conn: other, data, wall: WallTime(Duration::ZERO) });
                 }
             }

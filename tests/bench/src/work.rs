@@ -10,8 +10,8 @@ use crate::Cluster;
 pub enum Work {
     /// Two machines from the dial to both ups: handshake and admission.
     Handshake,
-    /// A heartbeat interval of two nodes: one heartbeat each, and the ticks between.
-    Heartbeats,
+    /// A heartbeat interval of so many nodes with sessions to all others: a heartbeat from each to each, and the ticks between.
+    Heartbeats(usize),
     /// One node joins a mesh of so many.
     Join(usize),
     /// A message of so many bytes from one machine to the other.
@@ -31,8 +31,8 @@ pub struct Ready {
 
 #[derive(Clone, Debug)]
 enum Doing {
-    /// All that follows at this moment.
-    Settle,
+    /// The node that was started last joins.
+    Join,
     /// A message from node 0, and all that follows at this moment.
     Send(NodeId, Bytes),
     /// A tick of node 0, whose actions nobody performs.
@@ -43,9 +43,10 @@ enum Doing {
 
 impl Work {
     /// Each with its name.
-    pub const ALL: [(&str, Self); 15] = [
+    pub const ALL: [(&str, Self); 16] = [
         ("handshake", Self::Handshake),
-        ("heartbeats", Self::Heartbeats),
+        ("heartbeats-2", Self::Heartbeats(2)),
+        ("heartbeats-10", Self::Heartbeats(10)),
         ("join-10", Self::Join(10)),
         ("join-50", Self::Join(50)),
         ("payload-64", Self::Payload(64)),
@@ -65,13 +66,13 @@ impl Work {
     #[must_use]
     pub fn set_up(self) -> Ready {
         let (cluster, doing) = match self {
-            Self::Handshake => (joining(1), Doing::Settle),
-            Self::Heartbeats => {
-                let mut cluster = Cluster::mesh(2);
+            Self::Handshake => (joining(1), Doing::Join),
+            Self::Heartbeats(nodes) => {
+                let mut cluster = Cluster::mesh(nodes);
                 cluster.run_for(defaults::HEARTBEAT_INTERVAL * 5);
                 (cluster, Doing::Wait)
             }
-            Self::Join(nodes) => (joining(nodes), Doing::Settle),
+            Self::Join(nodes) => (joining(nodes), Doing::Join),
             Self::Payload(size) => {
                 let cluster = Cluster::mesh(2);
                 let to = cluster.id(1);
@@ -100,7 +101,7 @@ impl Ready {
     #[inline(never)]
     pub fn run(&mut self) {
         match &self.doing {
-            Doing::Settle => self.cluster.settle(),
+            Doing::Join => self.cluster.join(),
             Doing::Send(to, payload) => {
                 self.cluster.send(0, to, payload.clone());
                 self.cluster.settle();
