@@ -347,11 +347,11 @@ impl Attack<'_> {
         (!open.is_empty()).then(|| open[usize::from(number) % open.len()])
     }
 
-    /// Says something that is no part of a good handshake.
+    /// Says something that is no part of a good handshake, unless it is nothing.
     fn spoil(&mut self, number: u8, bytes: impl FnOnce(&Line) -> Vec<u8>) {
         if let Some(line) = self.open_line(number) {
-            self.lines[line].spoilt = true;
             let bytes = bytes(&self.lines[line]);
+            self.lines[line].spoilt |= !bytes.is_empty();
             self.say(line, &bytes, 0);
         }
     }

@@ -228,5 +228,5 @@ fn defects_of_order_are_found_by_exploration() {
             None => println!("| {} | none | | | |", defect.name),
         }
     }
-    assert!(count >= 3, "{count} found");
+    assert!(count >= wanted().len().min(3), "{count} found");
 }
