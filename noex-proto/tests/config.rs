@@ -23,6 +23,20 @@ fn read(value: Value) -> Result<ClusterConfig, serde_json::Error> {
 }
 
 #[test]
+fn the_bounds_are_those_of_the_documentation() {
+    let (days, minutes, millis) = (24 * 60 * 60, 60, Duration::from_millis);
+    assert_eq!(bounds::ACCEPTED_SECRETS, 8);
+    assert_eq!(bounds::CLUSTER_NAME_BYTES, 1..=255);
+    assert_eq!(bounds::FORGET_AFTER, millis(1000)..=Duration::from_secs(30 * days));
+    assert_eq!(bounds::HEARTBEAT_INTERVAL, millis(100)..=Duration::from_secs(10 * minutes));
+    assert_eq!(bounds::HEARTBEAT_MISS_THRESHOLD, 1..=1000);
+    assert_eq!(bounds::MESSAGE_BYTES, 1..=1024 * 1024 * 1024);
+    assert_eq!(bounds::RECONNECT_DELAY, millis(1)..=Duration::from_secs(60 * minutes));
+    assert_eq!(bounds::SECRET_BYTES, 16..=1024);
+    assert_eq!(bounds::STOP_TIMEOUT, millis(100)..=Duration::from_secs(10 * minutes));
+}
+
+#[test]
 fn the_defaults_are_those_of_the_original() {
     assert_eq!(defaults::HOST, "0.0.0.0");
     assert_eq!(defaults::PORT, 4369);
