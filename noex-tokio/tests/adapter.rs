@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[cfg(target_os = "linux")]
+use std::net::TcpStream;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock, mpsc};
 use std::time::Duration;
@@ -42,6 +44,19 @@ fn a_static_cluster_and_its_handlers_outlive_runtimes() {
             assert_eq!(words.recv_timeout(PATIENCE), Ok(wanted));
         }
     }
+}
+
+/// Where the system lets as many wait as Linux does.
+#[cfg(target_os = "linux")]
+#[test]
+fn two_hundred_connections_can_wait_to_be_accepted() {
+    let cluster = Cluster::new();
+    let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(cluster.start(config("a"))).unwrap();
+    // Nobody accepts while the runtime is not polled.
+    let addr = ([127, 0, 0, 1], cluster.local_node_id().unwrap().port()).into();
+    let waiting: Vec<_> = (0..200).map(|_| TcpStream::connect_timeout(&addr, PATIENCE).unwrap()).collect();
+    drop(waiting);
 }
 
 #[test]
