@@ -338,6 +338,34 @@ fn a_bare_connect_sends_nothing_and_troubles_nobody() {
     assert_eq!(net.all_events(), []);
 }
 
+#[test]
+fn of_many_silent_peers_four_are_asked_at_a_time_and_the_others_later() {
+    let mut net = Net::new(10);
+    for host in 1..10 {
+        net.start(host, config("a", host).heartbeat_miss_threshold(30));
+        net.no_dial(host, 0);
+    }
+    net.start(0, config("b", 0).seeds((1..10).map(|host| id("a", host).to_string())).heartbeat_miss_threshold(30));
+    net.run(5 * SECOND);
+    assert_eq!(net.nodes[0].machine.connected_node_count(), Ok(9));
+    // When all ways from and to it are cut, its connects are answered by nobody, and end after ten seconds.
+    for host in 1..10 {
+        net.cut_both(0, host);
+    }
+    net.clear_events();
+    net.run(3 * SECOND);
+    assert_eq!(net.nodes[0].dials.len(), 4);
+    // When connects are answered again, but all are silent, each is asked.
+    net.heal();
+    for host in 1..10 {
+        net.nodes[host].tickless = true;
+    }
+    net.run(13 * SECOND);
+    let asked: std::collections::BTreeSet<&str> = net.nodes[0].dials.iter().map(|(_, host, _)| host.as_str()).collect();
+    assert_eq!(asked.len(), 9);
+    assert_eq!(net.downs(0), []);
+}
+
 // Heartbeats
 
 #[test]

@@ -121,6 +121,7 @@ impl<'a, H: Hasher> Abstraction<'a, H> {
             dials,
             dial_queue,
             dials_in_flight,
+            reaching,
             dial_tokens,
             dial_tokens_at: _,
             asked,
@@ -130,7 +131,7 @@ impl<'a, H: Hasher> Abstraction<'a, H> {
             reports: _,
         } = self.node;
         self.write((id, instance, pulse, digest, admissions));
-        self.write((half_open_count, up_count, session_count, dials_in_flight, *dial_tokens == 0));
+        self.write((half_open_count, up_count, session_count, dials_in_flight, reaching, *dial_tokens == 0));
         self.write(held.is_some());
         self.span(*next_exchange - *now);
         self.age(*conflict_reported);

@@ -274,6 +274,7 @@ impl Node {
             Phase::Dialling => self.waits.cancel(&Wait::Connect(conn)),
             Phase::Reaching(_) => {
                 self.waits.cancel(&Wait::Connect(conn));
+                self.reaching -= 1;
                 self.free_dial();
             }
             Phase::Initiating(_) => self.waits.cancel(&Wait::Handshake(conn)),

@@ -15,6 +15,10 @@ use crate::{Action, Close, ClusterStatus, ConnId, DialError, Instant, NodeDownRe
 /// interval, and by chance, so that the heartbeats of many nodes do not fall into step.
 const HEARTBEAT_EARLY: u32 = 32;
 
+/// How many silent peers are asked at a time whether their port is open. Where a machine is so busy that heartbeats of many are late, more
+/// would make them later still.
+const ASKED_AT_ONCE: usize = 4;
+
 /// How long a connection attempt may take.
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -134,7 +138,8 @@ impl Node {
     /// A peer that this node dialled may have been silent for an interval: is its port still open? A bare connect asks; it sends
     /// nothing and becomes no session.
     fn reach_due(&mut self, conn: ConnId) {
-        let (run, full) = (self.run, self.dials_in_flight >= self.settings.limits.dials_in_flight);
+        let full = self.reaching >= ASKED_AT_ONCE || self.dials_in_flight >= self.settings.limits.dials_in_flight;
+        let run = self.run;
         let Some(state) = self.conns.get_mut(&conn) else { return };
         let remote = state.remote;
         let Some(session) = state.session_mut() else { return };
@@ -152,6 +157,7 @@ impl Node {
         }
         let reach = self.out.new_conn();
         self.dials_in_flight += 1;
+        self.reaching += 1;
         self.insert_conn(reach, None, None, Phase::Reaching(conn));
         self.waits.set(Wait::Connect(reach), self.run + CONNECT_TIMEOUT);
         let host = alloc::format!("{}", remote.ip());

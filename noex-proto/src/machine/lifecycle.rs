@@ -150,6 +150,7 @@ impl Node {
             dials: BTreeMap::new(),
             dial_queue: BTreeMap::new(),
             dials_in_flight: 0,
+            reaching: 0,
             asked: None,
             told: VecDeque::new(),
             conflict_reported: None,

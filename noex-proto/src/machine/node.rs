@@ -76,6 +76,8 @@ pub(super) struct Node {
     /// Targets that are due and wait for a free dial, by the order in which they came.
     pub(super) dial_queue: BTreeMap<u64, Target>,
     pub(super) dials_in_flight: usize,
+    /// How many of them only ask whether a silent peer's port is open.
+    pub(super) reaching: usize,
     pub(super) dial_tokens: usize,
     pub(super) dial_tokens_at: Instant,
 
