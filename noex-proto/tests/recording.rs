@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use net::{MS, Net, SECOND, config, id};
-use noex_proto::{Action, ClusterEvent, Machine, Recorded, Recording, RecordingError, Secret};
+use noex_proto::{Action, ClusterConfig, ClusterEvent, Input, Instant, Machine, Recorded, Recording, RecordingError, Secret};
 
 const PRIMARY: &str = "correct horse battery staple";
 const NEXT: &str = "the secret of tomorrow";
@@ -85,6 +85,20 @@ fn no_secret_stands_in_a_recording() {
     assert!(!holds(PRIMARY) && !holds(NEXT));
     // Not even a part of one.
     assert!(!holds(&PRIMARY[..6]) && !holds(&NEXT[4..14]));
+}
+
+#[test]
+fn each_input_says_how_many_secrets_belong_into_it() {
+    for (config, count) in [
+        (ClusterConfig::new("a"), 0),
+        (ClusterConfig::new("a").cluster_secret(PRIMARY), 1),
+        (ClusterConfig::new("a").cluster_secret(PRIMARY).accepted_secrets([NEXT, NEXT]), 3),
+    ] {
+        let mut machine = Machine::with_recorder(10_000);
+        machine.handle(Instant::START, Input::Start(Box::new(config)));
+        let recording = machine.take_recording();
+        assert_eq!(read(&recording).unwrap()[0].secrets, count);
+    }
 }
 
 #[test]
