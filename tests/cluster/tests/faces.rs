@@ -42,6 +42,7 @@ fn face(source: &str, runtime: &str) -> Result<BTreeSet<String>, String> {
                 leaves(&item.tree, "", &mut names)?;
                 names
             }
+            Item::Const(item) if matches!(item.vis, Visibility::Inherited) => vec![],
             Item::Fn(item) if matches!(item.vis, Visibility::Inherited) => vec![],
             Item::Type(item) if matches!(item.vis, Visibility::Inherited) => vec![],
             Item::Use(item) if matches!(item.vis, Visibility::Inherited) => vec![],
