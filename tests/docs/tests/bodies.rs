@@ -1,7 +1,8 @@
 //! What nodes really send has the shapes of `docs/wire.cddl`, by the judgement of a validator that knows nothing of noex.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
-#[path = "../../../noex-proto/tests/net/mod.rs"]
+#[expect(dead_code, reason = "only what captures messages is used here")]
+#[path = "../../../noex-proto/tests/protocol/net/mod.rs"]
 mod net;
 
 use std::cell::RefCell;

@@ -1,7 +1,5 @@
 //! The rules for identities, as a user meets them.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use std::net::{IpAddr, Ipv6Addr};
 
 use noex_proto::{NodeId, NodeIdFault};

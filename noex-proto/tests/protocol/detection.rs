@@ -1,13 +1,10 @@
 //! Failure detection: silence, the node's own pauses, closed connections, the port of a silent peer, heartbeats.
-#![expect(clippy::unwrap_used, reason = "a test may panic")]
-
-mod net;
 
 use std::time::Duration;
 
+use crate::net::faults::Thaw;
+use crate::net::{MS, Net, SECOND, config, id};
 use bytes::Bytes;
-use net::faults::Thaw;
-use net::{MS, Net, SECOND, config, id};
 use noex_proto::{ClusterEvent, Input, NodeDownReason, NodeStatus, WallTime};
 
 use NodeDownReason::{ConnectionClosed, ConnectionRefused, HeartbeatTimeout};

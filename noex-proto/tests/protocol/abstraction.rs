@@ -1,14 +1,11 @@
 //! What an abstraction of the machine's state tells apart, and what it does not.
-#![expect(clippy::unwrap_used, reason = "a test may panic")]
-
-mod net;
 
 use std::collections::BTreeMap;
 use std::hash::Hasher;
 use std::time::Duration;
 
+use crate::net::{Host, MS, Net, SECOND, config, id};
 use bytes::Bytes;
-use net::{Host, MS, Net, SECOND, config, id};
 use noex_proto::Input;
 
 const HOUR: Duration = Duration::from_secs(3600);

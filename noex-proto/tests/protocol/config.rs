@@ -1,7 +1,5 @@
 //! The configuration, as a user writes it and as a file holds it.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use std::time::Duration;
 
 use noex_proto::{ClusterConfig, InvalidClusterConfigError, Limits, Secret, bounds, defaults};

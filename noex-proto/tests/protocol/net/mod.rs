@@ -2,7 +2,7 @@
 //!
 //! Every message takes [`Net::latency`], or what was set for its pair of hosts. Hosts can be crashed, frozen and cut off from each other; everything that a driver promises in
 //! the documentation of [`Action`] is kept.
-#![expect(clippy::unwrap_used, dead_code, unreachable_pub, reason = "support of several tests, each of which uses its part")]
+#![expect(clippy::unwrap_used, unreachable_pub, reason = "support of tests, here and of the documentation")]
 
 pub mod faults;
 

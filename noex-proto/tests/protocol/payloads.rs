@@ -1,13 +1,10 @@
 //! What applications send: whole, in order, once; and what overtakes it.
-#![expect(clippy::unwrap_used, reason = "tests")]
-
-mod net;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::net::{MS, Net, SECOND, config, id};
 use bytes::Bytes;
-use net::{MS, Net, SECOND, config, id};
 use noex_proto::{Limits, NodeInfo, WallTime};
 
 fn pair(limits: Limits) -> Net {

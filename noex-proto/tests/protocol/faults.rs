@@ -1,10 +1,7 @@
 //! Each rule that a stranger can break, and each refusal, through the machine: what the application hears of it.
-#![expect(clippy::unwrap_used, reason = "tests")]
 
-mod net;
-
+use crate::net::{MS, Net, address, config, id};
 use bytes::Bytes;
-use net::{MS, Net, address, config, id};
 use noex_proto::{
     Action, ClusterConfig, ClusterError, ClusterEvent, ConnId, Input, Instant, LocalFault, Machine, PeerFault, Refusal,
     Unreached, WallTime,

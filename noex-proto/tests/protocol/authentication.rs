@@ -1,14 +1,11 @@
 //! Who is let in: a golden session, every way to fail the proof, attacks on the path, and the rotation of secrets.
-#![expect(clippy::unwrap_used, reason = "tests")]
-
-mod net;
 
 use std::cell::RefCell;
 use std::fmt::Write;
 use std::rc::Rc;
 
+use crate::net::{Host, MS, Net, SECOND, Wire, address, config, id};
 use bytes::Bytes;
-use net::{Host, MS, Net, SECOND, Wire, address, config, id};
 use noex_proto::{
     ClusterConfig, ClusterError, ClusterEvent, Input, Instant, LocalFault, Machine, NodeDownReason, NodeId, PeerFault, Refusal,
     Secret, SecretUse, Unreached,

@@ -1,12 +1,9 @@
 //! The flight recorder: what a recording holds, what it never holds, and what its reader refuses.
-#![expect(clippy::unwrap_used, reason = "tests")]
-
-mod net;
 
 use std::time::Duration;
 
+use crate::net::{MS, Net, SECOND, config, id};
 use bytes::Bytes;
-use net::{MS, Net, SECOND, config, id};
 use noex_proto::{Action, ClusterConfig, ClusterEvent, Input, Instant, Machine, Recorded, Recording, RecordingError, Secret};
 
 const PRIMARY: &str = "correct horse battery staple";

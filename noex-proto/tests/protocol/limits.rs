@@ -1,12 +1,9 @@
 //! Every limit: at it, and one above.
-#![expect(clippy::unwrap_used, reason = "tests")]
-
-mod net;
 
 use std::net::SocketAddr;
 
+use crate::net::{MS, Net, SECOND, address, config, id};
 use bytes::Bytes;
-use net::{MS, Net, SECOND, address, config, id};
 use noex_proto::{
     Action, Close, ClusterConfig, ClusterError, ClusterEvent, ClusterStatus, ConnId, DialError, Input, Instant, Limits, Machine,
     MessagesLagged, NodeDownReason, NodeId, PeerFault, Refusal, SendError, SubscriptionId, Unreached, WallTime,

@@ -1,12 +1,9 @@
 //! Leaving: what is queued, then GOODBYE; who hears what; how long a stop takes; and what a failure is not.
-#![expect(clippy::unwrap_used, reason = "a test may panic")]
-
-mod net;
 
 use std::time::Duration;
 
+use crate::net::{Host, MS, Net, SECOND, address, config, id};
 use bytes::Bytes;
-use net::{Host, MS, Net, SECOND, address, config, id};
 use noex_proto::{Action, ClusterError, ClusterEvent, ClusterStatus, Input, Machine, Refusal};
 
 /// `a` on host 0, which dials `b` on host 1 and `c` on host 2.

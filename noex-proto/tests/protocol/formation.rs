@@ -1,8 +1,6 @@
 //! How clusters form: seeds, simultaneous dials, gossip on joining.
 
-mod net;
-
-use net::{MS, Net, SECOND, config, id};
+use crate::net::{MS, Net, SECOND, address, config, id};
 use noex_proto::{ClusterError, ClusterEvent, ConnId};
 
 #[test]
@@ -86,7 +84,7 @@ fn a_seed_that_is_another_node_is_reported_once_and_used() {
 #[test]
 fn a_seed_that_is_oneself_is_skipped_and_retried_at_the_longest_delay() {
     let mut net = Net::new(2);
-    net.names.insert("cluster".into(), vec![net::address(0), net::address(1)]);
+    net.names.insert("cluster".into(), vec![address(0), address(1)]);
     net.start(0, config("a", 0).seeds(["x@cluster:4369"]));
     net.start(1, config("b", 1));
     net.run(30 * MS);

@@ -1,11 +1,8 @@
 //! Reconnection: how long the delays are, when they begin anew, how many dials there are, and what a seed is.
-#![expect(clippy::unwrap_used, reason = "a test may panic")]
-
-mod net;
 
 use std::time::Duration;
 
-use net::{Host, MS, Net, SECOND, address, config, id};
+use crate::net::{Host, MS, Net, SECOND, address, config, id};
 use noex_proto::{Close, ClusterError, DialError, Limits, NodeStatus, Refusal, Unreached};
 
 /// When this host dialled that one.

@@ -1,5 +1,4 @@
 //! Laws of the machine that hold for any inputs: chunking, timeouts, stale inputs, determinism.
-#![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;

@@ -1,12 +1,9 @@
 //! One session per pair: simultaneous dials, sessions that died on one side only, restarts, conflicts, and what payloads are promised.
-#![expect(clippy::unwrap_used, reason = "a test may panic")]
-
-mod net;
 
 use std::time::Duration;
 
+use crate::net::{Host, MS, Net, SECOND, address, config, id};
 use bytes::Bytes;
-use net::{Host, MS, Net, SECOND, address, config, id};
 use noex_proto::{ClusterError, ClusterEvent, Input, NodeId};
 use proptest::prelude::*;
 

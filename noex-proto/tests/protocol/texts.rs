@@ -1,5 +1,4 @@
 //! What people read: logs and error messages are searched for these words.
-#![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::fmt::Display;
 use std::net::SocketAddr;

@@ -1,13 +1,10 @@
 //! What members tell each other of third ones: hints whom to dial, at next to no cost.
-#![expect(clippy::unwrap_used, reason = "tests")]
-
-mod net;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use net::{Host, MS, Net, SECOND, Wire, address, config, id};
+use crate::net::{Host, MS, Net, SECOND, Wire, address, config, id};
 use noex_proto::{Input, Limits, NodeStatus};
 
 /// The sizes of all records by their first message's type. In a record the type stands in the clear.

@@ -1,11 +1,8 @@
 //! What can be read of a machine at any time: itself, the others, and how full everything is.
-#![expect(clippy::unwrap_used, reason = "a test may panic")]
-
-mod net;
 
 use std::time::Duration;
 
-use net::{MS, Net, SECOND, config, id};
+use crate::net::{MS, Net, SECOND, config, id};
 use noex_proto::{ClusterNotStartedError, Instant, Limits, Machine, NodeStatus, Usage, WaitError, WallTime};
 
 /// `a` and `b` are up; `c`, a seed of `b`, never was.

@@ -1,0 +1,23 @@
+//! The protocol by its public interface: one test program, so that a change is linked and tried once.
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+mod net;
+
+mod abstraction;
+mod authentication;
+mod config;
+mod detection;
+mod faults;
+mod formation;
+mod gossip;
+mod laws;
+mod leaving;
+mod limits;
+mod node_id;
+mod payloads;
+mod reading;
+mod reconnection;
+mod recording;
+mod sessions;
+mod strangers;
+mod texts;
