@@ -237,14 +237,18 @@ fn member_len(id: &NodeId) -> usize {
 
 /// What numbers take, or heads with them.
 fn numbers_len(numbers: &[u64]) -> usize {
-    let len = |number| match number {
-        ..24 => 1,
-        24..0x100 => 2,
-        0x100..0x1_0000 => 3,
-        0x1_0000..0x1_0000_0000 => 5,
-        _ => 9,
-    };
-    numbers.iter().copied().map(len).sum()
+    numbers.iter().map(|&number| 1 + head(number).1).sum()
+}
+
+/// How the first byte of an item tells its number, and how many bytes of the number follow: RFC 8949, section 3.
+fn head(number: u64) -> (u8, usize) {
+    match number {
+        ..24 => (number.to_be_bytes()[7], 0),
+        24..0x100 => (24, 1),
+        0x100..0x1_0000 => (25, 2),
+        0x1_0000..0x1_0000_0000 => (26, 4),
+        _ => (27, 8),
+    }
 }
 
 /// An item of an array.
@@ -276,16 +280,9 @@ fn encode_array<const N: usize>(body: &mut Vec<u8>, items: [Item; N]) {
 
 /// Appends a head in its shortest form.
 fn encode_head(body: &mut Vec<u8>, kind: u8, number: u64) {
-    let bytes = number.to_be_bytes();
-    let (size, skip) = match number {
-        ..24 => return body.push(kind | bytes[7]),
-        24..0x100 => (24, 7),
-        0x100..0x1_0000 => (25, 6),
-        0x1_0000..0x1_0000_0000 => (26, 4),
-        _ => (27, 0),
-    };
-    body.push(kind | size);
-    body.extend_from_slice(&bytes[skip..]);
+    let (told, following) = head(number);
+    body.push(kind | told);
+    body.extend_from_slice(&number.to_be_bytes()[8 - following..]);
 }
 
 /// Reads a body that is an array of so many numbers and flags, and nothing besides. These are the messages of a session at rest, and each

@@ -73,15 +73,18 @@ impl Node {
         self.peers.get(id).is_some_and(|peer| peer.session.is_some())
     }
 
+    /// What is dialled for a target.
+    fn address_of<'a>(&'a self, target: &'a Target) -> &'a NodeId {
+        match target {
+            Target::Node(id) => id,
+            Target::Seed(place) => &self.settings.seeds[*place],
+        }
+    }
+
     /// Whether a session with the target is up, or one is being admitted.
     fn is_reached(&self, target: &Target) -> bool {
-        let id = match target {
-            Target::Node(id) => id,
-            Target::Seed(seed) => {
-                self.dials.get(target).and_then(|dial| dial.found.as_ref()).unwrap_or(&self.settings.seeds[*seed])
-            }
-        };
-        self.is_connected(id)
+        let found = self.dials.get(target).and_then(|dial| dial.found.as_ref());
+        self.is_connected(found.unwrap_or_else(|| self.address_of(target)))
     }
 
     // Dials
@@ -130,13 +133,11 @@ impl Node {
 
     fn start_dial(&mut self, target: Target) {
         let conn = self.out.new_conn();
+        let address = self.address_of(&target);
+        let (host, port) = (address.host().into(), address.port());
         let Some(dial) = self.dials.get_mut(&target) else { return };
         dial.conn = Some(conn);
-        let address = match &target {
-            Target::Node(id) => id,
-            Target::Seed(seed) => &self.settings.seeds[*seed],
-        };
-        let connect = Action::Connect { conn, host: address.host().into(), port: address.port(), skip: dial.skip.clone() };
+        let connect = Action::Connect { conn, host, port, skip: dial.skip.clone() };
         self.dials_in_flight += 1;
         self.dial_tokens -= 1;
         self.out.counters.dials += 1;
@@ -207,16 +208,10 @@ impl Node {
     fn report_unreachable(&mut self, target: &Target, why: Unreached) {
         let Some(dial) = self.dials.get_mut(target) else { return };
         let reported = dial.reported.replace(why).is_some();
-        let id = match target {
-            Target::Node(id) => id.clone(),
-            Target::Seed(place) => {
-                let seed = self.settings.seeds[*place].clone();
-                if !reported {
-                    self.out.emit(ClusterEvent::Error(ClusterError::SeedUnreachable { seed: seed.clone(), why }));
-                }
-                seed
-            }
-        };
+        let id = self.address_of(target).clone();
+        if matches!(target, Target::Seed(_)) && !reported {
+            self.out.emit(ClusterEvent::Error(ClusterError::SeedUnreachable { seed: id.clone(), why }));
+        }
         if let Some(peer) = self.peers.get_mut(&id)
             && peer.status == NodeStatus::Connecting
             && peer.admission.sessions.is_empty()
