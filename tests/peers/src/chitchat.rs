@@ -12,7 +12,8 @@ use chitchat::{
     ChitchatConfig, ChitchatEnvelope, ChitchatHandle, ChitchatId, FailureDetectorConfig, ProtocolVersion, spawn_chitchat,
 };
 
-use crate::member::{Member, Plan, address, is_lost};
+use crate::member::{Member, Plan, address};
+use crate::network::{Datagrams, Network};
 
 pub(crate) struct Chitchat {
     _handle: ChitchatHandle,
@@ -40,7 +41,7 @@ impl Member for Chitchat {
             protocol_version: ProtocolVersion::V1,
             seed_nodes: (number > 0).then(|| address(0).to_string()).into_iter().collect(),
         };
-        let handle = spawn_chitchat(config, Vec::new(), &Lossy(plan.loss)).await.expect("the port is free");
+        let handle = spawn_chitchat(config, Vec::new(), &ImpairedUdp(plan.network)).await.expect("the port is free");
         let seen = Arc::<Seen>::default();
         let mut live = handle.with_chitchat(|chitchat| chitchat.live_nodes_watcher()).await;
         let told = seen.clone();
@@ -56,6 +57,11 @@ impl Member for Chitchat {
         Self { _handle: handle, seen }
     }
 
+    /// A socket each.
+    fn open_files(nodes: usize) -> usize {
+        nodes
+    }
+
     fn live(&self) -> usize {
         self.seen.live.load(Relaxed)
     }
@@ -65,23 +71,23 @@ impl Member for Chitchat {
     }
 }
 
-/// The library's transport, some of whose datagrams are lost.
-struct Lossy(f64);
+/// The library's transport, on a network that loses and delays.
+struct ImpairedUdp(Network);
 
-struct LossySocket {
-    loss: f64,
+struct ImpairedSocket {
+    datagrams: Datagrams<RecvOutcome>,
     socket: Box<dyn Socket>,
 }
 
 #[async_trait]
-impl Transport for Lossy {
+impl Transport for ImpairedUdp {
     async fn open(&self, address: SocketAddr) -> anyhow::Result<Box<dyn Socket>> {
-        Ok(Box::new(LossySocket { loss: self.0, socket: UdpTransport.open(address).await? }))
+        Ok(Box::new(ImpairedSocket { datagrams: Datagrams::new(self.0), socket: UdpTransport.open(address).await? }))
     }
 }
 
 #[async_trait]
-impl Socket for LossySocket {
+impl Socket for ImpairedSocket {
     fn local_addr(&self) -> anyhow::Result<SocketAddr> {
         self.socket.local_addr()
     }
@@ -92,9 +98,13 @@ impl Socket for LossySocket {
 
     async fn recv(&mut self) -> anyhow::Result<RecvOutcome> {
         loop {
-            let received = self.socket.recv().await?;
-            if !is_lost(self.loss) {
-                return Ok(received);
+            tokio::select! {
+                received = self.socket.recv() => {
+                    if let Some(received) = self.datagrams.pass(received?) {
+                        return Ok(received);
+                    }
+                }
+                Some(received) = self.datagrams.next() => return Ok(received),
             }
         }
     }

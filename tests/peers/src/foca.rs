@@ -15,7 +15,8 @@ use serde::{Deserialize, Serialize};
 use tokio::net::UdpSocket;
 use tokio::time::{Instant, sleep_until};
 
-use crate::member::{Member, Plan, address, is_lost};
+use crate::member::{Member, Plan, address};
+use crate::network::Datagrams;
 
 /// How long to wait for an answer of the seed before asking it again.
 const RETRY: Duration = Duration::from_secs(1);
@@ -56,8 +57,8 @@ impl Member for Foca {
         let seen = Arc::<Seen>::default();
         let agent = Agent {
             announce: (number > 0).then(Instant::now),
+            datagrams: Datagrams::new(plan.network),
             foca,
-            loss: plan.loss,
             runtime: AccumulatingRuntime::new(),
             seen: seen.clone(),
             socket,
@@ -65,6 +66,11 @@ impl Member for Foca {
         };
         tokio::spawn(agent.run());
         Self(seen)
+    }
+
+    /// A socket each.
+    fn open_files(nodes: usize) -> usize {
+        nodes
     }
 
     fn live(&self) -> usize {
@@ -79,8 +85,8 @@ impl Member for Foca {
 struct Agent {
     /// When to ask the seed to be let in, as long as nobody has answered.
     announce: Option<Instant>,
+    datagrams: Datagrams<Vec<u8>>,
     foca: foca::Foca<Id, PostcardCodec, StdRng, NoCustomBroadcast>,
-    loss: f64,
     runtime: AccumulatingRuntime<Id>,
     seen: Arc<Seen>,
     socket: UdpSocket,
@@ -94,10 +100,11 @@ impl Agent {
             let due = self.timers.peek().map(|Reverse((due, _))| *due);
             let announce = self.announce;
             let outcome = tokio::select! {
-                received = self.socket.recv_from(&mut buffer) => match received {
-                    Ok((length, _)) if !is_lost(self.loss) => self.foca.handle_data(&buffer[..length], &mut self.runtime),
+                received = self.socket.recv(&mut buffer) => match received.map(|length| self.datagrams.pass(buffer[..length].to_vec())) {
+                    Ok(Some(data)) => self.foca.handle_data(&data, &mut self.runtime),
                     _ => Ok(()),
                 },
+                Some(data) = self.datagrams.next() => self.foca.handle_data(&data, &mut self.runtime),
                 () = until(due) => match self.timers.pop() {
                     Some(Reverse((_, timer))) => self.foca.handle_timer(timer, &mut self.runtime),
                     None => Ok(()),

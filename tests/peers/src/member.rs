@@ -3,11 +3,12 @@
 use std::future::Future;
 use std::net::{Ipv4Addr, SocketAddr};
 
+use crate::network::Network;
+
 /// What is to be formed.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Plan {
-    /// The part of datagrams that are dropped where they arrive.
-    pub(crate) loss: f64,
+    pub(crate) network: Network,
     pub(crate) nodes: usize,
 }
 
@@ -15,6 +16,9 @@ pub(crate) struct Plan {
 pub(crate) trait Member: Send + Sync + Sized + 'static {
     /// Starts a node at [`address`] of its number. Node 0 is the seed of all others.
     fn start(number: usize, plan: Plan) -> impl Future<Output = Self> + Send;
+
+    /// How many files a process with so many nodes may have open for them.
+    fn open_files(nodes: usize) -> usize;
 
     /// How many others it takes to be up.
     fn live(&self) -> usize;
@@ -26,9 +30,4 @@ pub(crate) trait Member: Send + Sync + Sized + 'static {
 /// Where a node listens. All ports are free in a namespace of one's own.
 pub(crate) fn address(number: usize) -> SocketAddr {
     (Ipv4Addr::LOCALHOST, 10_000 + u16::try_from(number).expect("few nodes")).into()
-}
-
-/// Whether to drop a datagram.
-pub(crate) fn is_lost(loss: f64) -> bool {
-    loss > 0.0 && rand::random::<f64>() < loss
 }

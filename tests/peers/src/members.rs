@@ -1,4 +1,4 @@
-//! Forming, noticing a crash, and what a cluster costs at rest.
+//! Forming, noticing a crash, what a cluster costs at rest, and downs of nodes that are well.
 
 use std::fs;
 use std::process::{Command, Stdio};
@@ -6,27 +6,32 @@ use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rlimit::Resource;
 use tokio::runtime::Builder;
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
-use crate::LIBRARIES;
+use crate::impaired::NETWORK;
 use crate::member::{Member, Plan};
+use crate::network::Network;
+use crate::report::{Figure, print};
 use crate::system::{Cpu, allow_open_files};
-use crate::table::{Samples, head, row};
+use crate::table::head;
 
 /// Between what is done to a cluster and what is measured next.
 const SETTLED: Duration = Duration::from_secs(5);
 /// How long a cluster at rest is measured.
 const RESTED: Duration = Duration::from_secs(20);
-/// How long a cluster with loss is watched.
+/// How long a cluster on a network that loses or delays is watched.
 const WATCHED: Duration = Duration::from_secs(60);
 /// What takes longer counts as never.
 const PATIENCE: Duration = Duration::from_secs(90);
 const LOOK: Duration = Duration::from_millis(5);
+/// Open files that are not a library's.
+const SPARE_FILES: usize = 1_000;
 
-/// What is measured without loss, in the order in which a part prints it, and how many digits to show.
-const ROWS: [(&str, usize); 8] = [
+/// What is measured on a calm network, in the order in which a part prints it.
+const FIGURES: [Figure; 8] = [
     ("full membership, s", 3),
     ("all noticed a process that died, s", 3),
     ("all noticed a node that froze, s", 3),
@@ -36,58 +41,88 @@ const ROWS: [(&str, usize); 8] = [
     ("memory of the process a node, KiB", 0),
     ("downs of nodes that were well", 0),
 ];
-const LOSS_ROWS: [(&str, usize); 2] = [("full membership, s", 3), ("downs of nodes that were well", 0)];
+/// What is measured on another network.
+const IMPAIRED_FIGURES: [Figure; 2] = [("full membership, s", 3), ("downs of nodes that were well", 0)];
 
-/// Measures all libraries by turns.
-pub(crate) fn compare(nodes: usize, rounds: usize) {
-    head(&format!("membership of {nodes} nodes in one process"));
-    table(&LIBRARIES, Plan { loss: 0.0, nodes }, rounds, &ROWS);
+/// A library that is compared.
+pub(crate) struct Library {
+    calm: fn(Plan),
+    impaired: fn(Plan),
+    pub(crate) name: &'static str,
+    open_files: fn(usize) -> usize,
 }
 
-/// Measures those that use datagrams while so many percent of them are lost.
-pub(crate) fn compare_loss(nodes: usize, percent: usize, rounds: usize) {
-    head(&format!("{nodes} nodes in one process, {percent} % of datagrams lost, {} s", WATCHED.as_secs()));
-    table(&["foca", "chitchat"], Plan { loss: percent as f64 / 100.0, nodes }, rounds, &LOSS_ROWS);
+impl Library {
+    /// Its members on a calm network, and those on another one.
+    pub(crate) const fn new<C: Member, I: Member>(name: &'static str) -> Self {
+        Self { calm: part::<C>, impaired: part::<I>, name, open_files: C::open_files }
+    }
+
+    /// Measures it in this process.
+    pub(crate) fn part(&self, plan: Plan) {
+        let network = NETWORK.get_or_init(|| plan.network);
+        if *network == Network::default() { (self.calm)(plan) } else { (self.impaired)(plan) }
+    }
+
+    /// Measures it in a process and a network namespace of its own.
+    fn alone(&self, Plan { network, nodes }: Plan) -> Vec<f64> {
+        let program = std::env::current_exe().expect("a program");
+        let mut command = Command::new("unshare");
+        command.args(["--net", "sh", "-c", "ip link set lo up && exec \"$0\" part \"$@\""]).arg(program);
+        command.args([nodes.to_string(), network.delay.as_millis().to_string(), network.loss.to_string()]).arg(self.name);
+        let output = command.stderr(Stdio::inherit()).output().expect("unshare is there");
+        assert!(output.status.success(), "{} failed", self.name);
+        let text = String::from_utf8(output.stdout).expect("text");
+        text.split_whitespace().map(|number| number.parse().expect("a number")).collect()
+    }
 }
 
-fn table(libraries: &[&str], plan: Plan, rounds: usize, rows: &[(&str, usize)]) {
-    let mut measured: Vec<Vec<Vec<f64>>> = vec![Vec::new(); libraries.len()];
+/// Measures libraries by turns, those apart of which a process has no room for so many nodes.
+pub(crate) fn compare(libraries: &[&Library], plan: Plan, rounds: u32) {
+    let Plan { network, nodes } = plan;
+    let (_, limit) = Resource::NOFILE.get().expect("a limit");
+    let mut measured = Vec::new();
+    for library in libraries {
+        let files = (library.open_files)(nodes) + SPARE_FILES;
+        if files as u64 > limit {
+            println!("left out, as it takes {files} open files, and the limit is {limit}: {}", library.name);
+        } else {
+            measured.push((*library, Vec::new()));
+        }
+    }
+    if measured.is_empty() {
+        return;
+    }
+    let figures = if network == Network::default() {
+        head(&format!("membership of {nodes} nodes in one process"));
+        &FIGURES[..]
+    } else {
+        let (loss, delay, watched) = (network.loss * 100.0, network.delay.as_millis(), WATCHED.as_secs());
+        head(&format!("{nodes} nodes in one process, {loss} % of packets lost, late by up to {delay} ms, {watched} s"));
+        &IMPAIRED_FIGURES
+    };
     for _ in 0..rounds {
-        for (library, measured) in libraries.iter().zip(&mut measured) {
-            measured.push(alone(library, plan));
+        for (library, measured) in &mut measured {
+            measured.push(library.alone(plan));
         }
     }
-    for (place, (what, digits)) in rows.iter().enumerate() {
-        for (library, measured) in libraries.iter().zip(&measured) {
-            let column = measured.iter().map(|round| round[place]).collect();
-            row(&format!("{what}: {library}"), *digits, &Samples::new(column));
-        }
-    }
+    let measured: Vec<_> = measured.into_iter().map(|(library, measured)| (library.name, measured)).collect();
+    print(figures, &measured);
 }
 
-/// Measures one library in a process and a network namespace of its own.
-fn alone(library: &str, plan: Plan) -> Vec<f64> {
-    let program = std::env::current_exe().expect("a program");
-    let mut command = Command::new("unshare");
-    command.args(["--net", "sh", "-c", "ip link set lo up && exec \"$0\" part \"$@\""]).arg(program).arg(library);
-    command.args([plan.nodes, (plan.loss * 100.0).round() as usize].map(|number| number.to_string()));
-    let output = command.stderr(Stdio::inherit()).output().expect("unshare is there");
-    assert!(output.status.success(), "{library} failed");
-    let text = String::from_utf8(output.stdout).expect("text");
-    text.split_whitespace().map(|number| number.parse().expect("a number")).collect()
-}
-
-/// One library in this process: prints what [`ROWS`] or [`LOSS_ROWS`] name.
-pub(crate) fn part<M: Member>(plan: Plan) {
-    allow_open_files((plan.nodes * plan.nodes * 3 / 2 + 1_000) as u64);
+/// One library in this process: prints what [`FIGURES`] or [`IMPAIRED_FIGURES`] name.
+fn part<M: Member>(plan: Plan) {
+    allow_open_files((M::open_files(plan.nodes) + SPARE_FILES) as u64);
     let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
-    let numbers = if plan.loss > 0.0 { runtime.block_on(with_loss::<M>(plan)) } else { runtime.block_on(at_rest::<M>(plan)) };
+    let numbers = runtime.block_on(async {
+        if plan.network == Network::default() { at_rest::<M>(plan).await } else { impaired::<M>(plan).await }
+    });
     println!("{}", numbers.iter().map(f64::to_string).collect::<Vec<_>>().join(" "));
     // Nobody says goodbye.
     std::process::exit(0);
 }
 
-async fn with_loss<M: Member>(plan: Plan) -> Vec<f64> {
+async fn impaired<M: Member>(plan: Plan) -> Vec<f64> {
     let (members, formed) = form::<M>(0..plan.nodes, plan).await;
     let formed = formed + full(members.iter(), plan.nodes - 1).await;
     tokio::time::sleep(WATCHED).await;

@@ -2,24 +2,28 @@
 
 use std::time::Duration;
 
-use noex_tokio::{Cluster, ClusterConfig};
+use noex_driver::Runtime;
+use noex_tokio::ClusterConfig;
 
 use crate::member::{Member, Plan, address};
 
 /// A node with a secret, and defaults but for a heartbeat interval of so many seconds.
-pub(crate) struct Noex<const INTERVAL: u64>(Cluster);
+pub(crate) struct Noex<R: Runtime, const INTERVAL: u64>(noex_driver::Cluster<R>);
 
-impl<const INTERVAL: u64> Member for Noex<INTERVAL> {
+impl<R: Runtime, const INTERVAL: u64> Member for Noex<R, INTERVAL> {
     async fn start(number: usize, _: Plan) -> Self {
-        let config = ClusterConfig::new(format!("node{number}"))
-            .host("127.0.0.1")
+        let config = config(number)
             .port(address(number).port())
             .heartbeat_interval(Duration::from_secs(INTERVAL))
-            .cluster_secret("a secret of the comparison")
             .seeds((number > 0).then(|| format!("node0@{}", address(0))));
-        let cluster = Cluster::new();
+        let cluster = noex_driver::Cluster::new();
         cluster.start(config).await.expect("it can listen");
         Self(cluster)
+    }
+
+    /// Both ends of each session, and of those that are dialled from both sides and given up.
+    fn open_files(nodes: usize) -> usize {
+        nodes * nodes * 3 / 2
     }
 
     fn live(&self) -> usize {
@@ -29,4 +33,8 @@ impl<const INTERVAL: u64> Member for Noex<INTERVAL> {
     fn downs(&self) -> usize {
         self.0.counters().downs as usize
     }
+}
+
+fn config(number: usize) -> ClusterConfig {
+    ClusterConfig::new(format!("node{number}")).host("127.0.0.1").cluster_secret("a secret of the comparison")
 }
