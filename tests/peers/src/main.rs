@@ -2,7 +2,8 @@
 //!
 //! `members` is about membership: forming, noticing a crash, and what it costs at rest. `loss` and `delay` are about downs of nodes that
 //! are well, on a network that loses, or delays. For these three, each library runs in a process and a network namespace of its own, so
-//! that the bytes of the loopback interface are its own; that takes Linux, root, and `unshare` and `ip`.
+//! that the bytes of the loopback interface are its own; that takes Linux, root, and `unshare` and `ip`. `messages` is about messages
+//! between two nodes of one process.
 #![forbid(unsafe_code)]
 
 mod chitchat;
@@ -10,8 +11,11 @@ mod foca;
 mod impaired;
 mod member;
 mod members;
+mod messages;
 mod network;
 mod noex;
+mod ractor;
+mod raw;
 mod report;
 #[path = "../../bench/benches/sockets/system.rs"]
 mod system;
@@ -34,6 +38,7 @@ use crate::noex::Noex;
 const USAGE: &str = "members <nodes> [rounds [library ..]]
 loss <nodes> <percent> [rounds [library ..]]
 delay <nodes> <milliseconds> [rounds [library ..]]
+messages [rounds]
 libraries: \"noex\" \"noex at 1 s\" \"foca\" \"chitchat\"";
 
 /// The libraries, by the names that their rows have.
@@ -71,6 +76,7 @@ fn run(args: &[String]) -> Option<()> {
         "members" => compare(Network::default(), 1)?,
         "loss" => compare(Network { loss: loss()?, ..Network::default() }, 2)?,
         "delay" => compare(Network { delay: delay()?, ..Network::default() }, 2)?,
+        "messages" => messages::compare(rounds(0, 15)?),
         "part" => {
             let [library] = chosen(args.get(3..))?[..] else { return None };
             library.part(Plan { network: Network { delay: delay()?, loss: args.get(2)?.parse().ok()? }, nodes: nodes()? });

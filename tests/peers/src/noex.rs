@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
+use futures_lite::StreamExt;
 use noex_driver::Runtime;
-use noex_tokio::ClusterConfig;
+use noex_tokio::{Bytes, ClusterConfig, MessageStream, NodeId};
 
 use crate::member::{Member, Plan, address};
+use crate::messages::{Pair, SMALL, is_asked};
 
 /// A node with a secret, and defaults but for a heartbeat interval of so many seconds.
 pub(crate) struct Noex<R: Runtime, const INTERVAL: u64>(noex_driver::Cluster<R>);
@@ -32,6 +34,43 @@ impl<R: Runtime, const INTERVAL: u64> Member for Noex<R, INTERVAL> {
 
     fn downs(&self) -> usize {
         self.0.counters().downs as usize
+    }
+}
+
+pub(crate) struct NoexPair {
+    answers: MessageStream,
+    far: NodeId,
+    near: noex_tokio::Cluster,
+}
+
+impl Pair for NoexPair {
+    async fn open() -> Self {
+        let (near, far) = (noex_tokio::Cluster::new(), noex_tokio::Cluster::new());
+        near.start(config(0).port(0)).await.expect("it can listen");
+        let seed = near.local_node_id().expect("it runs").to_string();
+        far.start(config(1).port(0).seeds([seed])).await.expect("it can listen");
+        let far_id = far.local_node_id().expect("it runs");
+        for node in [&near, &far] {
+            node.wait_for_nodes(1, Duration::from_secs(10)).await.expect("they meet");
+        }
+        let mut messages = far.messages();
+        tokio::spawn(async move {
+            while let Some(message) = messages.next().await {
+                let message = message.expect("none is dropped");
+                if is_asked(&message.payload) {
+                    far.send(&message.from, message.payload.slice(..SMALL)).expect("there is room");
+                }
+            }
+        });
+        Self { answers: near.messages(), far: far_id, near }
+    }
+
+    async fn send(&mut self, message: &Bytes) {
+        self.near.send(&self.far, message.clone()).expect("there is room");
+    }
+
+    async fn answer(&mut self) {
+        self.answers.next().await.expect("it is open").expect("none is dropped");
     }
 }
 
