@@ -17,6 +17,9 @@ const FED_MAX: usize = 2048 + 4 + 1024;
 /// REJECT, CHALLENGE and AUTH_OK are all that a responder says, HELLO and AUTH all that an initiator does.
 const ANSWER_MAX: usize = 1024;
 
+/// How many addresses connections come in from.
+const ADDRESSES: u8 = 4;
+
 /// Which side the machine is on, at least at first.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Role {
@@ -131,7 +134,7 @@ enum Op<'a> {
 struct Line {
     conn: ConnId,
     dialled: bool,
-    /// The last octet of its address.
+    /// Which of the addresses it comes from.
     from: u8,
     state: State,
     /// How many bytes the machine has taken.
@@ -225,6 +228,7 @@ pub(crate) fn run(data: &[u8], role: Role) -> Option<()> {
     }
     while !input.is_empty() {
         attack.step(input.arbitrary().ok()?);
+        attack.check();
     }
     let counters = attack.machine.counters();
     assert_eq!((counters.handshakes, counters.ups), (attack.handshakes, 0), "nobody else came through, and nobody was admitted");
@@ -235,9 +239,9 @@ impl Attack<'_> {
     fn step(&mut self, op: Op<'_>) {
         match op {
             Op::Accept(from) => {
-                let (conn, from) = (self.machine.next_conn(), 100 + from % 4);
+                let (conn, from) = (self.machine.next_conn(), from % ADDRESSES);
                 self.lines.push(Line::new(conn, from, State::Open));
-                self.feed(Input::Accepted { conn, remote: victim::address(from) });
+                self.feed(Input::Accepted { conn, remote: victim::address(100 + from) });
             }
             Op::Advance(millis) => {
                 self.now = self.now + Duration::from_millis(millis.into());
@@ -364,6 +368,8 @@ impl Attack<'_> {
                 self.lines[line].fed += piece.len();
                 let conn = self.lines[line].conn;
                 self.feed(victim::received(conn, piece));
+                let Line { fed, state, .. } = self.lines[line];
+                assert!(state != State::Open || fed <= FED_MAX, "{fed} bytes were taken from a stranger");
             }
         }
     }
@@ -373,6 +379,7 @@ impl Attack<'_> {
         self.drain();
     }
 
+    /// Does what the machine asks for.
     fn drain(&mut self) {
         while let Some(action) = self.machine.poll_action() {
             match action {
@@ -392,12 +399,13 @@ impl Attack<'_> {
                     assert!(matches!(line.state, State::Authenticated | State::Open), "a send on a closed connection");
                     line.sent.extend_from_slice(&data);
                     line.answer.extend_from_slice(&data);
+                    let told = line.sent.len() <= ANSWER_MAX && frames(&line.sent).len() <= 2 + usize::from(self.knows);
+                    assert!(told || line.state == State::Authenticated, "a stranger is told too much");
                 }
                 Action::Event(_) | Action::Message => {}
                 Action::Stopped => panic!("nobody stops the machine"),
             }
         }
-        self.check();
     }
 
     /// What strangers hold of the machine.
@@ -405,21 +413,14 @@ impl Attack<'_> {
         let limits = victim::limits();
         assert!(self.knows || self.machine.counters().handshakes == 0, "a stranger came through");
         assert!(self.closing.len() <= limits.closing_connections, "{} connections linger", self.closing.len());
-        let mut origins = [0; 256];
-        let mut half_open = 0;
-        for line in self.lines.iter().filter(|line| line.state == State::Open) {
-            assert!(line.fed <= FED_MAX, "{} bytes were taken from a stranger", line.fed);
-            assert!(
-                line.sent.len() <= ANSWER_MAX && frames(&line.sent).len() <= 2 + usize::from(self.knows),
-                "a stranger is told too much"
-            );
-            if !line.dialled {
-                half_open += 1;
-                origins[usize::from(line.from)] += 1;
-            }
+        let (mut half_open, mut of_address) = (0, [0; ADDRESSES as usize]);
+        for line in self.lines.iter().filter(|line| line.state == State::Open && !line.dialled) {
+            half_open += 1;
+            let count = &mut of_address[usize::from(line.from)];
+            *count += 1;
+            assert!(*count <= limits.half_open_per_address, "too many of one address");
         }
         assert!(half_open <= limits.half_open, "{half_open} strangers are connected");
-        assert!(origins.iter().all(|origin| *origin <= limits.half_open_per_address), "too many of one address");
     }
 }
 
