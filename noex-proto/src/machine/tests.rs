@@ -408,6 +408,7 @@ fn who_asks_more_than_it_reads_is_disconnected() {
         bench.say(conn, &[Control::Ping(n)]);
     }
     assert_eq!(bench.faults(), []);
+    assert_eq!(bench.machine.usage().control_messages, 8);
     bench.say(conn, &[Control::Ping(9)]);
     assert_eq!(bench.faults(), [PeerFault::ControlFlood]);
     assert_eq!(bench.machine.is_node_connected(&node("b")), Ok(false));

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::net::{MS, Net, SECOND, config, id};
-use noex_proto::{ClusterNotStartedError, Instant, Limits, Machine, NodeStatus, Usage, WaitError, WallTime};
+use noex_proto::{ClusterNotStartedError, Input, Instant, Limits, Machine, NodeStatus, Usage, WaitError, WallTime};
 
 /// `a` and `b` are up; `c`, a seed of `b`, never was.
 fn formed() -> Net {
@@ -105,4 +105,19 @@ fn the_usage_says_how_full_each_limit_is() {
     net.run(SECOND);
     let usage = net.nodes[1].machine.usage();
     assert_eq!((usage.members, usage.nodes, usage.disconnected_nodes, usage.departed_nodes), (0, 1, 1, 0));
+}
+
+#[test]
+fn the_usage_counts_who_comes_and_who_goes() {
+    let mut net = Net::new(2);
+    net.start(0, config("a", 0));
+    net.start(1, config("b", 1).seeds([id("a", 0).to_string()]));
+    assert_eq!(net.nodes[1].machine.usage().dials_in_flight, 1);
+    net.run(SECOND);
+    assert_eq!(net.nodes[1].machine.usage().dials_in_flight, 0);
+
+    net.feed(0, Input::Stop);
+    assert_eq!(net.nodes[0].machine.usage().closing_connections, 1, "until its last bytes are written");
+    net.run(SECOND);
+    assert_eq!(net.nodes[1].machine.usage().departed_nodes, 1);
 }
