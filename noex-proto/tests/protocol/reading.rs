@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use crate::net::{MS, Net, SECOND, config, id};
-use noex_proto::{ClusterNotStartedError, Input, Instant, Limits, Machine, NodeStatus, Usage, WaitError, WallTime};
+use noex_proto::{
+    ClusterNotStartedError, ClusterStatus, Input, Instant, Limits, Machine, NodeStatus, Usage, WaitError, WallTime,
+};
 
 /// `a` and `b` are up; `c`, a seed of `b`, never was.
 fn formed() -> Net {
@@ -20,7 +22,9 @@ fn a_node_reads_itself() {
     let mut net = formed();
     net.run(5 * SECOND);
     let (now, wall) = (net.now, WallTime(Duration::from_secs(99)));
+    net.feed(1, Input::Tick);
     let machine = &net.nodes[1].machine;
+    assert_eq!((machine.status(), machine.now()), (ClusterStatus::Running, now));
     let info = machine.local_node_info(now, wall).unwrap();
     assert_eq!((info.id, info.status, info.process_count), (id("b", 1), NodeStatus::Connected, 0));
     assert_eq!(info.last_heartbeat_at, Some(wall));
@@ -40,6 +44,7 @@ fn nothing_is_read_of_a_node_that_is_not_started_but_its_status() {
     assert_eq!(machine.uptime(Instant::START), Err(ClusterNotStartedError));
     assert_eq!(machine.has_nodes(0), Some(Err(WaitError::NotStarted(ClusterNotStartedError))));
     assert_eq!((machine.limits(), machine.usage()), (None, Usage::default()));
+    assert_eq!(machine.status(), ClusterStatus::Stopped);
 }
 
 #[test]
