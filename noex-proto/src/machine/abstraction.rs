@@ -5,7 +5,7 @@ use core::hash::{Hash, Hasher};
 use core::mem::discriminant;
 use core::time::Duration;
 
-use super::node::{Admission, Conn, Dial, Node, Peer, PeerView, Phase, Session, Stage, Target, Timer, Wait};
+use super::node::{Admission, Conn, Dial, Node, Peer, PeerView, Phase, Session, Stage, Timer, Wait};
 use super::{Machine, State};
 use crate::{ConnId, Instant};
 
@@ -56,35 +56,17 @@ impl<'a, H: Hasher> Abstraction<'a, H> {
     }
 
     /// A time span, coarsely.
-    fn span(&mut self, span: Duration) {
-        let grains = span.as_nanos() / self.grain;
-        self.write(u128::BITS - grains.leading_zeros());
+    fn grains(&self, span: Duration) -> Option<u32> {
+        (span.as_nanos() / self.grain).checked_ilog2()
     }
 
-    fn age(&mut self, since: Option<Instant>) {
-        self.write(since.is_some());
-        if let Some(since) = since {
-            self.span(self.node.now - since);
-        }
+    fn age(&self, since: Instant) -> Option<u32> {
+        self.grains(self.node.now - since)
     }
 
     /// A connection, by its place among those there are.
-    fn conn(&mut self, conn: ConnId) {
-        self.write(self.conns.binary_search(&conn).ok());
-    }
-
-    fn conn_if_any(&mut self, conn: Option<ConnId>) {
-        self.write(conn.is_some());
-        if let Some(conn) = conn {
-            self.conn(conn);
-        }
-    }
-
-    fn target(&mut self, target: &Target) {
-        match target {
-            Target::Node(id) => self.write(id),
-            Target::Seed(place) => self.write(place),
-        }
+    fn place(&self, conn: ConnId) -> Option<usize> {
+        self.conns.binary_search(&conn).ok()
     }
 
     // The tables
@@ -131,42 +113,44 @@ impl<'a, H: Hasher> Abstraction<'a, H> {
             reports: _,
         } = self.node;
         self.write((id, instance, pulse, digest, admissions));
-        self.write((half_open_count, up_count, session_count, dials_in_flight, reaching, *dial_tokens == 0));
+        self.write((half_open_count, up_count, session_count, dials_in_flight, reaching, (*dial_tokens).min(1)));
         self.write(held.is_some());
-        self.span(*next_exchange - *now);
-        self.age(*conflict_reported);
+        self.write(self.grains(*next_exchange - *now));
+        self.write(conflict_reported.map(|at| self.age(at)));
         self.write(closing.len());
         for conn in closing {
-            self.conn(*conn);
+            self.write(self.place(*conn));
         }
         for (timer, at) in timers.iter() {
             self.write(discriminant(timer));
             match timer {
-                Timer::Steady(conn) => self.conn(*conn),
+                Timer::Steady(conn) => self.write(self.place(*conn)),
                 Timer::DialRate | Timer::Forget | Timer::Reports | Timer::Stop | Timer::TakeIn => {}
             }
-            self.span(at - *now);
+            self.write(self.grains(at - *now));
         }
         for (target, at) in dial_timers.iter() {
-            self.target(target);
-            self.span(at - *now);
+            self.write(target);
+            self.write(self.grains(at - *now));
         }
         for (wait, at) in waits.iter() {
             self.write(discriminant(wait));
             match wait {
-                Wait::Admission(conn) | Wait::Connect(conn) | Wait::Handshake(conn) | Wait::Probe(conn) => self.conn(*conn),
+                Wait::Admission(conn) | Wait::Connect(conn) | Wait::Handshake(conn) | Wait::Probe(conn) => {
+                    self.write(self.place(*conn))
+                }
                 Wait::Answer => {}
             }
-            self.span(at - *run);
+            self.write(self.grains(at - *run));
         }
         for (deadlines, clock) in [(heartbeats, now), (looks, run)] {
             for (conn, at) in deadlines.iter() {
-                self.conn(*conn);
-                self.span(at - *clock);
+                self.write(self.place(*conn));
+                self.write(self.grains(at - *clock));
             }
         }
         for (number, conn) in conns {
-            self.conn(*number);
+            self.write(self.place(*number));
             self.connection(conn);
         }
         for (id, peer) in peers {
@@ -178,14 +162,14 @@ impl<'a, H: Hasher> Abstraction<'a, H> {
             self.write((id, instance));
         }
         for (target, dial) in dials {
-            self.target(target);
+            self.write(target);
             self.dial(dial);
         }
         for target in dial_queue.values() {
-            self.target(target);
+            self.write(target);
         }
         self.write(asked.as_ref().map(|asked| (asked.joining, asked.received)));
-        self.conn_if_any(asked.as_ref().map(|asked| asked.conn));
+        self.write(asked.as_ref().map(|asked| self.place(asked.conn)));
         for told in told {
             self.write((told.joining, &told.members));
         }
@@ -195,19 +179,19 @@ impl<'a, H: Hasher> Abstraction<'a, H> {
         let Conn { target, remote, since: _, asked, frames, phase } = conn;
         self.write((target.is_some(), remote.map(|remote| remote.ip()), frames.buffered(), discriminant(phase)));
         if let Some(target) = target {
-            self.target(target);
+            self.write(target);
         }
         match phase {
             Phase::Dialling => {}
             Phase::Initiating(handshake) => {
                 self.write(handshake.is_half_done());
-                self.age(Some(*asked));
+                self.write(self.age(*asked));
             }
             Phase::Responding(handshake) => {
                 self.write(handshake.is_half_done());
-                self.age(Some(*asked));
+                self.write(self.age(*asked));
             }
-            Phase::Reaching(session) => self.conn(*session),
+            Phase::Reaching(session) => self.write(self.place(*session)),
             Phase::Session(session) => self.session(session),
         }
     }
@@ -233,11 +217,11 @@ impl<'a, H: Hasher> Abstraction<'a, H> {
             reach_at,
         } = session;
         self.write((id, instance, interval_ms, assembler.len(), discriminant(reach), discriminant(stage)));
-        self.span(self.node.run - *heard);
-        self.span(Duration::from_millis((*round_trip_ms).into()));
+        self.write(self.grains(self.node.run - *heard));
+        self.write(self.grains(Duration::from_millis((*round_trip_ms).into())));
         self.write((probing, reach_at.is_some()));
         if let Some(at) = reach_at {
-            self.span(*at - self.node.run);
+            self.write(self.grains(*at - self.node.run));
         }
         self.write(answer.as_ref().map(|answer| (&answer.after, answer.digest)));
         queue.hash_abstraction(self.state);
@@ -263,22 +247,22 @@ impl<'a, H: Hasher> Abstraction<'a, H> {
             conflict,
             view: PeerView { announced, differs, exchanged, answered },
         } = peer;
-        self.write((status, instance, *up > 0, named, admitted_instance, admitted, accepted));
+        self.write((status, instance, (*up).min(1), named, admitted_instance, admitted, accepted));
         self.write((conflict, announced, differs));
-        self.conn_if_any(*session);
-        self.conn_if_any(*chosen);
+        self.write(session.map(|conn| self.place(conn)));
+        self.write(chosen.map(|conn| self.place(conn)));
         self.write(sessions.len());
         for conn in sessions {
-            self.conn(*conn);
+            self.write(self.place(*conn));
         }
         self.write(exchanged.as_ref().map(|exchanged| (exchanged.0, exchanged.1)));
-        self.age(exchanged.as_ref().map(|exchanged| exchanged.2));
-        self.age(*answered);
+        self.write(exchanged.as_ref().map(|exchanged| self.age(exchanged.2)));
+        self.write(answered.map(|at| self.age(at)));
     }
 
     fn dial(&mut self, dial: &Dial) {
         let Dial { backoff, conn, queued, reported, found, mismatch, skip } = dial;
         self.write((backoff.delay(), queued.is_some(), reported, found, mismatch, skip));
-        self.conn_if_any(*conn);
+        self.write(conn.map(|conn| self.place(conn)));
     }
 }

@@ -353,7 +353,7 @@ pub(super) struct Answer {
 }
 
 /// What has to be dialled until a session with it is up.
-#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub(super) enum Target {
     Node(NodeId),
     /// A configured seed, by its place.

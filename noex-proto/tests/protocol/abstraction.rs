@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::hash::Hasher;
 use std::time::Duration;
 
-use crate::net::{Host, MS, Net, SECOND, config, id};
+use crate::faults::{HELLO, Hello};
+use crate::net::{Host, MS, Net, SECOND, address, config, id};
 use bytes::Bytes;
 use noex_proto::Input;
 
@@ -115,4 +116,62 @@ fn each_step_of_a_dialler_makes_a_difference() {
         }
     }
     assert_eq!(steps.len(), 5, "it dials, has said hello, has proved itself, has offered, is up");
+}
+
+/// `a` alone, with two strangers of one address. One of them sends `bytes` at this time; half a second is over.
+fn visited(speaker: usize, at: Duration, bytes: &[u8]) -> Net {
+    let mut net = Net::new(1);
+    net.start(0, config("a", 0));
+    let conns = [(); 2].map(|()| net.stranger(0, address(1)));
+    net.run(at);
+    net.say(0, conns[speaker], bytes.to_vec());
+    net.run(SECOND / 2 - at);
+    net
+}
+
+#[test]
+fn which_of_two_connections_is_closing_makes_a_difference() {
+    let stray = Hello { target: b"x@10.0.0.1:4369", ..HELLO }.frame();
+    let [first, second] = [0, 1].map(|speaker| visited(speaker, MS * 499, &stray));
+    assert_eq!(first.nodes[0].machine.usage().closing_connections, 1);
+    assert_ne!(abstraction(&first, 0, HOUR), abstraction(&second, 0, HOUR));
+}
+
+#[test]
+fn how_long_ago_a_stranger_was_challenged_makes_a_difference_within_the_grain() {
+    let [early, late] = [1, 400].map(|at| visited(0, MS * at, &HELLO.frame()));
+    assert_ne!(abstraction(&early, 0, MS), abstraction(&late, 0, MS));
+    assert_eq!(abstraction(&early, 0, HOUR), abstraction(&late, 0, HOUR));
+}
+
+#[test]
+fn which_process_of_a_node_was_lost_makes_a_difference() {
+    let lost = |crashes: usize| {
+        let mut net = Net::new(2);
+        for _ in 0..crashes {
+            net.start(1, config("b", 1));
+            net.crash(1);
+        }
+        net.start(0, config("a", 0));
+        net.start(1, config("b", 1).seeds([id("a", 0).to_string()]));
+        net.run(100 * MS);
+        assert!(net.is_mesh(&[0, 1]));
+        net.crash(1);
+        net.run(2 * MS);
+        abstraction(&net, 0, HOUR)
+    };
+    assert_eq!(lost(1), lost(1));
+    assert_ne!(lost(1), lost(2));
+}
+
+#[test]
+fn how_often_a_dial_has_failed_makes_a_difference() {
+    let mut net = Net::new(1);
+    net.start(0, config("a", 0).seeds(["b@10.0.0.9:4369"]));
+    let waiting = [10 * MS, 2 * SECOND].map(|time| {
+        net.run(time);
+        assert_eq!(net.nodes[0].machine.usage().dials_in_flight, 0);
+        abstraction(&net, 0, HOUR)
+    });
+    assert_ne!(waiting[0], waiting[1]);
 }

@@ -9,23 +9,23 @@ use noex_proto::{
 
 /// The first frame of a dialler that has a secret.
 #[derive(Clone)]
-struct Hello {
-    flags: u8,
-    id: &'static [u8],
-    interval_ms: u32,
-    nonce: [u8; 32],
-    target: &'static [u8],
-    zero: u8,
+pub(crate) struct Hello {
+    pub(crate) flags: u8,
+    pub(crate) id: &'static [u8],
+    pub(crate) interval_ms: u32,
+    pub(crate) nonce: [u8; 32],
+    pub(crate) target: &'static [u8],
+    pub(crate) zero: u8,
 }
 
-const HELLO: Hello =
+pub(crate) const HELLO: Hello =
     Hello { flags: 1, id: b"b@10.0.0.2:4369", interval_ms: 1000, nonce: [7; 32], target: b"a@10.0.0.1:4369", zero: 0 };
 
 /// Where the responder's nonce stands in its first frame.
 const NONCE: std::ops::Range<usize> = 13..45;
 
 impl Hello {
-    fn frame(&self) -> Bytes {
+    pub(crate) fn frame(&self) -> Bytes {
         let field = |field: &[u8]| [&u16::try_from(field.len()).unwrap().to_be_bytes(), field].concat();
         framed(&[
             b"\x01NOEX\x01\x01",

@@ -255,6 +255,30 @@ fn members() {
 }
 
 #[test]
+fn sessions_that_are_not_up() {
+    // Given: four nodes prove themselves at once, and are heard no more. Their sessions hold places until the admission's time is over.
+    let refused = |members, disconnected_nodes| {
+        let mut net = Net::new(5);
+        net.latency = 10 * MS;
+        net.start(
+            0,
+            config("a", 0).limits(limits(|limits| (limits.members, limits.disconnected_nodes) = (members, disconnected_nodes))),
+        );
+        for host in 1..5 {
+            net.start(host, config("b", host).seeds([id("a", 0).to_string()]));
+        }
+        net.run(55 * MS);
+        (1..5).for_each(|host| net.cut_both(0, host));
+        net.run(SECOND);
+        assert_eq!((net.ups(0), net.nodes[0].machine.usage().half_open), (0, 0));
+        net.nodes[0].closes.len()
+    };
+    assert_eq!(refused(1, 9), 2, "there may be two sessions for each member");
+    assert_eq!(refused(2, 1), 1, "and as many nodes as members and lost ones");
+    assert_eq!(refused(2, 2), 0);
+}
+
+#[test]
 fn message_bytes() {
     let small = || limits(|limits| limits.message_bytes = 70_000);
     let mut net = pair(small(), Limits::default());
