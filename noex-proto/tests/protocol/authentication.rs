@@ -113,10 +113,10 @@ fn both_sides_hear_why_the_proof_failed_and_nobody_else_is_disturbed() {
     }
 }
 
-/// Changes one byte of what `from` sends in its first connection.
-fn change_byte(net: &mut Net, from: Host, at: usize, change: impl Fn(u8) -> u8 + 'static) {
+/// A path that changes one byte of what `from` sends in its first connection.
+fn change_byte(from: Host, at: usize, change: impl Fn(u8) -> u8 + 'static) -> impl FnMut(Host, Host, Bytes) -> Bytes + 'static {
     let mut sent = 0;
-    net.wire = Some(Wire(Box::new(move |sender, _, data| {
+    move |sender, _, data| {
         if sender != from {
             return data;
         }
@@ -126,14 +126,14 @@ fn change_byte(net: &mut Net, from: Host, at: usize, change: impl Fn(u8) -> u8 +
         }
         sent += data.len();
         data.into()
-    })));
+    }
 }
 
 #[test]
 fn another_version_in_hello() {
     for at in [9, 10] {
         let mut net = pair(config("a", 0), config("b", 1));
-        change_byte(&mut net, 1, at, move |_| 9 * u8::from(at == 9));
+        net.wire = Some(Wire(Box::new(change_byte(1, at, move |_| 9 * u8::from(at == 9)))));
         net.run(400 * MS);
         assert_eq!(net.errors(0), [fault_of_b(PeerFault::VersionMismatch)]);
         assert_eq!(net.errors(1), [refused_by_a(Refusal::Version), seed_unreachable(Unreached::Refused(Refusal::Version))]);
@@ -144,7 +144,7 @@ fn another_version_in_hello() {
 #[test]
 fn another_version_in_challenge() {
     let mut net = pair(config("a", 0), config("b", 1));
-    change_byte(&mut net, 0, 9, |_| 2);
+    net.wire = Some(Wire(Box::new(change_byte(0, 9, |_| 2))));
     net.run(400 * MS);
     assert_eq!(net.errors(0), [], "all that it sees is that the stranger has gone");
     assert_eq!(
@@ -204,18 +204,7 @@ fn whatever_byte_is_changed_the_frame_it_stands_in_and_all_that_follow_say_nothi
                 data
             });
             for at in start..end {
-                let mut sent = 0;
-                let found = converse(move |sender, _, data| {
-                    if sender != from {
-                        return data;
-                    }
-                    let mut data = data.to_vec();
-                    if let Some(byte) = at.checked_sub(sent).and_then(|at| data.get_mut(at)) {
-                        *byte ^= 1 << (at % 8);
-                    }
-                    sent += data.len();
-                    data.into()
-                });
+                let found = converse(change_byte(from, at, move |byte| byte ^ 1 << (at % 8)));
                 assert_eq!(found[to], cut[to], "byte {at} of {from}");
             }
             start = end;

@@ -31,6 +31,12 @@ fn restarting(interval: Duration) -> (Net, noex_proto::ClusterConfig) {
     (net, m)
 }
 
+/// Another process with the identity of `m`, on host 3, which tells the address of the first; it finds the same peers.
+fn successor(interval: Duration) -> noex_proto::ClusterConfig {
+    let config = config("m", 3).advertise_host(address(0).ip().to_string()).heartbeat_interval(interval);
+    config.seeds([id("a", 1).to_string(), id("z", 2).to_string()])
+}
+
 fn when(net: &Net, host: Host, what: impl Fn(&ClusterEvent) -> bool) -> Duration {
     net.nodes[host].events.iter().find(|(_, event)| what(event)).unwrap().0
 }
@@ -61,6 +67,7 @@ fn dials_that_cross_end_in_one_session_at_every_latency() {
             assert_eq!(counters[0].duplicates, 0, "the greater refuses");
             assert_eq!(counters[1].duplicates, 1, "{there} {back}");
             assert_eq!(counters.map(|counters| counters.dials), [1, 1], "a duplicate is not tried again");
+            assert_eq!(counters.map(|counters| counters.offers_deferred), [0, 1], "until the chosen one is up");
         }
     }
 }
@@ -75,6 +82,7 @@ fn a_session_that_died_unnoticed_is_replaced_whoever_lost_it_and_whoever_dialled
             assert_eq!(net.story(0), ["down b connection_closed", "up b"], "{dialler} {lost_at}");
             assert_eq!(net.story(1), ["down a connection_closed", "up a"], "{dialler} {lost_at}");
             let other = 1 - lost_at;
+            assert_eq!([lost_at, other].map(|host| net.nodes[host].machine.counters().replaced), [0, 1]);
             let gap = when(&net, other, is_up) - when(&net, other, is_down);
             assert!(gap <= 2 * MS, "who still believed in it is down and up again in one admission: {gap:?}");
         }
@@ -175,6 +183,7 @@ fn a_host_that_lost_power_and_is_back_at_once_is_down_and_up_when_the_probe_has_
         net.run(30 * SECOND);
         for peer in [1, 2] {
             assert_eq!(net.story(peer), ["down m connection_closed", "up m"], "{latency:?} {peer}");
+            assert_eq!(net.nodes[peer].machine.counters().probes, 1, "{latency:?} {peer}");
             // Five trips until the lesser has the keys and probes; the greater does so on the offer, two trips later.
             let trips = if peer == 1 { 5 } else { 7 };
             assert_eq!(when(&net, peer, is_down) - back, probe + latency * trips, "{latency:?} {peer}");
@@ -208,9 +217,7 @@ fn of_two_running_processes_with_one_identity_the_first_stays() {
     let (mut net, _) = restarting(SECOND);
     net.run(5 * SECOND);
     net.clear_events();
-    // Given: a second m, on another host, that tells the address of the first.
-    let impostor = config("m", 3).advertise_host(address(0).ip().to_string());
-    net.start(3, impostor.seeds([id("a", 1).to_string(), id("z", 2).to_string()]));
+    net.start(3, successor(SECOND));
     assert_eq!(net.nodes[3].machine.local_node_id(), Ok(id("m", 0)));
     net.run(14 * SECOND);
     let conflict = format!("error: {}", ClusterError::IdentityConflict { id: id("m", 0) });
@@ -255,8 +262,7 @@ fn a_probed_process_that_leaves_makes_room_at_once() {
     for peer in [1, 2] {
         net.set_latency(0, peer, SECOND);
     }
-    let successor = config("m", 3).advertise_host(address(0).ip().to_string()).heartbeat_interval(60 * SECOND);
-    net.start(3, successor.seeds([id("a", 1).to_string(), id("z", 2).to_string()]));
+    net.start(3, successor(60 * SECOND));
     net.feed(0, Input::Stop);
     net.run(SECOND + 20 * MS);
     for peer in [1, 2] {
@@ -277,8 +283,7 @@ fn a_probed_process_that_says_in_its_answer_that_it_leaves_makes_room_at_once() 
     }
     net.feed(0, Input::Stop);
     net.run(SECOND);
-    let successor = config("m", 3).advertise_host(address(0).ip().to_string()).heartbeat_interval(60 * SECOND);
-    net.start(3, successor.seeds([id("a", 1).to_string(), id("z", 2).to_string()]));
+    net.start(3, successor(60 * SECOND));
     net.run(SECOND);
     assert_eq!((net.total_ups(), net.total_downs()), (0, 0));
     net.give_credit(0);
@@ -305,8 +310,7 @@ fn a_leaving_process_for_which_nobody_waits_sends_all_that_is_queued() {
         net.clog(0, peer);
     }
     net.give_credit(0);
-    let successor = config("m", 3).advertise_host(address(0).ip().to_string()).heartbeat_interval(60 * SECOND);
-    net.start(3, successor.seeds([id("a", 1).to_string(), id("z", 2).to_string()]));
+    net.start(3, successor(60 * SECOND));
     net.run(SECOND);
     net.unclog();
     net.run(10 * MS);
