@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use crate::net::{MS, Net, SECOND, config, id};
+use crate::net::{MS, Net, SECOND, address, config, id};
 use noex_proto::{
-    ClusterNotStartedError, ClusterStatus, Input, Instant, Limits, Machine, NodeStatus, Usage, WaitError, WallTime,
+    ClusterNotStartedError, ClusterStatus, Counters, Input, Instant, Limits, Machine, NodeStatus, Usage, WaitError, WallTime,
 };
 
 /// `a` and `b` are up; `c`, a seed of `b`, never was.
@@ -34,6 +34,32 @@ fn a_node_reads_itself() {
     assert_eq!(machine.node(&id("a", 0)).unwrap().unwrap().status, NodeStatus::Connected);
     assert_eq!(machine.node(&id("x", 0)), Ok(None));
     assert!(machine.nodes().unwrap().iter().map(|info| &info.id).eq(&machine.node_ids().unwrap()));
+}
+
+#[test]
+fn a_life_in_numbers() {
+    let mut net = formed();
+    net.send(0, &id("b", 1), "to b").unwrap();
+    for _ in 0..2 {
+        net.send(1, &id("a", 0), "to a").unwrap();
+    }
+    net.run(10 * MS);
+    let conn = net.stranger(0, address(2));
+    net.say(0, conn, "GET / HTTP/1.1\r\n");
+    net.crash(1);
+    net.run(100 * MS);
+    let expected = Counters {
+        accepted: 2,
+        downs: 1,
+        faults: 1,
+        handshakes: 1,
+        member_answers: 1,
+        messages_received: 2,
+        messages_sent: 1,
+        ups: 1,
+        ..Counters::default()
+    };
+    assert_eq!(net.nodes[0].machine.counters(), expected);
 }
 
 #[test]
