@@ -1,6 +1,6 @@
 //! How full everything is that has a limit.
 
-use super::node::{Node, Session};
+use super::node::Node;
 use super::{Machine, State};
 use crate::{Limits, NodeStatus};
 
@@ -65,12 +65,15 @@ impl Node {
         let lost = |peer: &&alloc::boxed::Box<super::node::Peer>| {
             peer.status == NodeStatus::Disconnected && peer.admission.sessions.is_empty()
         };
-        let sessions = || self.conns.values().filter_map(|conn| conn.session());
-        let most = |of: fn(&Session) -> usize| sessions().map(of).max().unwrap_or(0);
+        let queues = self.conns.values().filter_map(|conn| conn.session()).map(|session| &session.queue);
+        let (control_messages, send_queue_bytes, send_window_bytes) =
+            queues.fold((0, 0, 0), |(control, queued, in_flight), queue| {
+                (queue.control_len().max(control), queue.queued().max(queued), queue.in_flight().max(in_flight))
+            });
         Usage {
             closing_connections: self.closing.len(),
             connections: self.conns.len(),
-            control_messages: most(|session| session.queue.control_len()),
+            control_messages,
             departed_nodes: self.departed.len(),
             dials_in_flight: self.dials_in_flight,
             disconnected_nodes: self.peers.values().filter(lost).count(),
@@ -78,8 +81,8 @@ impl Node {
             half_open_per_address: self.half_open.values().map(alloc::collections::BTreeSet::len).max().unwrap_or(0),
             members: self.up_count,
             nodes: self.peers.len(),
-            send_queue_bytes: most(|session| session.queue.queued()),
-            send_window_bytes: most(|session| session.queue.in_flight()),
+            send_queue_bytes,
+            send_window_bytes,
             ..Usage::default()
         }
     }
