@@ -156,7 +156,7 @@ fn pages_are_filled_up_to_their_limit() {
     loop {
         let (page, after) = Control::members_page(u64::MAX, &mut members);
         let body = encoded(&page);
-        assert!(body.len() <= PAGE_LEN);
+        assert!(body.len() <= 8192);
         let Ok(Some(Control::Members { digest: u64::MAX, last, members })) = Control::decode(kind::MEMBERS, &body) else {
             panic!("a page that does not decode")
         };
@@ -167,11 +167,11 @@ fn pages_are_filled_up_to_their_limit() {
             break;
         }
         assert_eq!(after, found.last().map(|(id, _)| id.clone()));
-        assert!(body.len() > PAGE_LEN - 300, "a page that is not full");
+        assert!(body.len() > 8192 - 300, "a page that is not full");
     }
     assert_eq!(found, all);
     let len = all.iter().map(|(id, _)| member_len(id)).sum::<usize>();
-    assert!((len / PAGE_LEN..=len / (PAGE_LEN - 300) + 1).contains(&pages), "{pages} pages for {len} bytes");
+    assert!((len / 8192..=len / (8192 - 300) + 1).contains(&pages), "{pages} pages for {len} bytes");
 }
 
 #[test]
@@ -182,11 +182,18 @@ fn a_page_without_members_is_the_last() {
 
 #[test]
 fn the_number_of_members_is_capped() {
-    let page =
-        |count| Control::Members { digest: 0, last: true, members: iter::repeat_n((id("a@b:1"), [0; 16]), count).collect() };
-    let full = encoded(&page(PAGE_MEMBERS_MAX));
+    // Given: members of the shortest identity, as many as a record has room for.
+    let shortest = id("a@b:1");
+    let most = BODY_MAX / member_len(&shortest);
+    let page = |count| Control::Members {
+        digest: u64::MAX,
+        last: true,
+        members: iter::repeat_n((shortest.clone(), [0; 16]), count).collect(),
+    };
+    let full = encoded(&page(most));
+    assert_eq!(full.len(), PAGE_HEAD_MAX + most * member_len(&shortest));
     assert!(Control::decode(kind::MEMBERS, &full).is_ok());
-    let over = encoded(&page(PAGE_MEMBERS_MAX + 1));
+    let over = encoded(&page(most + 1));
     assert!(over.len() + 5 + 16 + LENGTH_LEN > RECORD_MAX);
     assert_eq!(Control::decode(kind::MEMBERS, &over), Err(PeerFault::MalformedBody));
 }

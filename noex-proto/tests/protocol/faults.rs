@@ -1,6 +1,9 @@
 //! Each rule that a stranger can break, and each refusal, through the machine: what the application hears of it.
 
-use crate::net::{MS, Net, address, config, id};
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use crate::net::{MS, Net, SECOND, Wire, address, config, id};
 use bytes::Bytes;
 use noex_proto::{
     Action, ClusterConfig, ClusterError, ClusterEvent, ConnId, Input, Instant, LocalFault, Machine, PeerFault, Refusal,
@@ -189,4 +192,28 @@ fn what_the_driver_reports_is_heard() {
     net.feed(0, Input::Report(fault.clone()));
     net.run(10 * MS);
     assert_eq!(net.errors(0), [ClusterError::Local(fault)]);
+}
+
+#[test]
+fn the_first_frame_to_a_known_node_names_it_and_that_to_a_seed_does_not() {
+    let mut net = Net::new(2);
+    let hellos = Rc::new(RefCell::new([const { Vec::new() }; 2]));
+    let sent = Rc::clone(&hellos);
+    net.wire = Some(Wire(Box::new(move |from, _, data| {
+        if data.get(4) == Some(&1) {
+            let name = [b"b@10.0.0.2:4369", b"a@10.0.0.1:4369"][from];
+            sent.borrow_mut()[from].push(data.windows(name.len()).any(|bytes| bytes == name));
+        }
+        data
+    })));
+    net.start(0, config("a", 0));
+    net.start(1, config("b", 1).seeds([format!("any@{}", address(0))]));
+    net.run(100 * MS);
+    assert!(net.is_mesh(&[0, 1]));
+    net.reset(0, 1);
+    net.run(5 * SECOND);
+    assert!(net.is_mesh(&[0, 1]));
+    let [of_a, of_b] = &*hellos.borrow();
+    assert!(!of_a.is_empty() && of_a.iter().all(|named| *named), "{of_a:?}");
+    assert!(!of_b.is_empty() && of_b.iter().all(|named| !*named), "{of_b:?}");
 }
