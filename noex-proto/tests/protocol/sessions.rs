@@ -213,6 +213,24 @@ fn the_result_of_a_probe_outlives_the_dial_that_caused_it() {
 }
 
 #[test]
+fn a_choice_that_waits_for_a_probe_has_its_turn_when_the_probe_has_failed() {
+    // Given: two processes of one identity come to the lesser at once, and when it has the second one's choice, the first one is up.
+    let mut net = Net::new(4);
+    for (host, latency) in [(0, 10 * MS), (3, 12 * MS)] {
+        net.set_latency(host, 1, latency);
+        net.set_latency(1, host, latency);
+    }
+    net.start(1, config("a", 1).heartbeat_interval(60 * SECOND));
+    net.start(0, config("m", 0).heartbeat_interval(60 * SECOND).seeds([id("a", 1).to_string()]));
+    net.start(3, successor(60 * SECOND));
+    net.run_until(SECOND, |net| net.ups(1) == 1);
+    net.lose_power(0);
+    net.run(4 * SECOND);
+    assert_eq!(net.story(1), ["up m", "down m connection_closed", "up m"]);
+    assert_eq!(net.nodes[1].machine.counters().handshakes, 2, "on the session that it was made on");
+}
+
+#[test]
 fn of_two_running_processes_with_one_identity_the_first_stays() {
     let (mut net, _) = restarting(SECOND);
     net.run(5 * SECOND);
