@@ -13,7 +13,6 @@ use tokio::task::JoinSet;
 
 use crate::impaired::NETWORK;
 use crate::member::{Member, Plan};
-use crate::network::Network;
 use crate::report::{Figure, print};
 use crate::system::{Cpu, allow_open_files};
 use crate::table::head;
@@ -61,7 +60,7 @@ impl Library {
     /// Measures it in this process.
     pub(crate) fn part(&self, plan: Plan) {
         let network = NETWORK.get_or_init(|| plan.network);
-        if *network == Network::default() { (self.calm)(plan) } else { (self.impaired)(plan) }
+        if network.is_calm() { (self.calm)(plan) } else { (self.impaired)(plan) }
     }
 
     /// Measures it in a process and a network namespace of its own.
@@ -93,7 +92,7 @@ pub(crate) fn compare(libraries: &[&Library], plan: Plan, rounds: u32) {
     if measured.is_empty() {
         return;
     }
-    let figures = if network == Network::default() {
+    let figures = if network.is_calm() {
         head(&format!("membership of {nodes} nodes in one process"));
         &FIGURES[..]
     } else {
@@ -114,9 +113,8 @@ pub(crate) fn compare(libraries: &[&Library], plan: Plan, rounds: u32) {
 fn part<M: Member>(plan: Plan) {
     allow_open_files((M::open_files(plan.nodes) + SPARE_FILES) as u64);
     let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
-    let numbers = runtime.block_on(async {
-        if plan.network == Network::default() { at_rest::<M>(plan).await } else { impaired::<M>(plan).await }
-    });
+    let numbers =
+        runtime.block_on(async { if plan.network.is_calm() { at_rest::<M>(plan).await } else { impaired::<M>(plan).await } });
     println!("{}", numbers.iter().map(f64::to_string).collect::<Vec<_>>().join(" "));
     // Nobody says goodbye.
     std::process::exit(0);
