@@ -177,10 +177,7 @@ impl<'a, H: Hasher> Abstraction<'a, H> {
 
     fn connection(&mut self, conn: &Conn) {
         let Conn { target, remote, since: _, asked, frames, phase } = conn;
-        self.write((target.is_some(), remote.map(|remote| remote.ip()), frames.buffered(), discriminant(phase)));
-        if let Some(target) = target {
-            self.write(target);
-        }
+        self.write((target, remote.map(|remote| remote.ip()), frames.buffered(), discriminant(phase)));
         match phase {
             Phase::Dialling => {}
             Phase::Initiating(handshake) => {
@@ -219,10 +216,7 @@ impl<'a, H: Hasher> Abstraction<'a, H> {
         self.write((id, instance, interval_ms, assembler.len(), discriminant(reach), discriminant(stage)));
         self.write(self.grains(self.node.run - *heard));
         self.write(self.grains(Duration::from_millis((*round_trip_ms).into())));
-        self.write((probing, reach_at.is_some()));
-        if let Some(at) = reach_at {
-            self.write(self.grains(*at - self.node.run));
-        }
+        self.write((probing, reach_at.map(|at| self.grains(at - self.node.run))));
         self.write(answer.as_ref().map(|answer| (&answer.after, answer.digest)));
         queue.hash_abstraction(self.state);
         match stage {
