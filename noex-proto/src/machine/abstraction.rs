@@ -125,7 +125,7 @@ impl<'a, H: Hasher> Abstraction<'a, H> {
             self.write(discriminant(timer));
             match timer {
                 Timer::Steady(conn) => self.write(self.place(*conn)),
-                Timer::DialRate | Timer::Forget | Timer::Reports | Timer::Stop | Timer::TakeIn => {}
+                Timer::DialRate | Timer::Forget | Timer::Reports | Timer::Settled | Timer::Stop | Timer::TakeIn => {}
             }
             self.write(self.grains(at - *now));
         }

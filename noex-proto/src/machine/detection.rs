@@ -87,7 +87,7 @@ impl Node {
         peer.last_heartbeat_at = Some(wall);
         peer.alive_at = self.now;
         if digest == self.digest {
-            peer.view.differs = 0;
+            peer.view.agreed();
         } else {
             let id = session.id.clone();
             self.view_differs(conn, &id, digest);

@@ -69,6 +69,11 @@ impl Node {
         self.settings.seeds.iter().position(|seed| seed.port() == id.port() && seed.host() == id.host())
     }
 
+    /// Whether a seed leads to this node.
+    pub(super) fn is_seed(&self, id: &NodeId) -> bool {
+        self.targets_of(id).iter().any(|target| matches!(target, Target::Seed(_)))
+    }
+
     fn is_connected(&self, id: &NodeId) -> bool {
         self.peers.get(id).is_some_and(|peer| peer.session.is_some())
     }

@@ -14,6 +14,9 @@ const DIFFERENCES: u32 = 2;
 /// How long an answer may take before another peer is asked.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// How long no session has come up when the view has settled.
+const SETTLED_AFTER: Duration = Duration::from_secs(1);
+
 /// How many members that were told of are taken in at once: each new one takes its place in the tables, so that a message could make this
 /// node allocate many times its own size.
 const TAKEN_AT_ONCE: usize = 16;
@@ -27,19 +30,17 @@ const REPEAT_AFTER: Duration = Duration::from_secs(300);
 impl Node {
     // Asking
 
-    /// A session has come up. A node that joins asks for the members at once, and so does one that knows of fewer than were announced.
-    /// The first session's INTRO, and that of a seed with a greater id, was sent before this node counted there: others that join at
-    /// the same time may be missing from it, so these are asked whatever they announced.
+    /// A session has come up. Its INTRO was sent before this node counted there: who comes in between is missing from it. So the first
+    /// session and those with seeds are asked at once, whatever was announced, and others if they announced more than is known; the rest
+    /// when the view has settled.
     pub(super) fn ask_on_joining(&mut self, conn: ConnId) {
-        let seed = self.conns.get(&conn).is_some_and(|conn| matches!(conn.target, Some(super::node::Target::Seed(_))));
         let Some(id) = self.conn_session(conn).map(|session| session.id.clone()) else { return };
-        let early = self.up_count == 1 || seed && id > self.id;
-        if early && let Some(peer) = self.peers.get_mut(&id) {
+        let entrance = self.up_count == 1 || self.is_seed(&id);
+        if entrance && let Some(peer) = self.peers.get_mut(&id) {
             peer.view.announced = u64::MAX;
         }
-        if !self.is_asking() && self.announces_more(&id) {
-            self.ask(conn, true);
-        }
+        self.timers.set(Timer::Settled, self.now + SETTLED_AFTER.min(self.settings.heartbeat_interval));
+        self.ask_next();
     }
 
     /// Whether an answer is still to come, or to be taken in.
@@ -47,20 +48,18 @@ impl Node {
         self.asked.is_some() || !self.told.is_empty()
     }
 
-    fn announces_more(&self, id: &NodeId) -> bool {
-        self.peers.get(id).is_some_and(|peer| peer.view.announced > self.peers.len() as u64 + 1)
-    }
-
-    /// After one answer: does another peer announce more than is known now?
-    fn ask_next(&mut self) {
+    /// Asks the peer that announced most, if that is more than is known now. Once the view has settled, all are asked that were not yet
+    /// and whose view may be another: of two nodes that came up at a third, the later has asked it then, and knows of the earlier.
+    pub(super) fn ask_next(&mut self) {
         if self.out.status != ClusterStatus::Running || self.is_asking() {
             return;
         }
-        let known = self.peers.len() as u64 + 1;
-        let up = self.peers.values().filter(|peer| peer.view.announced > known);
-        let next = up.filter_map(|peer| Some((peer.view.announced, peer.session?))).max_by_key(|(announced, _)| *announced);
-        if let Some((_, conn)) = next {
-            self.ask(conn, true);
+        let known = self.peers.len() as u64;
+        let settled = self.timers.get(&Timer::Settled).is_none();
+        let unasked = self.peers.values().filter(|peer| peer.view.announced > if settled { 0 } else { known });
+        let next = unasked.filter_map(|peer| Some((peer.view.announced, peer.session?))).max_by_key(|(announced, _)| *announced);
+        if let Some((announced, conn)) = next {
+            self.ask(conn, announced > known);
         }
     }
 
@@ -112,13 +111,17 @@ impl Node {
         let id = session.id.clone();
         let answering = session.answer.is_some() || session.queue.has_members();
         let spacing = self.settings.heartbeat_interval / 2;
+        let agreed = digest == self.digest;
         let Some(peer) = self.peers.get_mut(&id) else { return Ok(()) };
+        if agreed {
+            peer.view.agreed();
+        }
         if answering || peer.view.answered.is_some_and(|at| self.now - at < spacing) {
             return Ok(());
         }
         peer.view.answered = Some(self.now);
         self.out.counters.member_answers += 1;
-        if digest == self.digest {
+        if agreed {
             self.send_control(conn, Control::Members { digest, last: true, members: Members::new() });
         } else {
             self.answer(conn, Answer { after: None, digest: self.digest });

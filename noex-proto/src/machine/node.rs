@@ -104,6 +104,8 @@ pub(super) enum Timer {
     Forget,
     /// Error reports were held back.
     Reports,
+    /// No session has come up for a while.
+    Settled,
     /// This session has held for an interval: its backoff starts anew.
     Steady(ConnId),
     /// The deadline of a stop.
@@ -314,8 +316,8 @@ pub(super) struct Admission {
 /// What a peer has said of its view.
 #[derive(Clone, Debug, Default)]
 pub(super) struct PeerView {
-    /// The number of members that its INTRO announced, until it has been asked for them; the greatest number where its INTRO is older
-    /// than its view.
+    /// The number of members that its INTRO announced, until it has been asked for them or its view is known to be the same; the
+    /// greatest number where it is to be asked in any case.
     pub(super) announced: u64,
     /// How many heartbeats in a row had another digest than the local one.
     pub(super) differs: u32,
@@ -323,6 +325,14 @@ pub(super) struct PeerView {
     pub(super) exchanged: Option<Box<(u64, u64, Instant)>>,
     /// When members were last sent to it.
     pub(super) answered: Option<Instant>,
+}
+
+impl PeerView {
+    /// Its view is the local one.
+    pub(super) const fn agreed(&mut self) {
+        self.announced = 0;
+        self.differs = 0;
+    }
 }
 
 /// A request for members that is under way.
@@ -505,6 +515,7 @@ impl Node {
                 Timer::DialRate => self.start_queued_dials(),
                 Timer::Forget => self.forget(),
                 Timer::Reports => self.sum_up_reports(),
+                Timer::Settled => self.ask_next(),
                 Timer::Steady(conn) => self.session_held(conn),
                 Timer::Stop => self.stop_deadline(),
                 Timer::TakeIn => self.take_in(),

@@ -1,7 +1,12 @@
 //! How clusters form: seeds, simultaneous dials, gossip on joining.
 
-use crate::net::{MS, Net, SECOND, address, config, id};
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use crate::net::{Host, MS, Net, SECOND, address, config, id};
 use noex_proto::{ClusterError, ClusterEvent, ConnId};
+use proptest::collection::{btree_set, vec};
+use proptest::prelude::*;
 
 #[test]
 fn two_nodes_find_each_other_through_a_seed() {
@@ -110,4 +115,46 @@ fn node_up_shows_the_process_count_set_before() {
         _ => None,
     });
     assert_eq!(up, Some(42));
+}
+
+/// Which nodes each seeds, when it starts, and how long what one sends to another takes, both in half milliseconds.
+#[derive(Clone, Debug)]
+struct Joining {
+    seeds: Vec<BTreeSet<Host>>,
+    starts: Vec<u32>,
+    latencies: Vec<Vec<u32>>,
+}
+
+fn joining() -> impl Strategy<Value = Joining> {
+    (3..9_usize).prop_flat_map(|n| {
+        // Whoever seeds one that comes before it in the list is on a way to the first of it.
+        let seeds = (0..n).map(|host| btree_set(0..host.max(1), 1..3)).collect::<Vec<_>>();
+        let latencies = vec(vec(1..60_u32, n), n);
+        (seeds, vec(0..40_u32, n), latencies).prop_map(|(seeds, starts, latencies)| Joining { seeds, starts, latencies })
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_join_waits_for_a_heartbeat_whoever_comes_when_and_through_whom(Joining { seeds, starts, latencies } in joining()) {
+        const UNIT: Duration = Duration::from_micros(500);
+        let n = seeds.len();
+        let mut net = Net::new(n);
+        for (from, latencies) in latencies.iter().enumerate() {
+            for (to, &latency) in latencies.iter().enumerate() {
+                net.set_latency(from, to, latency * UNIT);
+            }
+        }
+        for tick in 0..40 {
+            for host in (0..n).filter(|&host| starts[host] == tick) {
+                let calm = config("n", host).heartbeat_interval(600 * SECOND).reconnect_max_delay(SECOND);
+                net.start(host, calm.seeds(seeds[host].iter().map(|&seed| id("n", seed).to_string())));
+            }
+            net.run(UNIT);
+        }
+        net.run(20 * SECOND);
+        prop_assert_eq!((net.total_ups(), net.total_downs()), (n * (n - 1), 0));
+    }
 }
