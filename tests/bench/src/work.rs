@@ -16,7 +16,7 @@ pub enum Work {
     Join(usize),
     /// A message of so many bytes from one machine to the other.
     Payload(usize),
-    /// A tick with so many peers, to each of which a heartbeat is due.
+    /// A tick with so many peers, to each of which a heartbeat is due. The view has settled by then, so one of them is asked for its members.
     TickDue(usize),
     /// A tick with so many peers, none of which is due.
     TickIdle(usize),
