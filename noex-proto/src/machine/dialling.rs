@@ -52,26 +52,31 @@ impl Node {
         self.free_dial();
     }
 
-    /// What is dialled to reach this node: itself, and the seeds that lead to it.
-    fn targets_of(&self, id: &NodeId) -> Vec<Target> {
+    /// The seeds that lead to this node.
+    fn seeds_of(&self, id: &NodeId) -> impl Iterator<Item = Target> {
         let seeds = self.settings.seeds.iter().enumerate().map(|(place, seed)| (Target::Seed(place), seed));
-        let leading = seeds.filter(|(target, seed)| {
+        let leading = seeds.filter(move |(target, seed)| {
             let found = self.dials.get(target).and_then(|dial| dial.found.as_ref());
             found.unwrap_or(seed) == id
         });
+        leading.map(|(target, _)| target)
+    }
+
+    /// Whether a seed leads to this node.
+    pub(super) fn is_seed(&self, id: &NodeId) -> bool {
+        self.seeds_of(id).next().is_some()
+    }
+
+    /// What is dialled to reach this node: itself, and the seeds that lead to it.
+    fn targets_of(&self, id: &NodeId) -> Vec<Target> {
         let own = Target::Node(id.clone());
         let own = self.dials.contains_key(&own).then_some(own);
-        leading.map(|(target, _)| target).chain(own).collect()
+        self.seeds_of(id).chain(own).collect()
     }
 
     /// The seed that is dialled at the very address of this node, if there is one: it needs no dial of its own then.
     fn seed_at(&self, id: &NodeId) -> Option<usize> {
         self.settings.seeds.iter().position(|seed| seed.port() == id.port() && seed.host() == id.host())
-    }
-
-    /// Whether a seed leads to this node.
-    pub(super) fn is_seed(&self, id: &NodeId) -> bool {
-        self.targets_of(id).iter().any(|target| matches!(target, Target::Seed(_)))
     }
 
     fn is_connected(&self, id: &NodeId) -> bool {

@@ -54,9 +54,10 @@ impl Node {
         if self.out.status != ClusterStatus::Running || self.is_asking() {
             return;
         }
+        // Without this node, which no INTRO that it got has counted.
         let known = self.peers.len() as u64;
-        let settled = self.timers.get(&Timer::Settled).is_none();
-        let unasked = self.peers.values().filter(|peer| peer.view.announced > if settled { 0 } else { known });
+        let enough = self.timers.get(&Timer::Settled).map_or(0, |_| known);
+        let unasked = self.peers.values().filter(|peer| peer.view.announced > enough);
         let next = unasked.filter_map(|peer| Some((peer.view.announced, peer.session?))).max_by_key(|(announced, _)| *announced);
         if let Some((announced, conn)) = next {
             self.ask(conn, announced > known);
