@@ -166,3 +166,125 @@ impl SendQueue {
         Some((record, is_last))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::vec;
+    use std::vec::Vec;
+
+    use super::*;
+    use crate::keys::hmac;
+    use crate::message::Members;
+    use crate::record::{Opener, Sealer};
+
+    const BEAT: Control = Control::Heartbeat { digest: 1, process_count: 0, uptime_ms: 0 };
+    const GOODBYE: Control = Control::Goodbye;
+    const WINDOW: usize = 1 << 20;
+
+    /// The messages of the next record: kinds and sizes.
+    fn next(queue: &mut SendQueue) -> Option<Vec<(u8, usize)>> {
+        let (record, _) = queue.next_record(WINDOW, &BEAT)?;
+        let sealed = Sealer::new(hmac(&[])).seal(record);
+        let mut opener = Opener::new(hmac(&[]));
+        let messages = opener.open(&sealed[4..]).expect("well sealed");
+        Some(messages.map(|message| message.map(|(kind, body)| (kind, body.len())).expect("well formed")).collect())
+    }
+
+    /// The records until nothing waits.
+    fn records(queue: &mut SendQueue) -> Vec<Vec<(u8, usize)>> {
+        core::iter::from_fn(|| next(queue)).collect()
+    }
+
+    fn payload(len: usize) -> Bytes {
+        vec![7; len].into()
+    }
+
+    #[test]
+    fn a_payload_finds_room_up_to_the_limit_and_alone_always() {
+        let mut queue = SendQueue::default();
+        assert!(queue.has_room(1000, 0));
+        queue.push_payload(payload(100));
+        assert_eq!(queue.queued(), 100 + PAYLOAD_OVERHEAD);
+        let limit = queue.queued() + 1000 + PAYLOAD_OVERHEAD;
+        assert!(queue.has_room(1000, limit) && !queue.has_room(1001, limit));
+    }
+
+    #[test]
+    fn while_bytes_are_on_their_way_only_what_is_urgent_or_long_goes() {
+        let mut queue = SendQueue::default();
+        queue.released(1);
+        queue.push_payload(payload(BATCH - 1 - PAYLOAD_OVERHEAD));
+        assert_eq!(next(&mut queue.clone()), None);
+
+        let mut long = SendQueue::default();
+        long.released(1);
+        long.push_payload(payload(BATCH - PAYLOAD_OVERHEAD));
+        assert_eq!(next(&mut long).map(|record| record.len()), Some(1));
+
+        let urgent: [fn(&mut SendQueue); 3] =
+            [SendQueue::push_heartbeat, |queue| queue.push_control(Control::Ping(1)), |queue| queue.push_last(GOODBYE)];
+        for push in urgent {
+            let mut queue = queue.clone();
+            push(&mut queue);
+            assert_eq!(next(&mut queue).map(|record| record.len()), Some(2), "the payload goes with it");
+        }
+    }
+
+    #[test]
+    fn a_page_of_members_begins_a_record() {
+        let mut queue = SendQueue::default();
+        let page = Control::Members { digest: 1, last: true, members: Members::new() };
+        for control in [Control::Ping(1), page, Control::Ping(2)] {
+            queue.push_control(control);
+        }
+        let kinds: Vec<Vec<u8>> =
+            records(&mut queue).iter().map(|record| record.iter().map(|(kind, _)| *kind).collect()).collect();
+        assert_eq!(kinds, [vec![kind::PING], vec![kind::MEMBERS, kind::PING]]);
+    }
+
+    #[test]
+    fn a_heartbeat_shares_a_record_that_has_room_for_any() {
+        for (room, records_made) in [(SMALL_CONTROL, 1), (SMALL_CONTROL - 1, 2)] {
+            // Given: pings, of which one takes 7 bytes or 8, that leave just this room.
+            let fill = BODY_MAX - room;
+            let long = fill % 7;
+            let mut queue = SendQueue::default();
+            for number in core::iter::repeat_n(24, long).chain(core::iter::repeat_n(0, (fill - 8 * long) / 7)) {
+                queue.push_control(Control::Ping(number));
+            }
+            queue.push_heartbeat();
+            let records = records(&mut queue);
+            assert_eq!(records.len(), records_made, "room for {room}");
+            assert_eq!(records[records_made - 1].last().map(|(kind, _)| *kind), Some(kind::HEARTBEAT));
+        }
+    }
+
+    #[test]
+    fn a_payload_is_split_only_where_it_has_no_room_in_a_record_of_its_own() {
+        let mut queue = SendQueue::default();
+        queue.push_heartbeat();
+        queue.push_payload(payload(PIECE));
+        queue.push_payload(payload(PIECE));
+        queue.push_payload(payload(PIECE + 1));
+        let beat = (kind::HEARTBEAT, BEAT.body_len());
+        let more = kind::PAYLOAD | kind::MORE;
+        let whole = (kind::PAYLOAD, PIECE);
+        assert_eq!(records(&mut queue), [vec![beat, whole], vec![whole], vec![(more, PIECE)], vec![(kind::PAYLOAD, 1)]]);
+
+        queue.push_heartbeat();
+        queue.push_payload(payload(PIECE + 1));
+        assert_eq!(records(&mut queue), [vec![beat], vec![(more, PIECE)], vec![(kind::PAYLOAD, 1)]]);
+        assert_eq!((queue.queued(), queue.is_finished()), (0, true));
+    }
+
+    #[test]
+    fn the_last_message_comes_after_all_others() {
+        let mut queue = SendQueue::default();
+        queue.push_last(GOODBYE);
+        queue.push_payload(payload(PIECE));
+        queue.push_payload(payload(1));
+        queue.push_heartbeat();
+        let kinds: Vec<u8> = records(&mut queue).concat().iter().map(|(kind, _)| *kind).collect();
+        assert_eq!(kinds, [kind::HEARTBEAT, kind::PAYLOAD, kind::PAYLOAD, kind::GOODBYE]);
+    }
+}

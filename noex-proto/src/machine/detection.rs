@@ -112,9 +112,7 @@ impl Node {
         let silence = session.heard + session.allowed_silence(threshold);
         let next = session.reach_at.map_or(silence, |at| at.min(silence));
         let set = core::mem::replace(&mut session.look_at, next);
-        if set < Instant::NEVER {
-            self.looks.remove(conn, set);
-        }
+        self.looks.remove(conn, set);
         self.looks.insert(conn, next);
     }
 

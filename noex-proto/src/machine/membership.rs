@@ -84,20 +84,15 @@ impl Node {
             return;
         }
         let up = self.peers.values().filter_map(|peer| self.conn_session(peer.session?));
-        self.pulse = up
-            .map(Session::interval)
-            .min()
-            .unwrap_or(gone.max(self.settings.heartbeat_interval))
-            .min(self.settings.heartbeat_interval);
+        self.pulse = up.map(Session::interval).fold(self.settings.heartbeat_interval, Duration::min);
     }
 
     /// Forgets an entry that holds nothing: its node was never up, and nobody dials it.
     pub(super) fn forget_if_never_up(&mut self, id: &NodeId) {
         let forget = self.peers.get(id).is_some_and(|peer| {
-            peer.up == 0
+            peer.status == NodeStatus::Connecting
                 && peer.admission.sessions.is_empty()
                 && !self.dials.contains_key(&Target::Node(id.clone()))
-                && peer.status == NodeStatus::Connecting
         });
         if forget {
             self.peers.remove(id);
