@@ -91,7 +91,7 @@ impl Node {
         }
     }
 
-    /// Whether a session with the target is up, or one is being admitted.
+    /// Whether a session with the target is up.
     fn is_reached(&self, target: &Target) -> bool {
         let found = self.dials.get(target).and_then(|dial| dial.found.as_ref());
         self.is_connected(found.unwrap_or_else(|| self.address_of(target)))
@@ -101,7 +101,7 @@ impl Node {
 
     /// A target's time has come.
     pub(super) fn dial_due(&mut self, target: Target) {
-        if self.out.status != ClusterStatus::Running || self.is_reached(&target) {
+        if self.out.status != ClusterStatus::Running {
             return;
         }
         let Some(dial) = self.dials.get_mut(&target) else { return };

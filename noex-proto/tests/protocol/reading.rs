@@ -26,6 +26,7 @@ fn a_node_reads_itself() {
     let machine = &net.nodes[1].machine;
     assert_eq!((machine.status(), machine.now()), (ClusterStatus::Running, now));
     let info = machine.local_node_info(now, wall).unwrap();
+    assert_eq!((info.host(), info.port()), (&*address(1).ip().to_string(), address(1).port()));
     assert_eq!((info.id, info.status, info.process_count), (id("b", 1), NodeStatus::Connected, 0));
     assert_eq!(info.last_heartbeat_at, Some(wall));
     assert_eq!(info.uptime, 5 * SECOND + 100 * MS);

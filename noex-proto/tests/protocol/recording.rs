@@ -138,6 +138,21 @@ fn pieces_that_are_taken_meanwhile_are_the_recording() {
 }
 
 #[test]
+fn the_limit_is_that_of_all_pieces_together() {
+    let limit = 2000;
+    let mut net = Net::new(2);
+    net.nodes[0].machine = Machine::with_recorder(limit);
+    net.start(0, config("a", 0));
+    net.start(1, config("b", 1).seeds([id("a", 0).to_string()]));
+    let mut whole = Vec::new();
+    for _ in 0..500 {
+        net.run(100 * MS);
+        whole.extend_from_slice(&net.nodes[0].machine.take_recording());
+    }
+    assert!((limit / 2..=limit).contains(&whole.len()), "{} of {limit}", whole.len());
+}
+
+#[test]
 fn a_recording_that_is_cut_anywhere_gives_the_inputs_before_and_says_where_it_ends() {
     let (recording, _) = run(1 << 20);
     let head = recording.iter().position(|byte| *byte == b'\n').unwrap() + 1;
@@ -165,10 +180,11 @@ fn what_is_no_recording_of_this_format_is_refused() {
     let later = read(b"noex-recording 2 0.9.0\nanything").unwrap_err();
     assert_eq!(later, RecordingError::Format { found: "2".into(), version: "0.9.0".into() });
     assert!(later.to_string().contains("0.9.0"), "{later}");
-    assert!(Recording::is_recording(b"noex-recording 2 0.9.0\n"));
+    assert!(Recording::is_recording(b"noex-recording 2 0.9.0\n") && !Recording::is_recording(b"noex-record"));
 
     let (recording, _) = run(1 << 20);
     let mut reader = Recording::new(&recording).unwrap();
+    assert_eq!(reader.version(), env!("CARGO_PKG_VERSION"));
     reader.next().unwrap().unwrap();
     let at = reader.offset();
     let damaged = [&recording[..at], &[0xff], &recording[at + 1..]].concat();
