@@ -19,10 +19,14 @@ use crate::{
     WallTime,
 };
 
+mod gossip;
+mod membership;
 mod memory;
 
 const SECRET: &str = "correct horse battery staple";
 const INTERVAL: Duration = Duration::from_secs(2);
+const MS: Duration = Duration::from_millis(1);
+const SECOND: Duration = Duration::from_secs(1);
 
 /// A member of whom the test says what it says.
 #[derive(Debug)]
@@ -57,9 +61,13 @@ impl Bench {
     }
 
     fn with(interval: Duration, limits: Limits) -> Self {
+        Self::of(ClusterConfig::new("m").heartbeat_interval(interval).limits(limits))
+    }
+
+    fn of(config: ClusterConfig) -> Self {
         let mut machine = Machine::new();
         let local = SocketAddr::from(([10, 0, 0, 1], 4369));
-        let config = ClusterConfig::new("m").host("10.0.0.1").cluster_secret(SECRET).heartbeat_interval(interval).limits(limits);
+        let config = config.host("10.0.0.1").cluster_secret(SECRET);
         machine.start(Instant::START, config).expect("valid");
         let mut bench = Self { machine, now: Instant::START, actions: vec![], members: BTreeMap::new(), clogged: false };
         bench.feed(Input::Listening { entropy: [3; 32], interface: None, local, route: None });
@@ -134,11 +142,16 @@ impl Bench {
     }
 
     fn up_as(&mut self, id: &NodeId, instance: u8, remote: [u8; 4]) -> ConnId {
+        self.announce(id, instance, remote, 1)
+    }
+
+    /// A node comes up that says of how many members it knows.
+    fn announce(&mut self, id: &NodeId, instance: u8, remote: [u8; 4], members: u64) -> ConnId {
         let conn = self.authenticate(id, instance, remote);
         if *id < self.machine.local_node_id().expect("running") {
             self.say(conn, &[Control::Offer { n: 0, holds: false }]);
         }
-        self.say(conn, &[intro(1)]);
+        self.say(conn, &[Control::Intro { count: 1, digest: 1, members, process_count: 0, uptime_ms: 0 }]);
         assert_eq!(self.machine.is_node_connected(id), Ok(true));
         conn
     }
@@ -186,6 +199,15 @@ impl Bench {
         dials.collect()
     }
 
+    /// The connections that are dialled to this port, since the last look at the dials.
+    fn dials_to(&self, port: u16) -> Vec<ConnId> {
+        let dials = self.actions.iter().filter_map(|action| match action {
+            Action::Connect { conn, port: to, .. } if *to == port => Some(*conn),
+            _ => None,
+        });
+        dials.collect()
+    }
+
     fn faults(&self) -> Vec<PeerFault> {
         let faults = self.actions.iter().filter_map(|action| match action {
             Action::Event(ClusterEvent::Error(ClusterError::Peer { fault, .. })) => Some(*fault),
@@ -212,190 +234,15 @@ fn hint(name: &str, port: u8) -> Member {
     (format!("{name}@10.0.2.1:{port}").parse().expect("an id"), [port; 16])
 }
 
-#[test]
-fn the_first_answer_is_dialled_at_once_by_whoever_has_the_greater_id_too() {
-    let mut bench = Bench::new(Limits::default());
-    let conn = bench.up_as(&node("b"), 1, [10, 0, 1, 1]);
-    assert_eq!(bench.requests(conn), 1, "it is the first session");
-    bench.say(conn, &[members(vec![hint("a", 1), hint("z", 2), (node("b"), [1; 16])])]);
-    assert_eq!(bench.dials(), [1, 2]);
-}
-
-#[test]
-fn later_the_lesser_dials_at_once_and_the_greater_after_a_second_or_an_interval() {
-    for (interval, courtesy) in [(500, 500), (2000, 1000)] {
-        let mut bench = Bench::with(Duration::from_millis(interval), Limits::default());
-        let conn = bench.up("b");
-        bench.say(conn, &[heartbeat(5)]);
-        bench.say(conn, &[heartbeat(5)]);
-        assert_eq!(bench.requests(conn), 1);
-        bench.say(conn, &[members(vec![hint("a", 1), hint("z", 2)])]);
-        assert_eq!(bench.dials(), [2]);
-        bench.run(Duration::from_millis(courtesy - 10));
-        assert!(bench.dials().is_empty());
-        bench.run(Duration::from_millis(10));
-        assert_eq!(bench.dials(), [1]);
-    }
-}
-
-#[test]
-fn members_that_nobody_asked_for_tell_nothing() {
-    let mut bench = Bench::new(Limits::default());
-    let conn = bench.up("b");
-    bench.say(conn, &[members(vec![hint("a", 1), hint("z", 2)])]);
-    bench.run(Duration::from_secs(2));
-    assert!(bench.dials().is_empty());
-    assert_eq!(bench.machine.node_ids(), Ok(vec![node("b")]));
-    // Nor do those of another than the one that was asked, nor a second answer.
-    let other = bench.up("c");
-    bench.say(conn, &[heartbeat(5)]);
-    bench.say(conn, &[heartbeat(5)]);
-    assert_eq!(bench.requests(conn), 1);
-    bench.say(other, &[members(vec![hint("y", 3)])]);
-    bench.say(conn, &[members(vec![]), members(vec![hint("x", 4)])]);
-    assert!(bench.dials().is_empty());
-}
-
-#[test]
-fn a_difference_is_asked_about_once_until_a_view_changes_or_a_long_time_has_passed() {
-    let mut bench = Bench::new(Limits::default());
-    let conn = bench.up("b");
-    bench.say(conn, &[heartbeat(5)]);
-    assert_eq!(bench.requests(conn), 0, "what is only on its way settles by itself");
-    let beat = |bench: &mut Bench, digest, beats| {
-        for _ in 0..beats {
-            bench.run(INTERVAL);
-            bench.say(conn, &[heartbeat(digest)]);
-            if bench.requests(conn) > 0 {
-                bench.say(conn, &[members(vec![])]);
-            }
+/// Time passes, and all these show that they live, without a word of their views.
+fn live(bench: &mut Bench, conns: &[ConnId], time: Duration) {
+    let end = bench.now + time;
+    while bench.now < end {
+        for conn in conns {
+            bench.say(*conn, &[Control::Ping(0)]);
         }
-        let requests = bench.requests(conn);
-        bench.members.get_mut(&conn).expect("up").heard.clear();
-        requests
-    };
-    assert_eq!(beat(&mut bench, 5, 1), 1);
-    assert_eq!(beat(&mut bench, 5, 149), 0, "for five minutes");
-    assert_eq!(beat(&mut bench, 5, 2), 1);
-    assert_eq!(beat(&mut bench, 6, 1), 1, "its view has changed");
-    assert_eq!(beat(&mut bench, 6, 20), 0);
-}
-
-#[test]
-fn questions_for_members_are_answered_twice_in_an_interval_at_most() {
-    let mut bench = Bench::new(Limits::default());
-    let conn = bench.up("b");
-    bench.up("c");
-    let ask = Control::MembersRequest { digest: 5 };
-    for _ in 0..10 {
-        bench.say(conn, &[ask.clone(), ask.clone()]);
+        bench.run((end - bench.now).min(SECOND));
     }
-    assert_eq!(bench.answers(conn), [[node("c")]]);
-    bench.run(INTERVAL / 2 - Duration::from_millis(10));
-    bench.say(conn, std::slice::from_ref(&ask));
-    assert_eq!(bench.answers(conn), Vec::<Vec<NodeId>>::new());
-    bench.run(Duration::from_millis(10));
-    bench.say(conn, &[ask]);
-    assert_eq!(bench.answers(conn), [[node("c")]]);
-}
-
-#[test]
-fn ids_on_loopback_are_told_on_loopback_only() {
-    let mut bench = Bench::new(Limits::default());
-    let near: NodeId = "l@127.0.0.1:1".parse().expect("an id");
-    bench.up_as(&near, 1, [127, 0, 0, 1]);
-    let far = bench.up("b");
-    let other = bench.up_as(&"k@127.0.0.1:2".parse().expect("an id"), 2, [127, 0, 0, 1]);
-    bench.answers(other);
-    for conn in [far, other] {
-        bench.say(conn, &[Control::MembersRequest { digest: 5 }]);
-    }
-    assert_eq!(bench.answers(far), [Vec::<NodeId>::new()]);
-    assert_eq!(bench.answers(other), [[node("b"), near]]);
-}
-
-#[test]
-fn a_departed_instance_is_not_dialled_and_the_number_of_the_remembered_is_bounded() {
-    let mut bench = Bench::new(Limits { departed_nodes: 1, disconnected_nodes: 1, ..Limits::default() });
-    let conn = bench.up("b");
-    for name in ["x", "y"] {
-        let leaving = bench.up(name);
-        bench.run(Duration::from_millis(10));
-        bench.say(leaving, &[Control::Goodbye]);
-    }
-    let tell = |bench: &mut Bench, digest, told: Vec<Member>| {
-        bench.run(INTERVAL);
-        bench.say(conn, &[heartbeat(digest)]);
-        bench.say(conn, &[heartbeat(digest)]);
-        assert_eq!(bench.requests(conn), 1);
-        bench.members.get_mut(&conn).expect("up").heard.clear();
-        bench.actions.clear();
-        bench.say(conn, &[members(told)]);
-        bench.dials().len()
-    };
-    assert_eq!(tell(&mut bench, 5, vec![told("y", b'y')]), 0, "a late rumour");
-    assert_eq!(tell(&mut bench, 6, vec![told("y", 200)]), 1, "it has started again");
-    assert_eq!(tell(&mut bench, 7, vec![told("x", b'x')]), 1, "forgotten: only one is remembered");
-}
-
-#[test]
-fn who_left_is_remembered_longer_than_it_is_listed() {
-    let mut bench = Bench::new(Limits { disconnected_nodes: 1, ..Limits::default() });
-    let conn = bench.up("b");
-    for name in ["x", "y"] {
-        let leaving = bench.up(name);
-        bench.run(Duration::from_millis(10));
-        bench.say(leaving, &[Control::Goodbye]);
-    }
-    assert_eq!(bench.machine.node_ids(), Ok(vec![node("b"), node("y")]));
-    bench.say(conn, &[heartbeat(5), heartbeat(5)]);
-    assert_eq!(bench.requests(conn), 1);
-    bench.say(conn, &[members(vec![told("x", b'x')])]);
-    assert!(bench.dials().is_empty());
-    assert_eq!(bench.machine.node_ids(), Ok(vec![node("b"), node("y")]));
-}
-
-#[test]
-fn hints_beyond_the_nodes_that_may_be_known_are_passed_over() {
-    let mut bench = Bench::new(Limits { members: 3, disconnected_nodes: 1, ..Limits::default() });
-    let conn = bench.up_as(&node("b"), 1, [10, 0, 1, 1]);
-    let page = |ports: std::ops::Range<u8>| members(ports.map(|port| hint("x", port)).collect());
-    bench.say(conn, &[page(1..4)]);
-    assert_eq!(bench.dials(), [1, 2, 3]);
-    bench.say(conn, &[heartbeat(5), heartbeat(5), page(4..7)]);
-    assert_eq!(bench.requests(conn), 2);
-    assert!(bench.dials().is_empty());
-    assert_eq!(bench.machine.node_ids().map(|ids| ids.len()), Ok(4));
-}
-
-#[test]
-fn no_more_members_are_learned_from_an_answer_than_there_may_be() {
-    let mut bench = Bench::new(Limits { members: 3, ..Limits::default() });
-    let conn = bench.up_as(&node("b"), 1, [10, 0, 1, 1]);
-    let page = |ports: std::ops::Range<u8>, last| Control::Members {
-        digest: 1,
-        last,
-        members: ports.map(|port| hint("x", port)).collect(),
-    };
-    bench.say(conn, &[page(1..4, false), page(4..5, false), page(5..6, true)]);
-    assert_eq!(bench.dials(), [1, 2, 3]);
-}
-
-#[test]
-fn hints_that_are_no_ids_are_a_fault() {
-    let mut bench = Bench::new(Limits::default());
-    let conn = bench.up_as(&node("b"), 1, [10, 0, 1, 1]);
-    let good = members(vec![hint("a", 1)]);
-    let mut record = RecordBuilder::with_capacity(0);
-    record.push(good.kind(), |body| {
-        good.encode_into(body);
-        let name = body.windows(2).position(|pair| pair == b"a@").expect("the id");
-        body[name] = b'1';
-    });
-    let record = bench.members.get_mut(&conn).expect("up").sealer.seal(record);
-    bench.receive(conn, record);
-    assert_eq!(bench.faults(), [PeerFault::MalformedBody]);
-    assert!(bench.dials().is_empty());
 }
 
 #[test]
@@ -504,4 +351,18 @@ fn each_refusal_of_a_member_is_reported_with_its_reason() {
     assert_eq!(reported(5), refused(Refusal::NotAdmitted));
     assert_eq!(reported(6), None, "that there is a session already is no fault");
     assert_eq!(reported(7), refused(Refusal::Unknown(7)));
+}
+
+#[test]
+fn who_was_refused_is_told_that_reason_though_the_node_stops_before_it_reads() {
+    let mut bench = Bench::new(Limits { members: 1, send_window_bytes: 1, ..Limits::default() });
+    bench.up("b");
+    // Given: an offer is on its way to it, and fills the window.
+    bench.clogged = true;
+    let conn = bench.authenticate(&node("z"), 1, [10, 0, 1, 1]);
+    bench.say(conn, &[intro(1)]);
+    bench.feed(Input::Stop);
+    bench.feed(Input::Sent { bytes: 1000, conn });
+    let refused = Refusal::LimitReached.code().expect("a code");
+    assert_eq!(bench.members[&conn].heard, [Control::Offer { n: 0, holds: false }, Control::Refused(refused)]);
 }

@@ -276,6 +276,43 @@ fn a_peer_that_speaks_between_two_refusals_is_not_gone() {
 }
 
 #[test]
+fn a_word_that_comes_before_the_second_refusal_outweighs_it() {
+    let mut net = pair();
+    net.set_latency(1, 0, 200 * MS);
+    net.close_port(0);
+    net.nodes[0].tickless = true;
+    net.run(2 * MS);
+    let heard = last_heard(&net, 1);
+    net.clear_events();
+    // Refused after 1.2 s; half an interval later the port is asked again, and meanwhile a speaks.
+    net.run(heard + 1800 * MS - net.now.since_start());
+    assert_eq!(net.nodes[1].dials.len(), 2);
+    send(&mut net, 0, id("b", 1));
+    net.run(SECOND);
+    assert_eq!(downs_at(&net, 1), []);
+}
+
+#[test]
+fn two_failures_of_which_one_is_no_refusal_are_no_proof() {
+    let mut net = Net::new(2);
+    net.start(0, config("a", 0));
+    net.start(1, config("b", 1).seeds([id("a", 0).to_string()]).heartbeat_miss_threshold(30));
+    net.run(5 * SECOND);
+    net.clear_events();
+    net.close_port(0);
+    net.nodes[0].tickless = true;
+    net.run(2 * MS);
+    let heard = last_heard(&net, 1);
+    // Given: the port refuses once, and then nobody answers for ten seconds.
+    net.run(heard + 1200 * MS - net.now.since_start());
+    assert_eq!(net.nodes[1].dials.len(), 1);
+    net.cut_both(0, 1);
+    net.run(11 * SECOND);
+    assert_eq!(net.nodes[1].dials.len(), 2);
+    assert_eq!(downs_at(&net, 1), []);
+}
+
+#[test]
 fn an_answer_of_the_port_between_two_refusals_begins_anew() {
     let mut net = pair();
     net.close_port(0);
@@ -352,6 +389,9 @@ fn of_many_silent_peers_four_are_asked_at_a_time_and_the_others_later() {
     net.clear_events();
     net.run(3 * SECOND);
     assert_eq!(net.nodes[0].dials.len(), 4);
+    // They make room when they end; who found none tries again every half interval.
+    net.run(10 * SECOND);
+    assert_eq!(net.nodes[0].dials.len(), 8);
     // When connects are answered again, but all are silent, each is asked.
     net.heal();
     for host in 1..10 {
@@ -364,6 +404,29 @@ fn of_many_silent_peers_four_are_asked_at_a_time_and_the_others_later() {
 }
 
 // Heartbeats
+
+#[test]
+fn the_shortest_interval_is_that_of_those_who_are_up() {
+    // A node looks up four times in the shortest interval of those it watches.
+    let longest_sleep = |net: &mut Net| {
+        let sleeps = (0..200).map(|_| {
+            net.run(50 * MS);
+            net.nodes[0].machine.poll_timeout().unwrap() - net.now
+        });
+        sleeps.max().unwrap()
+    };
+    let mut net = Net::new(3);
+    for (host, interval) in [(0, 10 * SECOND), (1, 100 * MS), (2, 5 * SECOND)] {
+        net.start(host, config("n", host).heartbeat_interval(interval).seeds([id("n", 0).to_string()]));
+    }
+    net.run(SECOND);
+    assert!(net.is_mesh(&[0, 1, 2]));
+    assert!(longest_sleep(&mut net) <= 25 * MS);
+    net.feed(1, Input::Stop);
+    net.run(SECOND);
+    let longest = longest_sleep(&mut net);
+    assert!((1200 * MS..=1250 * MS).contains(&longest), "{longest:?}");
+}
 
 #[test]
 fn heartbeats_are_small_and_spread_whatever_the_number_of_nodes() {

@@ -1,6 +1,7 @@
 //! How clusters form: seeds, simultaneous dials, gossip on joining.
 
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::net::{Host, MS, Net, SECOND, address, config, id};
@@ -103,6 +104,16 @@ fn a_seed_that_is_oneself_is_skipped_and_retried_at_the_longest_delay() {
     assert_eq!(alone.errors(0), []);
     alone.run(17 * SECOND);
     assert_eq!(alone.nodes[0].dials.len(), 4);
+}
+
+#[test]
+fn of_the_addresses_of_a_name_sixteen_are_remembered_as_this_nodes_own() {
+    let mut net = Net::new(1);
+    let own = (1..30).map(|port| SocketAddr::new(address(0).ip(), port)).collect();
+    net.names.insert("cluster".into(), own);
+    net.start(0, config("a", 0).seeds(["x@cluster:4369"]));
+    net.run(SECOND);
+    assert_eq!(net.nodes[0].dials.len(), 17, "the next try is made at the longest delay");
 }
 
 #[test]

@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 use crate::net::{MS, Net, SECOND, address, config, id};
 use bytes::Bytes;
 use noex_proto::{
-    Action, Close, ClusterConfig, ClusterError, ClusterEvent, ClusterStatus, ConnId, DialError, Input, Instant, Limits, Machine,
-    MessagesLagged, NodeDownReason, NodeId, PeerFault, Refusal, SendError, SubscriptionId, Unreached, WallTime,
+    Action, Close, ClusterConfig, ClusterError, ConnId, DialError, Input, Instant, Limits, Machine, NodeDownReason, NodeId,
+    PeerFault, Refusal, SendError, Unreached, WallTime,
 };
 
 fn limits(change: impl FnOnce(&mut Limits)) -> Limits {
@@ -255,6 +255,23 @@ fn members() {
 }
 
 #[test]
+fn a_full_node_refuses_its_own_seed_too() {
+    let mut net = Net::new(3);
+    net.start(0, config("a", 0).limits(limits(|limits| limits.members = 1)).seeds([id("c", 2).to_string()]));
+    net.start(1, config("b", 1).seeds([id("a", 0).to_string()]));
+    net.run(100 * MS);
+    assert!(net.is_mesh(&[0, 1]));
+    net.clear_events();
+    let dials = net.nodes[0].dials.len();
+    net.start(2, config("c", 2));
+    net.run(60 * SECOND);
+    assert_eq!((net.ups(0), net.ups(2)), (0, 0));
+    let errors = net.errors(2);
+    assert!(matches!(errors[0], ClusterError::Refused { reason: Refusal::LimitReached, .. }), "{errors:?}");
+    assert!((2..20).contains(&(net.nodes[0].dials.len() - dials)), "the delays grow as after any failure");
+}
+
+#[test]
 fn sessions_that_are_not_up() {
     // Given: four nodes prove themselves at once, and are heard no more. Their sessions hold places until the admission's time is over.
     let refused = |members, disconnected_nodes| {
@@ -305,6 +322,13 @@ fn send_errors() {
     assert_eq!(net.send(0, &id("c", 2), "x"), Err(SendError::NotConnected { to: id("c", 2) }));
     let own = id("a", 0);
     assert_eq!(net.send(0, &own, "x"), Err(SendError::NotConnected { to: own.clone() }));
+    // An input is not answered: what would be refused is dropped.
+    let before = net.nodes[0].machine.counters();
+    for to in [id("b", 1), id("c", 2)] {
+        let payload = vec![0; Limits::default().message_bytes + 1].into();
+        net.feed(0, Input::Send { payload, to });
+    }
+    assert_eq!((net.nodes[0].machine.counters(), net.nodes[0].machine.usage().send_queue_bytes), (before, 0));
     let mut stopped = Machine::new();
     assert!(matches!(stopped.send(Instant::START, &own, Bytes::new()), Err(SendError::NotStarted(_))));
     net.nodes[0].clogged = true;
@@ -368,206 +392,6 @@ fn heartbeats_flow_both_ways_beside_a_full_queue() {
         net.now.since_start() - info.last_heartbeat_at.unwrap().0
     };
     assert!(lag(1, id("a", 0)) < 1400 * MS && lag(0, id("b", 1)) < 1100 * MS);
-}
-
-// Subscriptions
-
-fn events(net: &mut Net, host: usize, subscription: SubscriptionId) -> Vec<ClusterEvent> {
-    let machine = &mut net.nodes[host].machine;
-    std::iter::from_fn(|| machine.poll_event(subscription)).collect()
-}
-
-fn is_up(event: &ClusterEvent, of: &NodeId) -> bool {
-    matches!(event, ClusterEvent::NodeUp(info) if info.id == *of)
-}
-
-fn down(of: NodeId, reason: NodeDownReason) -> ClusterEvent {
-    ClusterEvent::NodeDown { id: of, reason }
-}
-
-fn cluster(n: usize, of_first: Limits) -> Net {
-    let mut net = Net::new(n + 1);
-    net.start(0, config("n", 0).limits(of_first));
-    for host in 1..n {
-        net.start(host, config("n", host).seeds([id("n", 0).to_string()]));
-    }
-    net.run(SECOND);
-    net
-}
-
-#[test]
-fn a_late_subscriber_gets_the_members_first() {
-    let mut net = cluster(3, Limits::default());
-    let late = net.nodes[0].machine.subscribe_events();
-    net.crash(1);
-    net.run(10 * MS);
-    let found = events(&mut net, 0, late);
-    assert_eq!(found.len(), 3);
-    assert!(is_up(&found[0], &id("n", 1)) && is_up(&found[1], &id("n", 2)));
-    assert_eq!(found[2], down(id("n", 1), NodeDownReason::ConnectionClosed));
-    net.nodes[0].machine.unsubscribe(late);
-    assert_eq!(net.nodes[0].machine.poll_event(late), None);
-}
-
-#[test]
-fn a_lagging_subscriber_is_told_how_many_it_missed_and_by_what_its_picture_differs() {
-    let mut net = cluster(4, limits(|limits| limits.events_per_subscriber = 4));
-    let slow = net.nodes[0].machine.subscribe_events();
-    let told = events(&mut net, 0, slow);
-    assert_eq!(told.len(), 3);
-    // Four events fit.
-    net.feed(1, Input::Stop);
-    net.run(10 * MS);
-    net.crash(2);
-    net.run(10 * MS);
-    for _ in 0..2 {
-        net.feed(0, Input::Report(noex_proto::LocalFault::NoSecret));
-    }
-    let mut copy = net.nodes[0].machine.clone();
-    assert_eq!(std::iter::from_fn(|| copy.poll_event(slow)).count(), 4);
-    // The fifth does not, and all are dropped.
-    net.start(4, config("n", 4).seeds([id("n", 0).to_string()]));
-    net.run(20 * MS);
-    // A node that went and came again in the meantime is down and up for the subscriber too.
-    net.reset(0, 3);
-    net.run(3 * SECOND);
-    assert!(net.is_up(0, &id("n", 3)) && net.is_up(0, &id("n", 4)));
-    let since = net.nodes[0].events.len();
-    let found = events(&mut net, 0, slow);
-    assert_eq!(found[0], ClusterEvent::Lagged { missed: 7 }, "{found:#?}");
-    assert_eq!(found[1], down(id("n", 1), NodeDownReason::GracefulShutdown));
-    assert_eq!(found[2], down(id("n", 2), NodeDownReason::ConnectionClosed));
-    assert_eq!(found[3], down(id("n", 3), NodeDownReason::ConnectionClosed));
-    assert!(is_up(&found[4], &id("n", 3)) && is_up(&found[5], &id("n", 4)));
-    assert_eq!(found.len(), 6);
-    // From here on it hears everything again.
-    net.feed(4, Input::Stop);
-    net.run(20 * MS);
-    assert_eq!(events(&mut net, 0, slow), [down(id("n", 4), NodeDownReason::GracefulShutdown)]);
-    assert_eq!(net.nodes[0].events.len(), since + 1);
-}
-
-#[test]
-fn ups_and_downs_alternate_for_a_subscriber_who_ignores_that_it_lags() {
-    let mut net = cluster(3, limits(|limits| limits.events_per_subscriber = 2));
-    let slow = net.nodes[0].machine.subscribe_events();
-    let mut up = std::collections::BTreeSet::new();
-    let mut statuses = vec![];
-    for round in 0..60 {
-        match round % 6 {
-            0 => net.reset(0, 1),
-            1 => net.reset(0, 2),
-            3 => net.feed(0, Input::Stop),
-            4 => net.start(
-                0,
-                config("n", 0).seeds([id("n", 1).to_string()]).limits(limits(|limits| limits.events_per_subscriber = 2)),
-            ),
-            _ => {}
-        }
-        net.run(50 * MS + SECOND * (round % 5));
-        for _ in 0..round % 4 {
-            let Some(event) = net.nodes[0].machine.poll_event(slow) else { break };
-            match event {
-                ClusterEvent::NodeUp(info) => assert!(up.insert(info.id)),
-                ClusterEvent::NodeDown { id, .. } => assert!(up.remove(&id)),
-                ClusterEvent::StatusChange(status) => {
-                    statuses.push(status);
-                    if status == ClusterStatus::Stopped {
-                        up.clear();
-                    }
-                }
-                ClusterEvent::Error(_) | ClusterEvent::Lagged { .. } => {}
-            }
-        }
-    }
-    while let Some(event) = net.nodes[0].machine.poll_event(slow) {
-        match event {
-            ClusterEvent::NodeUp(info) => assert!(up.insert(info.id)),
-            ClusterEvent::NodeDown { id, .. } => assert!(up.remove(&id)),
-            _ => {}
-        }
-    }
-    let connected = net.nodes[0].machine.connected_nodes().unwrap();
-    assert!(connected.iter().map(|info| &info.id).eq(&up), "{up:?}");
-    assert_eq!(statuses.last(), Some(&ClusterStatus::Running));
-}
-
-#[test]
-fn a_status_change_is_not_lost_across_a_lag() {
-    let mut net = cluster(2, limits(|limits| limits.events_per_subscriber = 1));
-    let slow = net.nodes[0].machine.subscribe_events();
-    assert_eq!(events(&mut net, 0, slow).len(), 1);
-    net.feed(0, Input::Stop);
-    net.run(SECOND);
-    let found = events(&mut net, 0, slow);
-    assert_eq!(found, [ClusterEvent::Lagged { missed: 2 }, ClusterEvent::StatusChange(ClusterStatus::Stopped)]);
-    // Stopped and started again: the member it was told of before counts as gone, and is up anew.
-    net.start(0, config("n", 0).limits(limits(|limits| limits.events_per_subscriber = 1)));
-    net.run(40 * SECOND);
-    assert!(net.is_up(0, &id("n", 1)));
-    let _ = events(&mut net, 0, slow);
-    net.feed(0, Input::Stop);
-    net.run(SECOND);
-    net.start(0, config("n", 0).limits(limits(|limits| limits.events_per_subscriber = 1)));
-    net.run(40 * SECOND);
-    let found = events(&mut net, 0, slow);
-    assert!(matches!(found[0], ClusterEvent::Lagged { .. }));
-    assert!(
-        found.contains(&ClusterEvent::StatusChange(ClusterStatus::Stopped)),
-        "without it, the up would be a second one: {found:#?}"
-    );
-    let stopped = found.iter().position(|event| *event == ClusterEvent::StatusChange(ClusterStatus::Stopped));
-    assert_eq!(
-        found.iter().rev().find(|event| matches!(event, ClusterEvent::StatusChange(_))),
-        Some(&ClusterEvent::StatusChange(ClusterStatus::Running))
-    );
-    assert!(found.iter().position(|event| is_up(event, &id("n", 1))) > stopped);
-}
-
-#[test]
-fn a_subscriber_that_lags_while_the_node_stops_hears_of_no_downs_for_it() {
-    let mut net = cluster(3, limits(|limits| limits.events_per_subscriber = 2));
-    let slow = net.nodes[0].machine.subscribe_events();
-    assert_eq!(events(&mut net, 0, slow).len(), 2);
-    net.reset(0, 2);
-    for _ in 0..2 {
-        net.feed(0, Input::Report(noex_proto::LocalFault::NoSecret));
-    }
-    net.feed(0, Input::Stop);
-    let found = events(&mut net, 0, slow);
-    assert_eq!(
-        found,
-        [
-            ClusterEvent::Lagged { missed: 4 },
-            ClusterEvent::StatusChange(ClusterStatus::Stopping),
-            down(id("n", 2), NodeDownReason::ConnectionClosed)
-        ]
-    );
-    net.run(SECOND);
-    assert_eq!(events(&mut net, 0, slow), [ClusterEvent::StatusChange(ClusterStatus::Stopped)]);
-}
-
-#[test]
-fn a_subscriber_to_messages_is_told_how_many_it_missed_where_they_were() {
-    let room = limits(|limits| {
-        limits.message_bytes = 100;
-        limits.message_bytes_per_subscriber = 3 * (100 + 64);
-    });
-    let mut net = pair(room, Limits::default());
-    let slow = net.nodes[0].machine.subscribe_messages();
-    let say = |net: &mut Net, byte: u8| {
-        net.send(1, &id("a", 0), vec![byte; 100]).unwrap();
-        net.run(5 * MS);
-    };
-    for byte in 0..5 {
-        say(&mut net, byte);
-    }
-    let poll = |net: &mut Net| net.nodes[0].machine.poll_message(slow).map(|message| message.map(|message| message.payload[0]));
-    assert_eq!(poll(&mut net), Some(Ok(0)));
-    say(&mut net, 5);
-    let rest: Vec<_> = std::iter::from_fn(|| poll(&mut net)).collect();
-    assert_eq!(rest, [Ok(1), Ok(2), Err(MessagesLagged { missed: 2 }), Ok(5)]);
-    assert_eq!(net.nodes[0].messages.len(), 6, "the other subscriber has them all");
 }
 
 #[test]

@@ -20,4 +20,5 @@ mod reconnection;
 mod recording;
 mod sessions;
 mod strangers;
+mod subscriptions;
 mod texts;

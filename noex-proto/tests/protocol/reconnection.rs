@@ -28,6 +28,8 @@ fn delays_grow_from_the_base_to_the_maximum_with_jitter() {
     net.run(200 * SECOND);
     let times = dials(&net, 1, 0);
     assert!(times.len() > 20);
+    let counters = net.nodes[1].machine.counters();
+    assert_eq!((counters.dials, counters.dial_failures), (times.len() as u64, times.len() as u64));
     let mut shares = Vec::new();
     for (k, pair) in (0..).zip(times.windows(2)) {
         // A refusal takes a trip there and one back.

@@ -1,0 +1,362 @@
+//! Whom a node asks for its members and when, what it answers itself, and what it takes of an answer.
+
+use std::format;
+use std::time::Duration;
+use std::vec;
+use std::vec::Vec;
+
+use super::{Bench, INTERVAL, MS, SECOND, heartbeat, hint, live, members, node, told};
+use crate::message::{Control, Member};
+use crate::record::RecordBuilder;
+use crate::{ClusterConfig, ConnId, Input, Limits, NodeId, PeerFault};
+
+/// A node comes up that says of how many members it knows.
+fn meet(bench: &mut Bench, name: &str, announced: u64) -> ConnId {
+    bench.announce(&node(name), name.as_bytes()[0], [10, 0, 1, 1], announced)
+}
+
+/// How often each was asked for its members.
+fn asked<const N: usize>(bench: &Bench, conns: [ConnId; N]) -> [usize; N] {
+    conns.map(|conn| bench.requests(conn))
+}
+
+// Who is asked
+
+#[test]
+fn one_is_asked_at_a_time_and_first_who_announces_most() {
+    let mut bench = Bench::new(Limits::default());
+    let b = meet(&mut bench, "b", 1);
+    let c = meet(&mut bench, "c", 98);
+    let d = meet(&mut bench, "d", 99);
+    assert_eq!(asked(&bench, [b, c, d]), [1, 0, 0], "the first session");
+    // When it tells of more than are taken in at once, the next one waits until all are.
+    bench.say(b, &[members((1..40).map(|port| hint("x", port)).collect())]);
+    assert_eq!(asked(&bench, [b, c, d]), [1, 0, 0]);
+    bench.run(30 * MS);
+    assert_eq!(asked(&bench, [b, c, d]), [1, 0, 1]);
+    bench.say(d, &[members(vec![])]);
+    assert_eq!(asked(&bench, [b, c, d]), [1, 1, 1]);
+    bench.say(c, &[members(vec![])]);
+    live(&mut bench, &[b, c, d], 10 * SECOND);
+    assert_eq!(asked(&bench, [b, c, d]), [1, 1, 1], "once in a session");
+}
+
+#[test]
+fn who_announces_no_more_than_is_known_is_asked_once_the_view_has_settled() {
+    let mut bench = Bench::new(Limits::default());
+    let b = bench.up("b");
+    // Given: with it the node knows two, and itself.
+    let c = meet(&mut bench, "c", 2);
+    bench.run(990 * MS);
+    assert_eq!(asked(&bench, [b, c]), [0, 0]);
+    // When another comes, the view has not settled.
+    let d = meet(&mut bench, "d", 3);
+    bench.run(990 * MS);
+    assert_eq!(asked(&bench, [b, c, d]), [0, 0, 0]);
+    bench.run(10 * MS);
+    assert_eq!(asked(&bench, [b, c, d]), [0, 0, 1]);
+    // Then what is told is no news of a cluster that the node joins: the dial is left to the lesser id for a second.
+    bench.actions.clear();
+    bench.say(d, &[members(vec![hint("a", 1)])]);
+    assert!(bench.dials().is_empty());
+    assert_eq!(asked(&bench, [b, c, d]), [0, 1, 1]);
+    bench.say(c, &[members(vec![])]);
+    live(&mut bench, &[b, c, d], 10 * SECOND);
+    assert_eq!(asked(&bench, [b, c, d]), [0, 1, 1], "once in a session");
+}
+
+#[test]
+fn who_announces_more_than_is_known_is_asked_at_once_and_what_it_tells_is_dialled_at_once() {
+    let mut bench = Bench::new(Limits::default());
+    bench.up("b");
+    let c = meet(&mut bench, "c", 3);
+    assert_eq!(bench.requests(c), 1);
+    bench.actions.clear();
+    bench.say(c, &[members(vec![hint("a", 1)])]);
+    assert_eq!(bench.dials(), [1]);
+}
+
+#[test]
+fn a_seed_is_asked_at_once_though_it_is_not_the_first() {
+    let mut bench = Bench::of(ClusterConfig::new("m").heartbeat_interval(INTERVAL).seeds(["c@10.0.1.1:1"]));
+    bench.up("b");
+    let c = meet(&mut bench, "c", 1);
+    assert_eq!(bench.requests(c), 1);
+}
+
+#[test]
+fn whoever_has_the_same_view_need_not_be_asked() {
+    for says in [heartbeat as fn(u64) -> Control, |digest| Control::MembersRequest { digest }] {
+        let mut bench = Bench::new(Limits::default());
+        bench.up("b");
+        let c = meet(&mut bench, "c", 2);
+        bench.say(c, &[Control::MembersRequest { digest: 5 }]);
+        let digest = bench.members[&c].heard.iter().find_map(|message| match message {
+            Control::Members { digest, .. } => Some(*digest),
+            _ => None,
+        });
+        bench.say(c, &[says(digest.expect("an answer"))]);
+        live(&mut bench, &[c], 5 * SECOND);
+        assert_eq!(bench.requests(c), 0, "{:?}", says(0));
+    }
+}
+
+#[test]
+fn another_is_asked_when_no_answer_comes_for_ten_seconds() {
+    let mut bench = Bench::new(Limits::default());
+    let b = meet(&mut bench, "b", 1);
+    let c = meet(&mut bench, "c", 9);
+    live(&mut bench, &[b, c], 10 * SECOND - 10 * MS);
+    assert_eq!(asked(&bench, [b, c]), [1, 0]);
+    bench.run(10 * MS);
+    assert_eq!(asked(&bench, [b, c]), [1, 1]);
+}
+
+#[test]
+fn another_is_asked_when_the_session_that_was_asked_ends() {
+    let mut bench = Bench::new(Limits::default());
+    let b = meet(&mut bench, "b", 1);
+    let c = meet(&mut bench, "c", 8);
+    let d = meet(&mut bench, "d", 9);
+    bench.feed(Input::Closed { conn: d });
+    assert_eq!(asked(&bench, [b, c]), [1, 0], "the end of another changes nothing");
+    bench.feed(Input::Closed { conn: b });
+    assert_eq!(bench.requests(c), 1);
+}
+
+#[test]
+fn a_node_that_stops_asks_nobody() {
+    let mut bench = Bench::new(Limits::default());
+    let b = meet(&mut bench, "b", 1);
+    let c = meet(&mut bench, "c", 9);
+    bench.clogged = true;
+    bench.feed(Input::Stop);
+    bench.feed(Input::Closed { conn: b });
+    assert_eq!(bench.requests(c), 0);
+}
+
+#[test]
+fn differences_are_asked_about_one_at_a_time_and_not_more_often_than_four_times_in_an_interval() {
+    let mut bench = Bench::new(Limits::default());
+    let (b, c) = (bench.up("b"), bench.up("c"));
+    live(&mut bench, &[b, c], 2 * SECOND);
+    bench.say(c, &[members(vec![])]);
+    let before = asked(&bench, [b, c]);
+    let differ = |bench: &mut Bench, conn, digest| {
+        bench.say(conn, &[heartbeat(digest), heartbeat(digest)]);
+        let now = asked(bench, [b, c]);
+        [now[0] - before[0], now[1] - before[1]]
+    };
+    assert_eq!(differ(&mut bench, b, 5), [1, 0]);
+    bench.run(INTERVAL / 2);
+    assert_eq!(differ(&mut bench, c, 5), [1, 0], "the answer of the other is still to come");
+    bench.say(b, &[members(vec![])]);
+    assert_eq!(differ(&mut bench, c, 5), [1, 1]);
+    bench.say(c, &[members(vec![])]);
+    bench.run(INTERVAL / 4 - 10 * MS);
+    assert_eq!(differ(&mut bench, b, 6), [1, 1], "too soon");
+    bench.run(10 * MS);
+    assert_eq!(differ(&mut bench, b, 6), [2, 1]);
+}
+
+#[test]
+fn an_answer_of_many_pages_is_made_page_by_page() {
+    let mut bench = Bench::new(Limits::default());
+    let ids: Vec<NodeId> = (10..60).map(|n| format!("n{n}@{}h:1", "h.".repeat(120)).parse().expect("an id")).collect();
+    for (id, n) in ids.iter().zip(1..) {
+        bench.up_as(id, n, [10, 0, 2, n]);
+    }
+    let conn = bench.up("b");
+    bench.say(conn, &[Control::MembersRequest { digest: 5 }]);
+    let pages = bench.answers(conn);
+    assert_eq!(pages.len(), 2);
+    assert_eq!(pages.concat(), ids);
+}
+
+// What becomes of an answer
+
+#[test]
+fn the_first_answer_is_dialled_at_once_by_whoever_has_the_greater_id_too() {
+    let mut bench = Bench::new(Limits::default());
+    let conn = bench.up_as(&node("b"), 1, [10, 0, 1, 1]);
+    assert_eq!(bench.requests(conn), 1, "it is the first session");
+    bench.say(conn, &[members(vec![hint("a", 1), hint("z", 2), (node("b"), [1; 16])])]);
+    assert_eq!(bench.dials(), [1, 2]);
+}
+
+#[test]
+fn later_the_lesser_dials_at_once_and_the_greater_after_a_second_or_an_interval() {
+    for (interval, courtesy) in [(500, 500), (2000, 1000)] {
+        let mut bench = Bench::with(Duration::from_millis(interval), Limits::default());
+        let conn = bench.up("b");
+        bench.say(conn, &[heartbeat(5)]);
+        bench.say(conn, &[heartbeat(5)]);
+        assert_eq!(bench.requests(conn), 1);
+        bench.say(conn, &[members(vec![hint("a", 1), hint("z", 2)])]);
+        assert_eq!(bench.dials(), [2]);
+        bench.run(Duration::from_millis(courtesy - 10));
+        assert!(bench.dials().is_empty());
+        bench.run(Duration::from_millis(10));
+        assert_eq!(bench.dials(), [1]);
+    }
+}
+
+#[test]
+fn members_that_nobody_asked_for_tell_nothing() {
+    let mut bench = Bench::new(Limits::default());
+    let conn = bench.up("b");
+    bench.say(conn, &[members(vec![hint("a", 1), hint("z", 2)])]);
+    bench.run(Duration::from_secs(2));
+    assert!(bench.dials().is_empty());
+    assert_eq!(bench.machine.node_ids(), Ok(vec![node("b")]));
+    // Nor do those of another than the one that was asked, nor a second answer.
+    let other = bench.up("c");
+    bench.say(conn, &[heartbeat(5)]);
+    bench.say(conn, &[heartbeat(5)]);
+    assert_eq!(bench.requests(conn), 1);
+    bench.say(other, &[members(vec![hint("y", 3)])]);
+    bench.say(conn, &[members(vec![]), members(vec![hint("x", 4)])]);
+    assert!(bench.dials().is_empty());
+}
+
+#[test]
+fn a_difference_is_asked_about_once_until_a_view_changes_or_a_long_time_has_passed() {
+    let mut bench = Bench::new(Limits::default());
+    let conn = bench.up("b");
+    bench.say(conn, &[heartbeat(5)]);
+    assert_eq!(bench.requests(conn), 0, "what is only on its way settles by itself");
+    let beat = |bench: &mut Bench, digest, beats| {
+        for _ in 0..beats {
+            bench.run(INTERVAL);
+            bench.say(conn, &[heartbeat(digest)]);
+            if bench.requests(conn) > 0 {
+                bench.say(conn, &[members(vec![])]);
+            }
+        }
+        let requests = bench.requests(conn);
+        bench.members.get_mut(&conn).expect("up").heard.clear();
+        requests
+    };
+    assert_eq!(beat(&mut bench, 5, 1), 1);
+    assert_eq!(beat(&mut bench, 5, 149), 0, "for five minutes");
+    assert_eq!(beat(&mut bench, 5, 2), 1);
+    assert_eq!(beat(&mut bench, 6, 1), 1, "its view has changed");
+    assert_eq!(beat(&mut bench, 6, 20), 0);
+}
+
+#[test]
+fn questions_for_members_are_answered_twice_in_an_interval_at_most() {
+    let mut bench = Bench::new(Limits::default());
+    let conn = bench.up("b");
+    bench.up("c");
+    let ask = Control::MembersRequest { digest: 5 };
+    for _ in 0..10 {
+        bench.say(conn, &[ask.clone(), ask.clone()]);
+    }
+    assert_eq!(bench.answers(conn), [[node("c")]]);
+    bench.run(INTERVAL / 2 - Duration::from_millis(10));
+    bench.say(conn, std::slice::from_ref(&ask));
+    assert_eq!(bench.answers(conn), Vec::<Vec<NodeId>>::new());
+    bench.run(Duration::from_millis(10));
+    bench.say(conn, &[ask]);
+    assert_eq!(bench.answers(conn), [[node("c")]]);
+}
+
+#[test]
+fn ids_on_loopback_are_told_on_loopback_only() {
+    let mut bench = Bench::new(Limits::default());
+    let near: NodeId = "l@127.0.0.1:1".parse().expect("an id");
+    bench.up_as(&near, 1, [127, 0, 0, 1]);
+    let far = bench.up("b");
+    let other = bench.up_as(&"k@127.0.0.1:2".parse().expect("an id"), 2, [127, 0, 0, 1]);
+    bench.answers(other);
+    for conn in [far, other] {
+        bench.say(conn, &[Control::MembersRequest { digest: 5 }]);
+    }
+    assert_eq!(bench.answers(far), [Vec::<NodeId>::new()]);
+    assert_eq!(bench.answers(other), [[node("b"), near]]);
+}
+
+#[test]
+fn a_departed_instance_is_not_dialled_and_the_number_of_the_remembered_is_bounded() {
+    let mut bench = Bench::new(Limits { departed_nodes: 1, disconnected_nodes: 1, ..Limits::default() });
+    let conn = bench.up("b");
+    for name in ["x", "y"] {
+        let leaving = bench.up(name);
+        bench.run(Duration::from_millis(10));
+        bench.say(leaving, &[Control::Goodbye]);
+    }
+    let tell = |bench: &mut Bench, digest, told: Vec<Member>| {
+        bench.run(INTERVAL);
+        bench.say(conn, &[heartbeat(digest)]);
+        bench.say(conn, &[heartbeat(digest)]);
+        assert_eq!(bench.requests(conn), 1);
+        bench.members.get_mut(&conn).expect("up").heard.clear();
+        bench.actions.clear();
+        bench.say(conn, &[members(told)]);
+        bench.dials().len()
+    };
+    assert_eq!(tell(&mut bench, 5, vec![told("y", b'y')]), 0, "a late rumour");
+    assert_eq!(tell(&mut bench, 6, vec![told("y", 200)]), 1, "it has started again");
+    assert_eq!(tell(&mut bench, 7, vec![told("x", b'x')]), 1, "forgotten: only one is remembered");
+}
+
+#[test]
+fn who_left_is_remembered_longer_than_it_is_listed() {
+    let mut bench = Bench::new(Limits { disconnected_nodes: 1, ..Limits::default() });
+    let conn = bench.up("b");
+    for name in ["x", "y"] {
+        let leaving = bench.up(name);
+        bench.run(Duration::from_millis(10));
+        bench.say(leaving, &[Control::Goodbye]);
+    }
+    assert_eq!(bench.machine.node_ids(), Ok(vec![node("b"), node("y")]));
+    bench.say(conn, &[heartbeat(5), heartbeat(5)]);
+    assert_eq!(bench.requests(conn), 1);
+    bench.say(conn, &[members(vec![told("x", b'x')])]);
+    assert!(bench.dials().is_empty());
+    assert_eq!(bench.machine.node_ids(), Ok(vec![node("b"), node("y")]));
+}
+
+#[test]
+fn hints_beyond_the_nodes_that_may_be_known_are_passed_over() {
+    let mut bench = Bench::new(Limits { members: 3, disconnected_nodes: 1, ..Limits::default() });
+    let conn = bench.up_as(&node("b"), 1, [10, 0, 1, 1]);
+    let page = |ports: std::ops::Range<u8>| members(ports.map(|port| hint("x", port)).collect());
+    bench.say(conn, &[page(1..4)]);
+    assert_eq!(bench.dials(), [1, 2, 3]);
+    bench.say(conn, &[heartbeat(5), heartbeat(5), page(4..7)]);
+    assert_eq!(bench.requests(conn), 2);
+    assert!(bench.dials().is_empty());
+    assert_eq!(bench.machine.node_ids().map(|ids| ids.len()), Ok(4));
+}
+
+#[test]
+fn no_more_members_are_learned_from_an_answer_than_there_may_be() {
+    let mut bench = Bench::new(Limits { members: 3, ..Limits::default() });
+    let conn = bench.up_as(&node("b"), 1, [10, 0, 1, 1]);
+    let page = |ports: std::ops::Range<u8>, last| Control::Members {
+        digest: 1,
+        last,
+        members: ports.map(|port| hint("x", port)).collect(),
+    };
+    bench.say(conn, &[page(1..4, false), page(4..5, false), page(5..6, true)]);
+    assert_eq!(bench.dials(), [1, 2, 3]);
+}
+
+#[test]
+fn hints_that_are_no_ids_are_a_fault() {
+    let mut bench = Bench::new(Limits::default());
+    let conn = bench.up_as(&node("b"), 1, [10, 0, 1, 1]);
+    let good = members(vec![hint("a", 1)]);
+    let mut record = RecordBuilder::with_capacity(0);
+    record.push(good.kind(), |body| {
+        good.encode_into(body);
+        let name = body.windows(2).position(|pair| pair == b"a@").expect("the id");
+        body[name] = b'1';
+    });
+    let record = bench.members.get_mut(&conn).expect("up").sealer.seal(record);
+    bench.receive(conn, record);
+    assert_eq!(bench.faults(), [PeerFault::MalformedBody]);
+    assert!(bench.dials().is_empty());
+}

@@ -1,0 +1,157 @@
+//! Who is known, and for how long.
+
+use std::vec;
+use std::vec::Vec;
+
+use super::{Bench, INTERVAL, MS, SECOND, heartbeat, intro, live, members, node, told};
+use crate::message::{Control, Member};
+use crate::{Action, ClusterConfig, ClusterEvent, ConnId, DialError, Input, Limits, NodeDownReason, NodeId, NodeStatus};
+
+const ADDRESS: [u8; 4] = [10, 0, 1, 1];
+
+fn known(bench: &Bench) -> Vec<NodeId> {
+    bench.machine.node_ids().expect("running")
+}
+
+fn status(bench: &Bench, id: &NodeId) -> Option<NodeStatus> {
+    bench.machine.node(id).expect("running").map(|info| info.status)
+}
+
+/// A member whose view differs for the first time since the last call with another digest is asked, and tells of these. The ports that are
+/// dialled for it.
+fn tell(bench: &mut Bench, conn: ConnId, digest: u64, told: Vec<Member>) -> Vec<u16> {
+    live(bench, &[conn], INTERVAL);
+    bench.say(conn, &[heartbeat(digest), heartbeat(digest)]);
+    bench.actions.clear();
+    bench.say(conn, &[members(told)]);
+    bench.dials()
+}
+
+fn close(bench: &mut Bench, conn: ConnId) {
+    bench.feed(Input::Closed { conn });
+}
+
+// Who was never up
+
+#[test]
+fn who_was_never_up_is_known_as_long_as_a_session_may_come_up() {
+    let mut bench = Bench::new(Limits::default());
+    let (first, second) = (bench.authenticate(&node("z"), 1, ADDRESS), bench.authenticate(&node("z"), 1, ADDRESS));
+    assert_eq!(status(&bench, &node("z")), Some(NodeStatus::Connecting));
+    close(&mut bench, second);
+    assert_eq!(known(&bench), [node("z")]);
+    close(&mut bench, first);
+    assert_eq!(known(&bench), []);
+}
+
+#[test]
+fn who_was_never_up_is_known_as_long_as_it_is_dialled() {
+    let mut bench = Bench::new(Limits::default());
+    let b = bench.up_as(&node("b"), 1, ADDRESS);
+    bench.say(b, &[members(vec![told("z", 1)])]);
+    let conn = bench.authenticate(&node("z"), 1, ADDRESS);
+    close(&mut bench, conn);
+    assert_eq!(known(&bench), [node("b"), node("z")]);
+    assert_eq!(bench.machine.usage().disconnected_nodes, 0, "nor is it lost");
+}
+
+#[test]
+fn who_was_reported_as_unreachable_stays_known() {
+    let mut bench = Bench::of(ClusterConfig::new("m").heartbeat_interval(INTERVAL).seeds(["z@10.0.1.1:1"]));
+    let b = bench.up_as(&node("b"), 1, ADDRESS);
+    bench.say(b, &[members(vec![told("z", 1)])]);
+    let dial = bench.dials_to(1)[0];
+    bench.feed(Input::DialFailed { conn: dial, error: DialError::Refused });
+    assert_eq!(status(&bench, &node("z")), Some(NodeStatus::Disconnected));
+    // When it dials, and its session ends before it is up.
+    let conn = bench.authenticate(&node("z"), 1, ADDRESS);
+    close(&mut bench, conn);
+    assert_eq!(status(&bench, &node("z")), Some(NodeStatus::Disconnected));
+    assert_eq!(bench.machine.usage().disconnected_nodes, 1);
+}
+
+// Who was lost
+
+#[test]
+fn who_is_coming_back_is_not_forgotten() {
+    let forget_after = 60 * SECOND;
+    let mut bench = Bench::of(ClusterConfig::new("m").heartbeat_interval(INTERVAL).forget_after(forget_after));
+    let conn = bench.up("z");
+    close(&mut bench, conn);
+    bench.run(forget_after - SECOND);
+    let conn = bench.authenticate(&node("z"), b'z', ADDRESS);
+    assert_eq!(bench.machine.usage().disconnected_nodes, 0, "it may come up yet");
+    bench.run(2 * SECOND);
+    assert_eq!(known(&bench), [node("z")]);
+    bench.say(conn, &[intro(2)]);
+    assert_eq!(status(&bench, &node("z")), Some(NodeStatus::Connected));
+}
+
+#[test]
+fn another_instance_of_the_lost_is_dialled_at_once_and_the_same_in_its_time() {
+    let mut bench = Bench::of(
+        ClusterConfig::new("m").heartbeat_interval(INTERVAL).reconnect_base_delay(60 * SECOND).reconnect_max_delay(60 * SECOND),
+    );
+    let (b, z) = (bench.up("b"), bench.up("z"));
+    close(&mut bench, z);
+    assert!(tell(&mut bench, b, 5, vec![told("z", b'z')]).is_empty());
+    assert_eq!(tell(&mut bench, b, 6, vec![told("z", 200)]), [1]);
+    // While the dial is under way, what is told of yet another changes nothing.
+    assert!(tell(&mut bench, b, 7, vec![told("z", 201)]).is_empty());
+}
+
+#[test]
+fn of_those_who_left_as_many_are_remembered_as_may_be() {
+    // Given: of the lost only one is listed.
+    let mut bench = Bench::new(Limits { departed_nodes: 2, disconnected_nodes: 1, ..Limits::default() });
+    let b = bench.up("b");
+    for name in ["x", "y", "z"] {
+        let leaving = bench.up(name);
+        bench.run(10 * MS);
+        bench.say(leaving, &[Control::Goodbye]);
+    }
+    assert_eq!((known(&bench), bench.machine.usage().departed_nodes), (vec![node("b"), node("z")], 2));
+    assert!(tell(&mut bench, b, 5, vec![told("y", b'y')]).is_empty(), "a late rumour");
+    assert_eq!(tell(&mut bench, b, 6, vec![told("x", b'x')]), [1], "the oldest is no longer remembered");
+}
+
+#[test]
+fn each_of_those_who_left_is_remembered_for_its_own_time() {
+    let mut bench = Bench::of(
+        ClusterConfig::new("m")
+            .heartbeat_interval(INTERVAL)
+            .forget_after(60 * SECOND)
+            .limits(Limits { disconnected_nodes: 1, ..Limits::default() }),
+    );
+    let b = bench.up("b");
+    // Given: x left 30 s before y, and both are listed no longer.
+    for name in ["x", "y"] {
+        let leaving = bench.up(name);
+        bench.say(leaving, &[Control::Goodbye]);
+        live(&mut bench, &[b], 30 * SECOND);
+    }
+    let lost = bench.up("z");
+    close(&mut bench, lost);
+    assert_eq!(known(&bench), [node("b"), node("z")]);
+    live(&mut bench, &[b], SECOND);
+    assert!(tell(&mut bench, b, 5, vec![told("y", b'y')]).is_empty());
+    assert_eq!(tell(&mut bench, b, 6, vec![told("x", b'x')]), [1]);
+}
+
+// Who is silent
+
+#[test]
+fn a_gap_of_half_an_interval_is_no_pause_and_a_longer_one_is() {
+    for (gap, down) in [(INTERVAL / 2, true), (INTERVAL / 2 + MS, false)] {
+        let mut bench = Bench::new(Limits::default());
+        bench.up("z");
+        bench.run(3 * INTERVAL + INTERVAL / 2 + MS - gap);
+        bench.feed(Input::Tick);
+        bench.now = bench.now + gap;
+        bench.feed(Input::Tick);
+        let told = bench.actions.iter().any(|action| {
+            matches!(action, Action::Event(ClusterEvent::NodeDown { reason: NodeDownReason::HeartbeatTimeout, .. }))
+        });
+        assert_eq!(told, down, "{gap:?}");
+    }
+}
