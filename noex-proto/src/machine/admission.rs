@@ -236,8 +236,8 @@ impl Node {
         }
         if let Some(dead) = peer.session {
             self.out.counters.replaced += 1;
-            self.set_stage(conn, Stage::Chosen);
-            self.end_conn(dead, Some(Close::Abort), Ended::Harmless);
+            // Its turn comes by the end of that session.
+            return self.end_conn(dead, Some(Close::Abort), Ended::Harmless);
         }
         if self.up_count >= self.settings.limits.members {
             return self.refuse(conn, Refusal::LimitReached);

@@ -366,3 +366,30 @@ fn who_was_refused_is_told_that_reason_though_the_node_stops_before_it_reads() {
     let refused = Refusal::LimitReached.code().expect("a code");
     assert_eq!(bench.members[&conn].heard, [Control::Offer { n: 0, holds: false }, Control::Refused(refused)]);
 }
+
+#[test]
+fn of_two_instances_of_a_node_one_is_up_also_when_its_session_is_replaced() {
+    let mut bench = Bench::new(Limits::default());
+    let (z, address) = (node("z"), [10, 0, 1, 1]);
+    // Given: one instance comes up, and another, whom the node offered a session before, waits for a sign of life of it.
+    let other = bench.authenticate(&z, 2, address);
+    bench.up_as(&z, 1, address);
+    bench.say(other, &[intro(7)]);
+    bench.actions.clear();
+    // When the first instance comes with another session, it has lost the one in use, and lives.
+    let again = bench.authenticate(&z, 1, address);
+    bench.say(again, &[intro(2)]);
+    let story: Vec<bool> = bench
+        .actions
+        .iter()
+        .filter_map(|action| match action {
+            Action::Event(ClusterEvent::NodeDown { .. }) => Some(false),
+            Action::Event(ClusterEvent::NodeUp(_)) => Some(true),
+            _ => None,
+        })
+        .collect();
+    assert_eq!((story, bench.machine.connected_node_count()), (vec![false, true], Ok(1)));
+    // The other one waits for a sign of life of that session now, and is refused.
+    bench.say(again, &[Control::Pong { echo: 2, leaving: false }]);
+    assert_eq!(bench.members[&other].heard.last(), Some(&Control::Refused(1)));
+}
