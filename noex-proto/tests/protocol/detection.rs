@@ -389,9 +389,6 @@ fn of_many_silent_peers_four_are_asked_at_a_time_and_the_others_later() {
     net.clear_events();
     net.run(3 * SECOND);
     assert_eq!(net.nodes[0].dials.len(), 4);
-    // They make room when they end; who found none tries again every half interval.
-    net.run(10 * SECOND);
-    assert_eq!(net.nodes[0].dials.len(), 8);
     // When connects are answered again, but all are silent, each is asked.
     net.heal();
     for host in 1..10 {
@@ -401,6 +398,28 @@ fn of_many_silent_peers_four_are_asked_at_a_time_and_the_others_later() {
     let asked: std::collections::BTreeSet<&str> = net.nodes[0].dials.iter().map(|(_, host, _)| host.as_str()).collect();
     assert_eq!(asked.len(), 9);
     assert_eq!(net.downs(0), []);
+}
+
+#[test]
+fn a_silent_peer_for_which_there_is_no_room_is_asked_within_half_an_interval_of_there_being_some() {
+    // Of which the time that a connect may take is no multiple.
+    let interval = 1500 * MS;
+    let mut net = Net::new(6);
+    for host in 1..6 {
+        net.start(host, config("a", host).heartbeat_interval(interval).heartbeat_miss_threshold(30));
+        net.no_dial(host, 0);
+    }
+    net.start(0, config("b", 0).seeds((1..6).map(|host| id("a", host).to_string())).heartbeat_miss_threshold(30));
+    net.run(5 * SECOND);
+    for host in 1..6 {
+        net.cut_both(0, host);
+    }
+    net.clear_events();
+    net.run(15 * SECOND);
+    // The first of four ends after ten seconds.
+    let dials: Vec<Duration> = net.nodes[0].dials.iter().map(|(at, ..)| *at).collect();
+    let room = dials[0] + 10 * SECOND;
+    assert!((room..=room + interval / 2).contains(&dials[4]), "{dials:?}");
 }
 
 // Heartbeats
