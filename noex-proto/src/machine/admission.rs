@@ -161,8 +161,12 @@ impl Node {
 
     // Decisions
 
-    /// Gives every session that waits with this peer its turn: the newest first, since it is the least likely to have died unnoticed.
+    /// Gives every session that waits with this peer its turn: the newest first, since it is the least likely to have died unnoticed. Who
+    /// stops admits nobody.
     fn decide_all(&mut self, id: &NodeId) {
+        if self.out.status != ClusterStatus::Running {
+            return;
+        }
         let Some(peer) = self.peers.get(id) else { return };
         for conn in peer.admission.sessions.clone().into_iter().rev() {
             match self.conn_session(conn).map(|session| &session.stage) {

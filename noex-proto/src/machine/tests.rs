@@ -393,3 +393,16 @@ fn of_two_instances_of_a_node_one_is_up_also_when_its_session_is_replaced() {
     bench.say(again, &[Control::Pong { echo: 2, leaving: false }]);
     assert_eq!(bench.members[&other].heard.last(), Some(&Control::Refused(1)));
 }
+
+#[test]
+fn an_instance_that_waits_for_another_does_not_come_up_when_the_node_stops() {
+    let mut bench = Bench::new(Limits::default());
+    let (z, address) = (node("z"), [10, 0, 1, 1]);
+    let (first, other) = (bench.authenticate(&z, 1, address), bench.authenticate(&z, 2, address));
+    bench.say(first, &[intro(1)]);
+    bench.say(other, &[intro(7)]);
+    bench.actions.clear();
+    bench.feed(Input::Stop);
+    assert!(!bench.actions.iter().any(|action| matches!(action, Action::Event(ClusterEvent::NodeUp(_)))));
+    assert_eq!(bench.members[&other].heard.last(), Some(&Control::Refused(3)));
+}
