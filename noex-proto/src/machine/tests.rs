@@ -15,8 +15,8 @@ use crate::keys::Secrets;
 use crate::message::{Control, Member, kind};
 use crate::record::{Opener, RecordBuilder, Sealer};
 use crate::{
-    Action, ClusterConfig, ClusterError, ClusterEvent, ConnId, Input, Instant, Limits, NodeId, PeerFault, Refusal, Secret,
-    WallTime,
+    Action, ClusterConfig, ClusterError, ClusterEvent, ConnId, Input, Instant, Limits, NodeDownReason, NodeId, PeerFault,
+    Refusal, Secret, WallTime,
 };
 
 mod gossip;
@@ -405,4 +405,20 @@ fn an_instance_that_waits_for_another_does_not_come_up_when_the_node_stops() {
     bench.feed(Input::Stop);
     assert!(!bench.actions.iter().any(|action| matches!(action, Action::Event(ClusterEvent::NodeUp(_)))));
     assert_eq!(bench.members[&other].heard.last(), Some(&Control::Refused(3)));
+}
+
+#[test]
+fn a_gap_of_half_an_interval_is_no_pause_and_a_longer_one_is() {
+    for (gap, down) in [(INTERVAL / 2, true), (INTERVAL / 2 + MS, false)] {
+        let mut bench = Bench::new(Limits::default());
+        bench.up("z");
+        bench.run(3 * INTERVAL + INTERVAL / 2 + MS - gap);
+        bench.feed(Input::Tick);
+        bench.now = bench.now + gap;
+        bench.feed(Input::Tick);
+        let told = bench.actions.iter().any(|action| {
+            matches!(action, Action::Event(ClusterEvent::NodeDown { reason: NodeDownReason::HeartbeatTimeout, .. }))
+        });
+        assert_eq!(told, down, "{gap:?}");
+    }
 }

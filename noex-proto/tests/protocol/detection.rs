@@ -47,6 +47,15 @@ fn send(net: &mut Net, from: usize, to: noex_proto::NodeId) {
     net.feed(from, Input::Send { payload: Bytes::from_static(b"x"), to });
 }
 
+/// `a` sends no heartbeats any more, and its port refuses. When `b` heard of it last.
+fn fall_silent(net: &mut Net) -> Duration {
+    net.close_port(0);
+    net.nodes[0].tickless = true;
+    net.run(2 * MS);
+    net.clear_events();
+    last_heard(net, 1)
+}
+
 // Silence
 
 #[test]
@@ -279,11 +288,7 @@ fn a_peer_that_speaks_between_two_refusals_is_not_gone() {
 fn a_word_that_comes_before_the_second_refusal_outweighs_it() {
     let mut net = pair();
     net.set_latency(1, 0, 200 * MS);
-    net.close_port(0);
-    net.nodes[0].tickless = true;
-    net.run(2 * MS);
-    let heard = last_heard(&net, 1);
-    net.clear_events();
+    let heard = fall_silent(&mut net);
     // Refused after 1.2 s; half an interval later the port is asked again, and meanwhile a speaks.
     net.run(heard + 1800 * MS - net.now.since_start());
     assert_eq!(net.nodes[1].dials.len(), 2);
@@ -298,11 +303,7 @@ fn two_failures_of_which_one_is_no_refusal_are_no_proof() {
     net.start(0, config("a", 0));
     net.start(1, config("b", 1).seeds([id("a", 0).to_string()]).heartbeat_miss_threshold(30));
     net.run(5 * SECOND);
-    net.clear_events();
-    net.close_port(0);
-    net.nodes[0].tickless = true;
-    net.run(2 * MS);
-    let heard = last_heard(&net, 1);
+    let heard = fall_silent(&mut net);
     // Given: the port refuses once, and then nobody answers for ten seconds.
     net.run(heard + 1200 * MS - net.now.since_start());
     assert_eq!(net.nodes[1].dials.len(), 1);
@@ -315,11 +316,7 @@ fn two_failures_of_which_one_is_no_refusal_are_no_proof() {
 #[test]
 fn an_answer_of_the_port_between_two_refusals_begins_anew() {
     let mut net = pair();
-    net.close_port(0);
-    net.nodes[0].tickless = true;
-    net.run(2 * MS);
-    let heard = last_heard(&net, 1);
-    net.clear_events();
+    let heard = fall_silent(&mut net);
     net.run(heard + 1300 * MS - net.now.since_start());
     net.open_port(0);
     net.run(300 * MS);

@@ -121,17 +121,23 @@ fn a_recording_ends_at_its_limit_and_says_so() {
     }
 }
 
-#[test]
-fn pieces_that_are_taken_meanwhile_are_the_recording() {
+/// A node whose recording is taken piece by piece, so many times, and all that was taken.
+fn in_pieces(limit: usize, pieces: u32, every: Duration) -> (Net, Vec<u8>) {
     let mut net = Net::new(2);
-    net.nodes[0].machine = Machine::with_recorder(1 << 20);
+    net.nodes[0].machine = Machine::with_recorder(limit);
     net.start(0, config("a", 0));
     net.start(1, config("b", 1).seeds([id("a", 0).to_string()]));
     let mut whole = Vec::new();
-    for _ in 0..50 {
-        net.run(10 * MS);
+    for _ in 0..pieces {
+        net.run(every);
         whole.extend_from_slice(&net.nodes[0].machine.take_recording());
     }
+    (net, whole)
+}
+
+#[test]
+fn pieces_that_are_taken_meanwhile_are_the_recording() {
+    let (net, whole) = in_pieces(1 << 20, 50, 10 * MS);
     let told: Vec<_> = net.nodes[0].events.iter().map(|(_, event)| event.clone()).collect();
     assert_eq!(replay(read(&whole).unwrap(), secrets()), told);
     assert!(Machine::new().take_recording().is_empty());
@@ -140,15 +146,7 @@ fn pieces_that_are_taken_meanwhile_are_the_recording() {
 #[test]
 fn the_limit_is_that_of_all_pieces_together() {
     let limit = 2000;
-    let mut net = Net::new(2);
-    net.nodes[0].machine = Machine::with_recorder(limit);
-    net.start(0, config("a", 0));
-    net.start(1, config("b", 1).seeds([id("a", 0).to_string()]));
-    let mut whole = Vec::new();
-    for _ in 0..500 {
-        net.run(100 * MS);
-        whole.extend_from_slice(&net.nodes[0].machine.take_recording());
-    }
+    let (_, whole) = in_pieces(limit, 500, 100 * MS);
     assert!((limit / 2..=limit).contains(&whole.len()), "{} of {limit}", whole.len());
 }
 

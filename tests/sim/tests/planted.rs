@@ -4,7 +4,8 @@
 //! all of them fit the present sources. The measurement builds a copy of the workspace once per defect, so it is run by hand:
 //!
 //! ```sh
-//! cargo test -p noex-sim --test planted -- --ignored --nocapture        # NOEX_PLANTED=down-twice,nonce-reused for some of them
+//! # One after the other: they share the copy. NOEX_PLANTED=down-twice,nonce-reused for some of the defects.
+//! cargo test -p noex-sim --test planted -- --ignored --nocapture --test-threads=1
 //! ```
 
 use std::ffi::OsStr;

@@ -5,8 +5,8 @@ use std::time::Duration;
 use std::vec;
 use std::vec::Vec;
 
-use super::{Bench, INTERVAL, MS, SECOND, heartbeat, hint, live, members, node, told};
-use crate::message::{Control, Member};
+use super::{Bench, INTERVAL, MS, SECOND, heartbeat, hint, live, members, node};
+use crate::message::Control;
 use crate::record::RecordBuilder;
 use crate::{ClusterConfig, ConnId, Input, Limits, NodeId, PeerFault};
 
@@ -275,47 +275,6 @@ fn ids_on_loopback_are_told_on_loopback_only() {
     }
     assert_eq!(bench.answers(far), [Vec::<NodeId>::new()]);
     assert_eq!(bench.answers(other), [[node("b"), near]]);
-}
-
-#[test]
-fn a_departed_instance_is_not_dialled_and_the_number_of_the_remembered_is_bounded() {
-    let mut bench = Bench::new(Limits { departed_nodes: 1, disconnected_nodes: 1, ..Limits::default() });
-    let conn = bench.up("b");
-    for name in ["x", "y"] {
-        let leaving = bench.up(name);
-        bench.run(Duration::from_millis(10));
-        bench.say(leaving, &[Control::Goodbye]);
-    }
-    let tell = |bench: &mut Bench, digest, told: Vec<Member>| {
-        bench.run(INTERVAL);
-        bench.say(conn, &[heartbeat(digest)]);
-        bench.say(conn, &[heartbeat(digest)]);
-        assert_eq!(bench.requests(conn), 1);
-        bench.members.get_mut(&conn).expect("up").heard.clear();
-        bench.actions.clear();
-        bench.say(conn, &[members(told)]);
-        bench.dials().len()
-    };
-    assert_eq!(tell(&mut bench, 5, vec![told("y", b'y')]), 0, "a late rumour");
-    assert_eq!(tell(&mut bench, 6, vec![told("y", 200)]), 1, "it has started again");
-    assert_eq!(tell(&mut bench, 7, vec![told("x", b'x')]), 1, "forgotten: only one is remembered");
-}
-
-#[test]
-fn who_left_is_remembered_longer_than_it_is_listed() {
-    let mut bench = Bench::new(Limits { disconnected_nodes: 1, ..Limits::default() });
-    let conn = bench.up("b");
-    for name in ["x", "y"] {
-        let leaving = bench.up(name);
-        bench.run(Duration::from_millis(10));
-        bench.say(leaving, &[Control::Goodbye]);
-    }
-    assert_eq!(bench.machine.node_ids(), Ok(vec![node("b"), node("y")]));
-    bench.say(conn, &[heartbeat(5), heartbeat(5)]);
-    assert_eq!(bench.requests(conn), 1);
-    bench.say(conn, &[members(vec![told("x", b'x')])]);
-    assert!(bench.dials().is_empty());
-    assert_eq!(bench.machine.node_ids(), Ok(vec![node("b"), node("y")]));
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::vec::Vec;
 
 use super::{Bench, INTERVAL, MS, SECOND, heartbeat, intro, live, members, node, told};
 use crate::message::{Control, Member};
-use crate::{Action, ClusterConfig, ClusterEvent, ConnId, DialError, Input, Limits, NodeDownReason, NodeId, NodeStatus};
+use crate::{ClusterConfig, ConnId, DialError, Input, Limits, NodeId, NodeStatus};
 
 const ADDRESS: [u8; 4] = [10, 0, 1, 1];
 
@@ -22,6 +22,8 @@ fn status(bench: &Bench, id: &NodeId) -> Option<NodeStatus> {
 fn tell(bench: &mut Bench, conn: ConnId, digest: u64, told: Vec<Member>) -> Vec<u16> {
     live(bench, &[conn], INTERVAL);
     bench.say(conn, &[heartbeat(digest), heartbeat(digest)]);
+    assert_eq!(bench.requests(conn), 1);
+    bench.members.get_mut(&conn).expect("up").heard.clear();
     bench.actions.clear();
     bench.say(conn, &[members(told)]);
     bench.dials()
@@ -100,6 +102,39 @@ fn another_instance_of_the_lost_is_dialled_at_once_and_the_same_in_its_time() {
     assert!(tell(&mut bench, b, 7, vec![told("z", 201)]).is_empty());
 }
 
+// Who left
+
+#[test]
+fn a_departed_instance_is_not_dialled_and_the_number_of_the_remembered_is_bounded() {
+    let mut bench = Bench::new(Limits { departed_nodes: 1, disconnected_nodes: 1, ..Limits::default() });
+    let conn = bench.up("b");
+    for name in ["x", "y"] {
+        let leaving = bench.up(name);
+        bench.run(10 * MS);
+        bench.say(leaving, &[Control::Goodbye]);
+    }
+    assert_eq!(tell(&mut bench, conn, 5, vec![told("y", b'y')]).len(), 0, "a late rumour");
+    assert_eq!(tell(&mut bench, conn, 6, vec![told("y", 200)]).len(), 1, "it has started again");
+    assert_eq!(tell(&mut bench, conn, 7, vec![told("x", b'x')]).len(), 1, "forgotten: only one is remembered");
+}
+
+#[test]
+fn who_left_is_remembered_longer_than_it_is_listed() {
+    let mut bench = Bench::new(Limits { disconnected_nodes: 1, ..Limits::default() });
+    let conn = bench.up("b");
+    for name in ["x", "y"] {
+        let leaving = bench.up(name);
+        bench.run(10 * MS);
+        bench.say(leaving, &[Control::Goodbye]);
+    }
+    assert_eq!(bench.machine.node_ids(), Ok(vec![node("b"), node("y")]));
+    bench.say(conn, &[heartbeat(5), heartbeat(5)]);
+    assert_eq!(bench.requests(conn), 1);
+    bench.say(conn, &[members(vec![told("x", b'x')])]);
+    assert!(bench.dials().is_empty());
+    assert_eq!(bench.machine.node_ids(), Ok(vec![node("b"), node("y")]));
+}
+
 #[test]
 fn of_those_who_left_as_many_are_remembered_as_may_be() {
     // Given: of the lost only one is listed.
@@ -136,22 +171,4 @@ fn each_of_those_who_left_is_remembered_for_its_own_time() {
     live(&mut bench, &[b], SECOND);
     assert!(tell(&mut bench, b, 5, vec![told("y", b'y')]).is_empty());
     assert_eq!(tell(&mut bench, b, 6, vec![told("x", b'x')]), [1]);
-}
-
-// Who is silent
-
-#[test]
-fn a_gap_of_half_an_interval_is_no_pause_and_a_longer_one_is() {
-    for (gap, down) in [(INTERVAL / 2, true), (INTERVAL / 2 + MS, false)] {
-        let mut bench = Bench::new(Limits::default());
-        bench.up("z");
-        bench.run(3 * INTERVAL + INTERVAL / 2 + MS - gap);
-        bench.feed(Input::Tick);
-        bench.now = bench.now + gap;
-        bench.feed(Input::Tick);
-        let told = bench.actions.iter().any(|action| {
-            matches!(action, Action::Event(ClusterEvent::NodeDown { reason: NodeDownReason::HeartbeatTimeout, .. }))
-        });
-        assert_eq!(told, down, "{gap:?}");
-    }
 }
