@@ -331,12 +331,12 @@ fn run(seeds: &Range<u64>, jobs: usize, rare: u64, most: u64, html: Option<&Path
 
 fn explore(scenarios: &[Scenario], depth: usize, states: usize) -> Result<(), String> {
     std::panic::set_hook(Box::new(|_| {}));
-    println!("scenario    states     moves  at rest  depth  exhausted  seconds");
+    println!("scenario       states     moves  at rest  depth  exhausted  seconds");
     for scenario in scenarios {
         let began = Instant::now();
         let found = scenario.explore(depth, states);
         println!(
-            "{:<8} {:>9} {:>9} {:>8} {:>6}  {:<9} {:>8.1}",
+            "{:<11} {:>9} {:>9} {:>8} {:>6}  {:<9} {:>8.1}",
             scenario.name,
             found.states,
             found.moves,

@@ -35,3 +35,14 @@ fn a_leave_and_a_return_in_every_order() {
 fn a_join_of_three_by_gossip_in_every_order() {
     explore("gossip", 21, 1000);
 }
+
+#[test]
+fn two_processes_of_one_identity_in_every_order() {
+    explore("twin", 8, 1000);
+    explore("lesser-twin", 8, 1000);
+}
+
+#[test]
+fn a_leave_beside_two_processes_of_one_identity_in_every_order() {
+    explore("twin-leave", 8, 1000);
+}

@@ -172,14 +172,14 @@ impl State {
     fn event(&mut self, host: HostId, event: &ClusterEvent) -> Checked {
         self.told = true;
         let at = self.host_mut(host);
-        let own = at.id.clone();
+        let own = at.id().clone();
         let check = at.monitor.event(event, Some(&own));
         self.judge(host, check)?;
         match event {
             ClusterEvent::NodeUp(info) => {
                 let met = self.links.iter().any(|link| {
                     let own = link.ends.iter().position(|end| end.host == host && end.state == EndState::Open);
-                    own.is_some_and(|end| self.hosts[link.ends[1 - end].host].id == info.id)
+                    own.is_some_and(|end| self.hosts[link.ends[1 - end].host].id() == &info.id)
                 });
                 if !met {
                     return self.violate(

@@ -216,7 +216,8 @@ mod tests {
     #[test]
     fn what_can_never_agree_is_found_with_a_shortest_trace() {
         let mut scenario = Scenario { budget: Budget::default(), ..Scenario::named("dial").expect("a scenario") };
-        scenario.nodes[1] = scenario.nodes[1].clone().seeds([""; 0]).cluster_secret("quite another secret");
+        let other = &mut scenario.nodes[1].config;
+        *other = other.clone().seeds([""; 0]).cluster_secret("quite another secret");
         let found = scenario.explore(100, 1000);
         assert_eq!(found.violation.map(|violation| violation.invariant), Some(Invariant::Agreement), "{}", found.text);
         // Accepted; HELLO, CHALLENGE, AUTH, REJECT; and the end of the stream in both directions.
@@ -244,6 +245,19 @@ mod tests {
         let mut state = joined();
         state.links.push(state.links[0].clone());
         assert_eq!(broken(state.judge_at_rest(true)), Some(Invariant::OneSession));
+    }
+
+    #[test]
+    fn twins_that_are_both_up_are_found() {
+        let scenario = Scenario { joined: true, ..Scenario::named("twin").expect("a scenario") };
+        let mut state = scenario.beginning(false).expect("nothing broken");
+        assert_eq!(broken(state.clone().judge_at_rest(true)), None);
+        let mut ups = state.hosts[1].monitor.up.clone();
+        ups.append(&mut state.hosts[2].monitor.up.clone());
+        for host in [1, 2] {
+            state.host_mut(host).monitor.up = ups.clone();
+        }
+        assert_eq!(broken(state.judge_at_rest(true)), Some(Invariant::Agreement));
     }
 
     #[test]

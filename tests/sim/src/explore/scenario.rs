@@ -31,22 +31,36 @@ pub struct Scenario {
     /// What happens in it.
     pub about: &'static str,
     /// The nodes, one per host.
-    pub(super) nodes: Vec<ClusterConfig>,
+    pub(super) nodes: Vec<Node>,
     /// The exploration begins when all are connected, not when all have started.
     pub(super) joined: bool,
     /// What may happen beside deliveries.
     pub budget: Budget,
 }
 
-/// The identity of the node on the host of this number.
-pub(super) fn id(host: HostId) -> NodeId {
+/// A node, and the identity that it will have.
+#[derive(Clone, Debug)]
+pub(super) struct Node {
+    pub(super) config: ClusterConfig,
+    pub(super) id: NodeId,
+}
+
+/// The identity of the node on the host of this number, unless that is a twin of another.
+fn id(host: HostId) -> NodeId {
     NodeId::new(["a", "b", "c"][host], &format!("10.0.0.{}", host + 1), defaults::PORT).expect("a valid id")
 }
 
 /// That node, with these seeds.
-fn node(host: HostId, seeds: &[HostId]) -> ClusterConfig {
-    ClusterConfig::new(id(host).name())
+fn node(host: HostId, seeds: &[HostId]) -> Node {
+    twin(host, host, seeds)
+}
+
+/// A process on one host with the identity of the node on another.
+fn twin(host: HostId, of: HostId, seeds: &[HostId]) -> Node {
+    let id_of = id(of);
+    let config = ClusterConfig::new(id_of.name())
         .host(id(host).host())
+        .advertise_host(id_of.host())
         .seeds(seeds.iter().map(|seed| id(*seed).to_string()))
         .cluster_secret("a secret to be explored")
         .heartbeat_interval(Duration::from_secs(1))
@@ -55,7 +69,8 @@ fn node(host: HostId, seeds: &[HostId]) -> ClusterConfig {
         .reconnect_max_delay(Duration::from_secs(4))
         .stop_timeout(Duration::from_secs(2))
         // So few that a subscriber who reads late has to catch up.
-        .limits(Limits { events_per_subscriber: 3, ..Limits::default() })
+        .limits(Limits { events_per_subscriber: 3, ..Limits::default() });
+    Node { config, id: id_of }
 }
 
 impl Scenario {
@@ -97,6 +112,27 @@ impl Scenario {
                 nodes: vec![node(0, &[]), node(1, &[0]), node(2, &[0])],
                 joined: false,
                 budget: Budget::default(),
+            },
+            Self {
+                name: "twin",
+                about: "a node, and two processes with one identity, the greater, that join it, and a connection is reset",
+                nodes: vec![node(0, &[]), node(1, &[0]), twin(2, 1, &[0])],
+                joined: false,
+                budget: Budget { resets: 1, waits: 1, ..Budget::default() },
+            },
+            Self {
+                name: "twin-leave",
+                about: "the same, and a node leaves",
+                nodes: vec![node(0, &[]), node(1, &[0]), twin(2, 1, &[0])],
+                joined: false,
+                budget: Budget { leaves: 1, waits: 1, ..Budget::default() },
+            },
+            Self {
+                name: "lesser-twin",
+                about: "as twin, with the lesser identity",
+                nodes: vec![node(0, &[1]), node(1, &[]), twin(2, 0, &[1])],
+                joined: false,
+                budget: Budget { resets: 1, waits: 1, ..Budget::default() },
             },
         ]
     }

@@ -6,12 +6,12 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
-use noex_proto::{ClusterConfig, ClusterStatus, ConnId, DialError, Input, Instant, Machine, NodeId, SubscriptionId, WallTime};
+use noex_proto::{ClusterStatus, ConnId, DialError, Input, Instant, Machine, NodeId, SubscriptionId, WallTime};
 
 use super::digest::Digest;
 use super::frames;
 use super::link::{EndState, Link, StreamEnd};
-use super::scenario::{self, Budget};
+use super::scenario::{Budget, Node};
 use crate::HostId;
 use crate::coverage::Coverage;
 use crate::safety::{Invariant, Monitor, Violation};
@@ -53,8 +53,7 @@ pub(super) enum Move {
 /// A process and its clock. Hosts have clocks of their own, which run as fast or as slowly as the search likes.
 #[derive(Clone, Debug)]
 pub(super) struct Host {
-    pub(super) config: Rc<ClusterConfig>,
-    pub(super) id: NodeId,
+    pub(super) node: Rc<Node>,
     pub(super) machine: Machine,
     pub(super) now: Instant,
     /// How many times a node has been started here.
@@ -91,20 +90,14 @@ pub(super) fn address(host: HostId, port: u16) -> SocketAddr {
 }
 
 impl Host {
-    fn new(host: HostId, config: Rc<ClusterConfig>, starts: u8) -> Self {
+    fn new(node: Rc<Node>, starts: u8) -> Self {
         let mut machine = Machine::new();
         let (messages_of, late) = (machine.subscribe_messages(), machine.subscribe_events());
-        Self {
-            id: scenario::id(host),
-            config,
-            machine,
-            now: Instant::START,
-            starts,
-            monitor: Monitor::default(),
-            messages_of,
-            late,
-            hash: Cell::new(0),
-        }
+        Self { node, machine, now: Instant::START, starts, monitor: Monitor::default(), messages_of, late, hash: Cell::new(0) }
+    }
+
+    pub(super) fn id(&self) -> &NodeId {
+        &self.node.id
     }
 
     pub(super) fn is_running(&self) -> bool {
@@ -136,8 +129,8 @@ impl Host {
 
 impl State {
     /// All nodes have started, and nothing has arrived yet.
-    pub(super) fn new(nodes: &[ClusterConfig], recording: bool) -> Result<Self, Violation> {
-        let hosts = nodes.iter().enumerate().map(|(host, config)| Rc::new(Host::new(host, Rc::new(config.clone()), 0)));
+    pub(super) fn new(nodes: &[Node], recording: bool) -> Result<Self, Violation> {
+        let hosts = nodes.iter().map(|node| Rc::new(Host::new(Rc::new(node.clone()), 0)));
         let mut state = Self {
             hosts: hosts.collect(),
             links: Vec::new(),
@@ -366,7 +359,7 @@ impl State {
             }
         }
         let old = &self.hosts[host];
-        self.hosts[host] = Rc::new(Host::new(host, Rc::clone(&old.config), old.starts));
+        self.hosts[host] = Rc::new(Host::new(Rc::clone(&old.node), old.starts));
         Ok(())
     }
 
@@ -376,7 +369,7 @@ impl State {
         at.starts += 1;
         // Equal starts get equal entropy, so that an instance is the same in all runs.
         let entropy = [host as u8 * 16 + at.starts; 32];
-        let (now, config) = (at.now, ClusterConfig::clone(&at.config));
+        let (now, config) = (at.now, at.node.config.clone());
         at.machine.start(now, config).expect("a stopped node and a valid configuration");
         let local = address(host, noex_proto::defaults::PORT);
         self.feed(host, Input::Listening { entropy, interface: Some(local.ip()), local, route: Some(local.ip()) })
