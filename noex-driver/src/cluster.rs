@@ -79,8 +79,8 @@ impl<R: Runtime> Cluster<R> {
     ///
     /// # Errors
     /// [`StartError::AlreadyRunning`] unless the node is stopped; [`StartError::Config`] for an invalid configuration;
-    /// [`StartError::Bind`] where the address cannot be listened on; [`StartError::Runtime`] outside a runtime;
-    /// [`StartError::Stopped`] where the node was stopped before it listened.
+    /// [`StartError::Bind`] where the address cannot be listened on; [`StartError::Entropy`] where the system has no randomness to
+    /// give; [`StartError::Runtime`] outside a runtime; [`StartError::Stopped`] where the node was stopped before it listened.
     pub async fn start(&self, config: ClusterConfig) -> Result<(), StartError> {
         listen::start(self.shared(), config).await
     }
@@ -203,7 +203,8 @@ impl<R: Runtime> Cluster<R> {
         })
     }
 
-    /// Calls `handler` for each error event. If it panics over the report that a handler panicked, that is logged only.
+    /// Calls `handler` for each error event. If it panics over the report that a handler panicked, that goes to the log only, where the
+    /// feature `tracing` is on.
     pub fn on_error(&self, mut handler: impl FnMut(ClusterError) + Send + 'static) -> Subscription<R> {
         self.on_event(move |event| match event {
             // Two handlers that panic over each other's reports would keep each other busy for ever.
@@ -217,8 +218,8 @@ impl<R: Runtime> Cluster<R> {
         })
     }
 
-    /// Calls `handler` for each message. That some were dropped because it is too slow is logged; [`messages`](Self::messages) says so
-    /// in its place.
+    /// Calls `handler` for each message. That some were dropped because it is too slow goes to the log only, where the feature `tracing`
+    /// is on; [`messages`](Self::messages) says so in its place.
     pub fn on_message(&self, mut handler: impl FnMut(Message) + Send + 'static) -> Subscription<R> {
         handlers::register(self.messages(), move |message| match message {
             Ok(message) => handler(message),
@@ -264,11 +265,13 @@ impl<R: Runtime> Cluster<R> {
     /// Replaces the secrets, without losing a session: this node proves itself with `primary` from the next handshake on, and accepts
     /// that and those in `accepted`.
     ///
-    /// To rotate a secret, first let every node accept the new one, then let every node prove the new one, and let go of the old one
-    /// when [`secret_use`](Self::secret_use) shows that no peer uses it.
+    /// To rotate a secret, let every node accept the new one, then every node prove the new one, then every node drop the old one, and
+    /// finish each round on all nodes before the next. A session that is up keeps the keys that it began with, so
+    /// [`secret_use`](Self::secret_use) goes on showing the old secret for it: look for peers that connect anew after the second round
+    /// and are not [`SecretUse::Primary`].
     ///
     /// # Errors
-    /// [`SetSecretsError`] where a secret is too short, or the node is not running.
+    /// [`SetSecretsError`] where a secret has not 16 to 1024 bytes, more than 8 are accepted, or the node is not running.
     pub fn set_secrets(
         &self,
         primary: impl Into<Secret>,
@@ -278,7 +281,7 @@ impl<R: Runtime> Cluster<R> {
         self.shared().drive(|state, now| state.machine.set_secrets(now, primary, accepted))
     }
 
-    /// What the node has counted since this handle was made.
+    /// What the node has counted since it was made, through all its starts.
     #[must_use]
     pub fn counters(&self) -> Counters {
         self.read(|machine, _| machine.counters())

@@ -124,7 +124,8 @@ impl ClusterConfig {
     /// The address or name under which the others reach this node.
     ///
     /// By default it is the host, where that is a specific one; else the local address that routes to the first seed given as an address
-    /// beyond loopback; else the machine's first global address; else loopback, with a warning. Behind a translation of addresses, or
+    /// beyond loopback; else the machine's first interface address that
+    /// is neither loopback nor link-local; else loopback, with a warning. Behind a translation of addresses, or
     /// where the others resolve this node by name, it must be set.
     #[must_use]
     pub fn advertise_host(mut self, host: impl Into<String>) -> Self {
@@ -183,7 +184,8 @@ impl ClusterConfig {
         self
     }
 
-    /// The delay before the first new try to reach a node, 1 ms or more; it doubles with each further try.
+    /// The delay before the first new try to reach a node, 1 ms or more; it doubles with each further try, and each is shortened at random
+    /// to no less than a half.
     #[must_use]
     pub fn reconnect_base_delay(mut self, delay: Duration) -> Self {
         self.reconnect_base_delay = delay;

@@ -11,7 +11,8 @@ use crate::{DialError, InvalidClusterConfigError, NodeId};
 /// What an error event reports. None of them is fatal.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum ClusterError {
-    /// Two running processes claim one identity. The one that was there first keeps it; both report the conflict.
+    /// Two running processes claim one identity. The one that was there first keeps it; the other one reports the conflict, as does
+    /// every node that refused it.
     IdentityConflict {
         /// The identity that both claim.
         id: NodeId,
@@ -34,7 +35,7 @@ pub enum ClusterError {
         /// Its identity, where that was proved.
         id: Option<NodeId>,
     },
-    /// A peer refused this node. Unless both sides have a secret, anyone can say so.
+    /// A peer refused this node. During the handshake anyone at that address or on the path can say so, secret or not: it is a hint.
     Refused {
         /// Its address.
         addr: SocketAddr,

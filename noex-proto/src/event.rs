@@ -29,7 +29,7 @@ pub enum ClusterStatus {
 pub enum NodeStatus {
     /// An authenticated session is up.
     Connected,
-    /// Learned of, and being dialled for the first time.
+    /// Not up yet and not given up: it is being dialled for the first time, or its first session waits to be admitted.
     Connecting,
     /// The session was lost, or the node was never reached.
     Disconnected,

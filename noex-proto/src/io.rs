@@ -62,7 +62,7 @@ pub enum Input {
     Listening {
         /// Fresh randomness, drawn for this start.
         entropy: [u8; 32],
-        /// The machine's first global interface address, if it has one.
+        /// The machine's first interface address that is neither loopback nor link-local, if it has one.
         interface: Option<IpAddr>,
         /// The address listened on, with the real port.
         local: SocketAddr,

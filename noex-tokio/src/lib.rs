@@ -22,8 +22,10 @@
 //! # }
 //! ```
 //!
-//! With a secret ([`ClusterConfig::cluster_secret`]) nodes prove to each other that they know it, and every byte is authenticated.
-//! Nothing is encrypted: where the network must not read what nodes say, run noex inside a tunnel.
+//! With a secret ([`ClusterConfig::cluster_secret`]) nodes prove to each other that they know it, and every record carries a tag that shows
+//! where it comes from. Nothing is encrypted: where the network must not read what nodes say, run noex inside a tunnel.
+//!
+//! The feature `tracing` turns logs on: faults as warnings, what happens to nodes at info, bytes at trace.
 //!
 //! The runtime needs its I/O and time drivers (`enable_all`). Multi-threaded, current-thread and paused-clock runtimes all do.
 
