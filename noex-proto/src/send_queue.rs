@@ -80,6 +80,14 @@ impl SendQueue {
         self.control.push_back(control);
     }
 
+    /// Queues a control message, in the place of one of its kind if that still waits.
+    pub(crate) fn replace_control(&mut self, control: Control) {
+        match self.control.iter_mut().find(|waiting| waiting.kind() == control.kind()) {
+            Some(waiting) => *waiting = control,
+            None => self.control.push_back(control),
+        }
+    }
+
     pub(crate) fn push_payload(&mut self, payload: Bytes) {
         self.queued += payload.len() + PAYLOAD_OVERHEAD;
         self.payloads.push_back(payload);

@@ -96,6 +96,7 @@ impl<'a, H: Hasher> Abstraction<'a, H> {
             half_open_count,
             peers,
             up_count,
+            chosen_count: _,
             session_count,
             digest,
             departed,

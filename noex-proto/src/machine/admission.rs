@@ -16,6 +16,9 @@ use crate::{Close, ClusterError, ClusterEvent, ClusterStatus, ConnId, NodeDownRe
 /// How long each message of the admission may take.
 const ADMISSION_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// The most sessions with one peer, in use or not. An honest one has as many as it lost unnoticed within the time of an admission.
+const SESSIONS_PER_PEER: usize = 32;
+
 impl Node {
     // Inputs
 
@@ -29,9 +32,11 @@ impl Node {
         if self.out.status != ClusterStatus::Running {
             return self.refuse(conn, Refusal::Leaving);
         }
-        let limits = &self.settings.limits;
-        let full = self.session_count > 2 * limits.members || !self.peers.contains_key(&id) && !self.make_peer_room();
-        if full {
+        let full = match self.peers.get(&id) {
+            Some(peer) => peer.admission.sessions.len() >= SESSIONS_PER_PEER,
+            None => !self.make_peer_room(),
+        };
+        if full || self.session_count > 2 * self.settings.limits.members {
             return self.refuse(conn, Refusal::LimitReached);
         }
         let now = self.now;
@@ -77,6 +82,7 @@ impl Node {
                 let Some(peer) = self.peers.get_mut(&id) else { return Ok(()) };
                 peer.admission.chosen = None;
                 peer.admission.named = intro.count;
+                self.chosen_count -= 1;
                 self.go_up(conn, &intro, wall);
                 self.decide_all(&id);
                 Ok(())
@@ -139,7 +145,7 @@ impl Node {
         }
     }
 
-    /// A session is no more. Whatever waited for it has its turn.
+    /// A session is no more. If it was chosen or in use, whatever waited for it has its turn.
     pub(super) fn session_ended(&mut self, conn: ConnId, session: &Session, reason: NodeDownReason) {
         self.session_count -= 1;
         self.waits.cancel(&Wait::Admission(conn));
@@ -149,14 +155,16 @@ impl Node {
         peer.admission.sessions.retain(|other| *other != conn);
         if peer.admission.chosen == Some(conn) {
             peer.admission.chosen = None;
-        }
-        if peer.session == Some(conn) {
+            self.chosen_count -= 1;
+            self.decide_all(id);
+        } else if peer.session == Some(conn) {
             peer.admission.named = 0;
             self.waits.cancel(&Wait::Probe(conn));
             self.go_down(id, conn, session, reason);
+            self.decide_all(id);
         }
-        self.decide_all(id);
         self.forget_if_never_up(id);
+        self.cap_disconnected();
     }
 
     // Decisions
@@ -213,11 +221,12 @@ impl Node {
             // Its turn comes by the end of the session in use.
             return self.end_conn(used, Some(Close::Abort), Ended::Harmless);
         }
-        if self.up_count >= self.settings.limits.members {
+        if !self.has_room_for_member() {
             return self.refuse(conn, Refusal::LimitReached);
         }
         if let Some(peer) = self.peers.get_mut(&id) {
             peer.admission.chosen = Some(conn);
+            self.chosen_count += 1;
         }
         self.set_stage(conn, Stage::Chosen);
         self.waits.set(Wait::Admission(conn), self.run + ADMISSION_TIMEOUT);
@@ -243,7 +252,7 @@ impl Node {
             // Its turn comes by the end of that session.
             return self.end_conn(dead, Some(Close::Abort), Ended::Harmless);
         }
-        if self.up_count >= self.settings.limits.members {
+        if !self.has_room_for_member() {
             return self.refuse(conn, Refusal::LimitReached);
         }
         self.send_intro(conn);
@@ -254,6 +263,11 @@ impl Node {
             peer.admission.accepted = intro.count;
         }
         self.go_up(conn, &intro, wall);
+    }
+
+    /// Whether one more node may be up, beside those that are and those that are chosen and will be.
+    fn has_room_for_member(&self) -> bool {
+        self.up_count + self.chosen_count < self.settings.limits.members
     }
 
     fn send_intro(&mut self, conn: ConnId) {

@@ -11,7 +11,9 @@ use rand_chacha::rand_core::Rng;
 use super::node::{Conn, Ended, Node, Origin, Phase, Target, Timer, Wait};
 use crate::frame::{FrameBuffer, HANDSHAKE_FRAME_MAX, RECORD_MAX};
 use crate::handshake::{HandshakeFailure, Initiator, InitiatorStep, Keyed, RejectCode, Responder, ResponderStep, reject_frame};
-use crate::{Action, Close, ClusterError, ClusterEvent, ConnId, NodeDownReason, PeerFault, Refusal, Unreached, WallTime};
+use crate::{
+    Action, Close, ClusterError, ClusterEvent, ClusterStatus, ConnId, NodeDownReason, PeerFault, Refusal, Unreached, WallTime,
+};
 
 /// How long a handshake may take, on each side, however its bytes trickle in.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -215,8 +217,8 @@ impl Node {
     }
 
     fn count_fault(&mut self, conn: ConnId, fault: PeerFault) {
-        self.out.counters.faults += 1;
         let Some(state) = self.conns.get(&conn) else { return };
+        self.out.counters.faults += 1;
         let Some(addr) = state.remote else { return };
         let id = state.session().map(|session| session.id.clone());
         if !self.is_reported(conn, Unreached::Fault(fault)) {
@@ -255,10 +257,11 @@ impl Node {
         self.out.emit(ClusterEvent::Error(ClusterError::Suppressed { count }));
     }
 
-    /// Refuses a stranger with a hint for its log.
+    /// Refuses a stranger with a hint for its log, which may be lost where this node stops: it waits for no stranger then.
     fn reject(&mut self, conn: ConnId, code: RejectCode) {
         self.out.actions.push_back(Action::Send { conn, data: reject_frame(code) });
-        self.end_conn(conn, Some(GRACEFUL), Ended::Harmless);
+        let how = if self.out.status == ClusterStatus::Running { GRACEFUL } else { Close::Abort };
+        self.end_conn(conn, Some(how), Ended::Harmless);
     }
 
     /// Takes a connection out of the tables, asks the driver to close it unless it never was, and draws the consequences: the node is

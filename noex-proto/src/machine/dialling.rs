@@ -74,9 +74,12 @@ impl Node {
         self.seeds_of(id).chain(own).collect()
     }
 
-    /// The seed that is dialled at the very address of this node, if there is one: it needs no dial of its own then.
-    fn seed_at(&self, id: &NodeId) -> Option<usize> {
-        self.settings.seeds.iter().position(|seed| seed.port() == id.port() && seed.host() == id.host())
+    /// The seed that leads to this node and is dialled at its very address, if there is one: it needs no dial of its own then.
+    fn seed_at(&self, id: &NodeId) -> Option<Target> {
+        self.seeds_of(id).find(|target| {
+            let seed = self.address_of(target);
+            seed.port() == id.port() && seed.host() == id.host()
+        })
     }
 
     fn is_connected(&self, id: &NodeId) -> bool {
@@ -218,10 +221,12 @@ impl Node {
     fn report_unreachable(&mut self, target: &Target, why: Unreached) {
         let Some(dial) = self.dials.get_mut(target) else { return };
         let reported = dial.reported.replace(why).is_some();
-        let id = self.address_of(target).clone();
+        let found = dial.found.clone();
+        let address = self.address_of(target).clone();
         if matches!(target, Target::Seed(_)) && !reported {
-            self.out.emit(ClusterEvent::Error(ClusterError::SeedUnreachable { seed: id.clone(), why }));
+            self.out.emit(ClusterEvent::Error(ClusterError::SeedUnreachable { seed: address.clone(), why }));
         }
+        let id = found.unwrap_or(address);
         if let Some(peer) = self.peers.get_mut(&id)
             && peer.status == NodeStatus::Connecting
             && peer.admission.sessions.is_empty()
@@ -255,6 +260,9 @@ impl Node {
             self.dial_timers.cancel(&target);
             let Some(dial) = self.dials.get_mut(&target) else { continue };
             dial.reported = None;
+            if let Some(place) = dial.queued.take() {
+                self.dial_queue.remove(&place);
+            }
             if dial.conn == Some(conn) {
                 dial.conn = None;
                 dial.skip.clear();
@@ -313,10 +321,7 @@ impl Node {
             peer.instance = Some(instance);
             self.peers.insert(id.clone(), peer);
         }
-        let target = match self.seed_at(&id) {
-            Some(seed) => Target::Seed(seed),
-            None => Target::Node(id.clone()),
-        };
+        let target = self.seed_at(&id).unwrap_or_else(|| Target::Node(id.clone()));
         self.add_dial(target.clone());
         if joining || self.id < id {
             self.dial_timers.cancel(&target);

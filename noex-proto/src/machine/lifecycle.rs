@@ -144,6 +144,7 @@ impl Node {
             half_open_count: 0,
             peers: BTreeMap::new(),
             up_count: 0,
+            chosen_count: 0,
             session_count: 0,
             departed: BTreeMap::new(),
             admissions: 0,
@@ -190,6 +191,8 @@ impl Node {
         self.timers.set(Timer::Stop, self.now + self.settings.stop_timeout);
         self.dials.clear();
         self.dial_queue.clear();
+        // What was closed before has been told why, and the driver goes on to close it: nobody's stop waits for a stranger.
+        self.closing.clear();
         let conns: alloc::vec::Vec<ConnId> = self.conns.keys().copied().collect();
         for conn in conns {
             match self.conns.get(&conn).map(|conn| &conn.phase) {

@@ -152,8 +152,7 @@ impl Node {
 
     /// Forgets those lost longest where more are disconnected than may be.
     pub(super) fn cap_disconnected(&mut self) {
-        let lost = self.peers.len() - self.up_count;
-        if lost > self.settings.limits.disconnected_nodes
+        while self.peers.len() - self.up_count > self.settings.limits.disconnected_nodes
             && let Some(id) = self.longest_lost()
         {
             self.forget_node(&id);

@@ -62,6 +62,8 @@ pub(super) struct Node {
     pub(super) half_open_count: usize,
     pub(super) peers: BTreeMap<NodeId, Box<Peer>>,
     pub(super) up_count: usize,
+    /// The number of peers with a chosen session, which is not up yet.
+    pub(super) chosen_count: usize,
     /// The number of authenticated sessions, admitted or not.
     pub(super) session_count: usize,
     /// The digest of the view: this node and all that are up.

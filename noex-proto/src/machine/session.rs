@@ -85,13 +85,17 @@ impl Node {
         };
         session.heard = run;
         session.reach = Reach::Open;
+        // A record that leads to the question, as an introduction may, is no answer to it.
+        let asked = session.probing;
         for message in messages {
             let outcome = message.and_then(|(kind, body)| self.message(conn, frame, kind, body, wall));
             if let Err(fault) = outcome {
                 return self.fault(conn, fault);
             }
         }
-        self.heard_from(conn);
+        if asked {
+            self.heard_from(conn);
+        }
         self.flush(conn);
     }
 
@@ -190,10 +194,11 @@ impl Node {
         Ok(())
     }
 
-    /// Queues a control message of the node's own making, which is bounded by nature, and releases it.
+    /// Queues a control message of the node's own making, and releases it. So that a peer which takes nothing makes no queue grow, it takes
+    /// the place of one of its kind that still waits.
     pub(super) fn send_control(&mut self, conn: ConnId, control: Control) {
         if let Some(session) = self.conn_session_mut(conn) {
-            session.queue.push_control(control);
+            session.queue.replace_control(control);
             self.flush(conn);
         }
     }

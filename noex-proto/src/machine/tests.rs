@@ -19,6 +19,8 @@ use crate::{
     Refusal, Secret, WallTime,
 };
 
+mod admission;
+mod dialling;
 mod gossip;
 mod membership;
 mod memory;
@@ -368,46 +370,6 @@ fn who_was_refused_is_told_that_reason_though_the_node_stops_before_it_reads() {
 }
 
 #[test]
-fn of_two_instances_of_a_node_one_is_up_also_when_its_session_is_replaced() {
-    let mut bench = Bench::new(Limits::default());
-    let (z, address) = (node("z"), [10, 0, 1, 1]);
-    // Given: one instance comes up, and another, whom the node offered a session before, waits for a sign of life of it.
-    let other = bench.authenticate(&z, 2, address);
-    bench.up_as(&z, 1, address);
-    bench.say(other, &[intro(7)]);
-    bench.actions.clear();
-    // When the first instance comes with another session, it has lost the one in use, and lives.
-    let again = bench.authenticate(&z, 1, address);
-    bench.say(again, &[intro(2)]);
-    let story: Vec<bool> = bench
-        .actions
-        .iter()
-        .filter_map(|action| match action {
-            Action::Event(ClusterEvent::NodeDown { .. }) => Some(false),
-            Action::Event(ClusterEvent::NodeUp(_)) => Some(true),
-            _ => None,
-        })
-        .collect();
-    assert_eq!((story, bench.machine.connected_node_count()), (vec![false, true], Ok(1)));
-    // The other one waits for a sign of life of that session now, and is refused.
-    bench.say(again, &[Control::Pong { echo: 2, leaving: false }]);
-    assert_eq!(bench.members[&other].heard.last(), Some(&Control::Refused(1)));
-}
-
-#[test]
-fn an_instance_that_waits_for_another_does_not_come_up_when_the_node_stops() {
-    let mut bench = Bench::new(Limits::default());
-    let (z, address) = (node("z"), [10, 0, 1, 1]);
-    let (first, other) = (bench.authenticate(&z, 1, address), bench.authenticate(&z, 2, address));
-    bench.say(first, &[intro(1)]);
-    bench.say(other, &[intro(7)]);
-    bench.actions.clear();
-    bench.feed(Input::Stop);
-    assert!(!bench.actions.iter().any(|action| matches!(action, Action::Event(ClusterEvent::NodeUp(_)))));
-    assert_eq!(bench.members[&other].heard.last(), Some(&Control::Refused(3)));
-}
-
-#[test]
 fn a_gap_of_half_an_interval_is_no_pause_and_a_longer_one_is() {
     for (gap, down) in [(INTERVAL / 2, true), (INTERVAL / 2 + MS, false)] {
         let mut bench = Bench::new(Limits::default());
@@ -421,4 +383,49 @@ fn a_gap_of_half_an_interval_is_no_pause_and_a_longer_one_is() {
         });
         assert_eq!(told, down, "{gap:?}");
     }
+}
+
+/// HELLO of a version that there is not.
+fn foreign_hello() -> Bytes {
+    let mut hello = vec![0, 0, 0, 100, 1];
+    hello.extend(b"NOEX");
+    hello.extend([9, 9]);
+    hello.resize(104, 0);
+    hello.into()
+}
+
+#[test]
+fn a_stranger_who_is_rejected_does_not_hold_up_a_stop() {
+    for rejected_before in [true, false] {
+        let mut bench = Bench::new(Limits::default());
+        let b = bench.up("b");
+        bench.clogged = true;
+        let stranger = bench.machine.next_conn();
+        let inputs = |bench: &mut Bench| {
+            bench.feed(Input::Accepted { conn: stranger, remote: SocketAddr::from(([10, 0, 1, 1], 9)) });
+            bench.receive(stranger, foreign_hello());
+        };
+        if rejected_before {
+            inputs(&mut bench);
+            bench.feed(Input::Stop);
+        } else {
+            bench.feed(Input::Stop);
+            inputs(&mut bench);
+        }
+        assert!(!bench.actions.contains(&Action::Stopped));
+        bench.feed(Input::Closed { conn: b });
+        assert!(bench.actions.contains(&Action::Stopped), "rejected before: {rejected_before}");
+    }
+}
+
+#[test]
+fn strangers_who_are_rejected_while_the_node_stops_are_not_waited_for() {
+    let mut bench = Bench::new(Limits { half_open: 2, half_open_per_address: 2, ..Limits::default() });
+    bench.up("b");
+    bench.feed(Input::Stop);
+    for port in 1..100 {
+        let conn = bench.machine.next_conn();
+        bench.feed(Input::Accepted { conn, remote: SocketAddr::from(([10, 9, 9, 9], port)) });
+    }
+    assert_eq!(bench.machine.usage().closing_connections, 1);
 }

@@ -172,3 +172,19 @@ fn each_of_those_who_left_is_remembered_for_its_own_time() {
     assert!(tell(&mut bench, b, 5, vec![told("y", b'y')]).is_empty());
     assert_eq!(tell(&mut bench, b, 6, vec![told("x", b'x')]), [1]);
 }
+
+#[test]
+fn the_lost_are_bounded_though_their_last_sessions_never_came_up() {
+    let mut bench = Bench::new(Limits { disconnected_nodes: 1, ..Limits::default() });
+    // Given: nodes that are lost while another session with each is not admitted yet.
+    let pending = ["w", "x", "y", "z"].map(|name| {
+        let up = bench.up(name);
+        let pending = bench.authenticate(&node(name), name.as_bytes()[0], ADDRESS);
+        bench.feed(Input::Closed { conn: up });
+        pending
+    });
+    for conn in pending {
+        bench.feed(Input::Closed { conn });
+    }
+    assert_eq!(bench.machine.usage().disconnected_nodes, 1);
+}

@@ -1,0 +1,176 @@
+//! Who is admitted, and when: several sessions with one peer, several instances of it, and room for it.
+
+use std::thread;
+use std::vec;
+use std::vec::Vec;
+
+use super::{Bench, INTERVAL, SECOND, heartbeat, intro, members, node};
+use crate::message::Control;
+use crate::{Action, ClusterError, ClusterEvent, ConnId, Input, Limits};
+
+const ADDRESS: [u8; 4] = [10, 0, 1, 1];
+
+/// What the lesser says of a peer that it has no session with, and that it never admitted.
+fn offer() -> Control {
+    Control::Offer { n: 0, holds: false }
+}
+
+#[test]
+fn no_more_nodes_are_up_than_may_be_though_several_are_chosen_at_once() {
+    let mut bench = Bench::new(Limits { members: 2, ..Limits::default() });
+    let [a, b, c] = ["a", "b", "c"].map(|name| bench.authenticate(&node(name), 1, ADDRESS));
+    for conn in [a, b, c] {
+        bench.say(conn, &[offer()]);
+    }
+    assert_eq!(bench.members[&c].heard, [Control::Refused(4)]);
+    // One of the two chosen ones goes before it is up: there is room again.
+    bench.feed(Input::Closed { conn: a });
+    let z = bench.authenticate(&node("z"), 1, ADDRESS);
+    bench.say(z, &[intro(1)]);
+    bench.say(b, &[intro(1)]);
+    assert_eq!(bench.machine.connected_node_count(), Ok(2));
+    let y = bench.authenticate(&node("y"), 1, ADDRESS);
+    bench.say(y, &[intro(1)]);
+    assert_eq!(bench.members[&y].heard, [offer(), Control::Refused(4)]);
+}
+
+#[test]
+fn sessions_with_one_peer_are_bounded() {
+    let mut bench = Bench::new(Limits::default());
+    let b = node("b");
+    let first = bench.authenticate(&b, 1, ADDRESS);
+    let waiting: Vec<ConnId> = (0..100).map(|_| bench.authenticate(&b, 1, ADDRESS)).collect();
+    let refused = |bench: &Bench| waiting.iter().filter(|conn| !bench.members[conn].heard.is_empty()).count();
+    // One and 31 more are the 32 that there may be.
+    assert_eq!(refused(&bench), 100 - 31);
+    bench.say(first, &[offer(), intro(1)]);
+    assert_eq!(bench.machine.is_node_connected(&b), Ok(true));
+    // Another node is not concerned.
+    bench.up_as(&node("c"), 1, ADDRESS);
+}
+
+/// All that wait for one session have their turn in one input: in a stack that is small for a thread.
+#[test]
+fn a_turn_for_all_who_wait_takes_little_of_the_stack() {
+    let given = || {
+        let mut bench = Bench::new(Limits::default());
+        let z = node("z");
+        // Given: a probe of the first instance, for which sessions of the second wait, each to be replaced by the next.
+        let waiting: Vec<ConnId> = (0..31).map(|_| bench.authenticate(&z, 2, ADDRESS)).collect();
+        let first = bench.up_as(&z, 1, ADDRESS);
+        for (conn, n) in waiting.iter().zip(0..) {
+            bench.say(*conn, &[intro(100 - n)]);
+        }
+        bench.say(first, &[Control::Goodbye]);
+        assert_eq!(bench.machine.connected_node_count(), Ok(1));
+    };
+    thread::Builder::new().stack_size(256 << 10).spawn(given).expect("a thread").join().expect("no panic");
+}
+
+#[test]
+fn what_came_before_the_probe_is_no_answer_to_it() {
+    // The greater: an introduction was on its way when its instance died, and another one waits.
+    let mut bench = Bench::new(Limits::default());
+    let b = node("b");
+    let old = bench.authenticate(&b, 1, ADDRESS);
+    bench.say(old, &[offer()]);
+    let new = bench.authenticate(&b, 2, ADDRESS);
+    bench.say(new, &[offer()]);
+    bench.say(old, &[intro(1)]);
+    assert_eq!((bench.machine.is_node_connected(&b), bench.members[&new].heard.last()), (Ok(true), None));
+    // The probe fails.
+    bench.run(3 * SECOND);
+    assert!(matches!(bench.members[&new].heard[..], [Control::Intro { .. }]));
+    let conflict = |action: &Action| matches!(action, Action::Event(ClusterEvent::Error(ClusterError::IdentityConflict { .. })));
+    assert!(!bench.actions.iter().any(conflict));
+}
+
+#[test]
+fn an_answer_to_a_probe_is_not_followed_by_another_for_nobody() {
+    let mut bench = Bench::new(Limits::default());
+    let b = node("b");
+    let old = bench.up_as(&b, 1, ADDRESS);
+    for _ in 0..2 {
+        let new = bench.authenticate(&b, 2, ADDRESS);
+        bench.say(new, &[offer()]);
+    }
+    bench.say(old, &[Control::Pong { echo: 1, leaving: false }]);
+    assert_eq!(bench.machine.counters().probes, 1);
+    // It is silent for less than it may be.
+    bench.run(3 * SECOND);
+    assert_eq!(bench.machine.is_node_connected(&b), Ok(true));
+}
+
+/// A peer is up that reads nothing, and its window is full.
+fn clogged() -> (Bench, ConnId) {
+    let mut bench = Bench::new(Limits { control_messages: 8, send_window_bytes: 1000, ..Limits::default() });
+    let conn = bench.up_as(&node("b"), 1, ADDRESS);
+    bench.clogged = true;
+    bench.machine.send(bench.now, &node("b"), vec![0; 5000].into()).expect("queued");
+    bench.feed(Input::Tick);
+    (bench, conn)
+}
+
+#[test]
+fn probes_of_a_reader_that_takes_nothing_are_bounded() {
+    let (mut bench, old) = clogged();
+    for _ in 0..100 {
+        let new = bench.authenticate(&node("b"), 2, ADDRESS);
+        bench.say(new, &[offer()]);
+        bench.say(old, &[heartbeat(1)]);
+    }
+    assert_eq!((bench.machine.is_node_connected(&node("b")), bench.machine.counters().probes), (Ok(true), 100));
+    assert!(bench.machine.usage().control_messages <= 2);
+}
+
+#[test]
+fn questions_to_a_reader_that_takes_nothing_are_bounded() {
+    let (mut bench, conn) = clogged();
+    for n in 0..200 {
+        bench.run(INTERVAL / 4);
+        bench.say(conn, &[heartbeat(5 + n), members(vec![])]);
+    }
+    assert_eq!(bench.machine.is_node_connected(&node("b")), Ok(true));
+    assert!(bench.machine.usage().control_messages <= 2);
+}
+
+#[test]
+fn of_two_instances_of_a_node_one_is_up_also_when_its_session_is_replaced() {
+    let mut bench = Bench::new(Limits::default());
+    let z = node("z");
+    // Given: one instance comes up, and another, whom the node offered a session before, waits for a sign of life of it.
+    let other = bench.authenticate(&z, 2, ADDRESS);
+    bench.up_as(&z, 1, ADDRESS);
+    bench.say(other, &[intro(7)]);
+    bench.actions.clear();
+    // When the first instance comes with another session, it has lost the one in use, and lives.
+    let again = bench.authenticate(&z, 1, ADDRESS);
+    bench.say(again, &[intro(2)]);
+    let story: Vec<bool> = bench
+        .actions
+        .iter()
+        .filter_map(|action| match action {
+            Action::Event(ClusterEvent::NodeDown { .. }) => Some(false),
+            Action::Event(ClusterEvent::NodeUp(_)) => Some(true),
+            _ => None,
+        })
+        .collect();
+    assert_eq!((story, bench.machine.connected_node_count()), (vec![false, true], Ok(1)));
+    // The other one waits for a sign of life of that session now, and is refused when there is one.
+    assert_eq!(bench.members[&other].heard, [offer()]);
+    bench.say(again, &[Control::Pong { echo: 2, leaving: false }]);
+    assert_eq!(bench.members[&other].heard.last(), Some(&Control::Refused(1)));
+}
+
+#[test]
+fn an_instance_that_waits_for_another_does_not_come_up_when_the_node_stops() {
+    let mut bench = Bench::new(Limits::default());
+    let z = node("z");
+    let (first, other) = (bench.authenticate(&z, 1, ADDRESS), bench.authenticate(&z, 2, ADDRESS));
+    bench.say(first, &[intro(1)]);
+    bench.say(other, &[intro(7)]);
+    bench.actions.clear();
+    bench.feed(Input::Stop);
+    assert!(!bench.actions.iter().any(|action| matches!(action, Action::Event(ClusterEvent::NodeUp(_)))));
+    assert_eq!(bench.members[&other].heard.last(), Some(&Control::Refused(3)));
+}
