@@ -49,17 +49,18 @@ fn sessions_with_one_peer_are_bounded() {
     bench.up_as(&node("c"), 1, ADDRESS);
 }
 
-/// All that wait for one session have their turn in one input: in a stack that is small for a thread.
+/// All that wait for one session have their turn in one input, each within the turn of the one before.
 #[test]
 fn a_turn_for_all_who_wait_takes_little_of_the_stack() {
     let given = || {
         let mut bench = Bench::new(Limits::default());
         let z = node("z");
-        // Given: a probe of the first instance, for which sessions of the second wait, each to be replaced by the next.
-        let waiting: Vec<ConnId> = (0..31).map(|_| bench.authenticate(&z, 2, ADDRESS)).collect();
-        let first = bench.up_as(&z, 1, ADDRESS);
+        // Given: sessions of another instance that wait for the first one, each to be replaced by the next.
+        let first = bench.authenticate(&z, 1, ADDRESS);
+        let waiting: Vec<ConnId> = (0..400).map(|_| bench.authenticate(&z, 2, ADDRESS)).collect();
+        bench.say(first, &[intro(1)]);
         for (conn, n) in waiting.iter().zip(0..) {
-            bench.say(*conn, &[intro(100 - n)]);
+            bench.say(*conn, &[intro(1000 - n)]);
         }
         bench.say(first, &[Control::Goodbye]);
         assert_eq!(bench.machine.connected_node_count(), Ok(1));
