@@ -199,6 +199,21 @@ fn names_are_resolved_at_each_try() {
 }
 
 #[test]
+fn who_was_found_by_name_is_dialled_again_though_the_name_is_gone() {
+    let mut net = Net::new(2);
+    net.no_dial(1, 0);
+    net.names.insert("cluster".into(), vec![address(1)]);
+    net.start(1, config("b", 1));
+    net.start(0, config("a", 0).seeds(["x@cluster:4369"]));
+    net.run(5 * SECOND);
+    net.names.clear();
+    net.reset(0, 1);
+    net.run(5 * SECOND);
+    let story: Vec<String> = net.story(0).into_iter().filter(|event| !event.contains("error")).collect();
+    assert_eq!(story, ["up b", "down b connection_closed", "up b"]);
+}
+
+#[test]
 fn a_seed_that_is_someone_else_reconnects_after_each_loss() {
     let mut net = Net::new(2);
     net.no_dial(0, 1);

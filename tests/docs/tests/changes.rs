@@ -80,16 +80,17 @@ enum Outcome {
     Passed,
 }
 
-/// A copy of the repository to make changes in. It shares the folder of build products, and so what is built of others' crates.
+/// A copy of the repository to make changes in. It has build products of its own: cargo would take those of one tree for the other's.
 struct Copy {
     log: PathBuf,
+    target: PathBuf,
     tree: PathBuf,
 }
 
 impl Copy {
     fn new() -> io::Result<Self> {
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("changes");
-        let (log, tree) = (folder.join("log"), folder.join("tree"));
+        let (log, target, tree) = (folder.join("log"), folder.join("target"), folder.join("tree"));
         if tree.exists() {
             fs::remove_dir_all(&tree)?;
         }
@@ -100,13 +101,13 @@ impl Copy {
             fs::create_dir_all(to.parent().expect("a folder"))?;
             fs::copy(root().join(file), to)?;
         }
-        Ok(Self { log, tree })
+        Ok(Self { log, target, tree })
     }
 
     fn cargo_test(&self, arguments: &[&str]) -> io::Result<Outcome> {
         let mut cargo = Command::new(env!("CARGO"));
         cargo.arg("test").arg("--locked").args(arguments).current_dir(&self.tree);
-        cargo.env("CARGO_TARGET_DIR", Path::new(env!("CARGO_TARGET_TMPDIR")).join(".."));
+        cargo.env("CARGO_TARGET_DIR", &self.target);
         cargo.stdin(Stdio::null()).stdout(File::create(&self.log)?).stderr(File::options().append(true).open(&self.log)?);
         // A group of its own, so that a test that hangs can be ended together with cargo.
         #[cfg(unix)]

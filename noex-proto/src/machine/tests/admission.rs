@@ -32,6 +32,9 @@ fn no_more_nodes_are_up_than_may_be_though_several_are_chosen_at_once() {
     let y = bench.authenticate(&node("y"), 1, ADDRESS);
     bench.say(y, &[intro(1)]);
     assert_eq!(bench.members[&y].heard, [offer(), Control::Refused(4)]);
+    // One of the two that are up goes.
+    bench.feed(Input::Closed { conn: z });
+    bench.up_as(&node("x"), 1, ADDRESS);
 }
 
 #[test]
