@@ -54,6 +54,7 @@ fn sessions_with_one_peer_are_bounded() {
 
 /// All that wait for one session have their turn in one input, each within the turn of the one before.
 #[test]
+#[expect(clippy::disallowed_types, reason = "the stack of a thread is as small as the test wants it")]
 fn a_turn_for_all_who_wait_takes_little_of_the_stack() {
     let given = || {
         let mut bench = Bench::new(Limits::default());
