@@ -7,7 +7,7 @@ use bytes::Bytes;
 use futures_lite::future;
 use noex_proto::{Input, Instant, Machine, Message};
 
-use crate::shared::{Shared, State};
+use crate::shared::Shared;
 use crate::time::{sleep, system_time, wall};
 use crate::{
     ClusterConfig, ClusterError, ClusterEvent, ClusterNotStartedError, ClusterStatus, Counters, EventStream, LocalFault,
@@ -92,8 +92,14 @@ impl<R: Runtime> Cluster<R> {
     /// has stopped; dropping the future does not keep it from stopping. Subscribers get no downs; streams and handlers stay for a
     /// later start.
     pub async fn stop(&self) {
-        self.shared().drive(State::leave);
-        self.shared().until(|state| (state.is_stopped() && !state.open).then_some(())).await;
+        let run = self.shared().drive(|state, now| {
+            state.leave(now);
+            state.open_run()
+        });
+        // The end of this run: who else waits for it may have begun the next one meanwhile.
+        if let Some(run) = run {
+            self.shared().until(|state| (!state.is_open(&run)).then_some(())).await;
+        }
     }
 
     /// Whether the node takes part in a cluster.
@@ -233,13 +239,16 @@ impl<R: Runtime> Cluster<R> {
     /// [`WaitError::TimedOut`] after `timeout`, or a year, by the clock of the runtime that the node runs in; [`WaitError::NotStarted`] as soon
     /// as the node is not running.
     pub async fn wait_for_nodes(&self, count: usize, timeout: Duration) -> Result<(), WaitError> {
-        let not_started = WaitError::NotStarted(ClusterNotStartedError);
-        let rt = self.shared().lock().runtime().ok_or(not_started)?;
-        let enough = self.shared().until(|state| state.machine.has_nodes(count));
+        const NOT_STARTED: WaitError = WaitError::NotStarted(ClusterNotStartedError);
+        let run = self.shared().lock().open_run().ok_or(NOT_STARTED)?;
+        let enough = self.shared().until(|state| match state.is_open(&run) {
+            true => state.machine.has_nodes(count),
+            false => Some(Err(NOT_STARTED)),
+        });
         let late = async {
-            sleep(&rt, timeout).await;
+            sleep(&run.rt, timeout).await;
             let connected = self.connected_node_count().map_err(WaitError::NotStarted)?;
-            Err(WaitError::TimedOut { connected, wanted: count })
+            if connected >= count { Ok(()) } else { Err(WaitError::TimedOut { connected, wanted: count }) }
         };
         future::or(enough, late).await
     }
@@ -248,7 +257,8 @@ impl<R: Runtime> Cluster<R> {
 /// Acting.
 impl<R: Runtime> Cluster<R> {
     /// Sends a message to a connected node: authenticated, in order with others to it, and at most once. `Ok` means that it is
-    /// queued, not that it arrived.
+    /// queued, not that it arrived. Bytes with an owner ([`Bytes::from_owner`]) may be dropped under the node's lock: the owner's `Drop`
+    /// must not call the node.
     ///
     /// # Errors
     /// Says why it was not queued.

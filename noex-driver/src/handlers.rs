@@ -18,8 +18,8 @@ pub struct Subscription<R: Runtime> {
 }
 
 impl<R: Runtime> Subscription<R> {
-    /// Removes the handler: once this returns, it is not called for anything further. A call that is under way goes on. Handlers may
-    /// call this, also for themselves; calling it twice is harmless.
+    /// Removes the handler: once this returns, it is not called for anything further, but for a call that is under way or just begins.
+    /// Handlers may call this, also for themselves; calling it twice is harmless.
     pub fn unsubscribe(&self) {
         self.shared.lock().machine.unsubscribe(self.id);
         // Its thread has to learn that it is done.
@@ -33,10 +33,17 @@ pub(crate) fn register<R: Runtime, T: 'static>(
     mut handler: impl FnMut(T) + Send + 'static,
 ) -> Subscription<R> {
     let subscription = Subscription { id: subscribed.id, shared: subscribed.shared.clone() };
-    let shared = subscribed.shared.clone();
+    let (id, shared) = (subscribed.id, subscribed.shared.clone());
     thread::spawn(move || {
         for item in stream::block_on(subscribed) {
-            let rt = shared.lock().runtime();
+            let (subscribed, rt) = {
+                let state = shared.lock();
+                (state.machine.is_subscribed(id), state.runtime())
+            };
+            // It was taken before the handler was removed.
+            if !subscribed {
+                break;
+            }
             let call = || handler(item);
             let panic = panic_of(|| match rt {
                 Some(rt) => rt.enter(call),

@@ -96,8 +96,8 @@ impl<R: Runtime> Shared<R> {
             self.messages.notify(usize::MAX);
         }
         if !events.is_empty() {
-            events.iter().for_each(log::event);
             self.events.notify(usize::MAX);
+            events.iter().for_each(log::event);
         }
         result
     }
@@ -138,6 +138,11 @@ impl<R: Runtime> State<R> {
     /// Whether `run` goes on. It does not where the node was stopped, and perhaps started again, before it listened.
     pub(crate) fn is_open(&self, run: &Arc<Run<R>>) -> bool {
         self.open && self.run.as_ref().is_some_and(|last| Arc::ptr_eq(last, run))
+    }
+
+    /// The last run, if it goes on.
+    pub(crate) fn open_run(&self) -> Option<Arc<Run<R>>> {
+        self.run.clone().filter(|_| self.open)
     }
 
     /// The runtime of the last run.

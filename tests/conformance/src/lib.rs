@@ -140,6 +140,7 @@ macro_rules! each_test {
             stopping:
                 a_seed_that_left_and_comes_back_is_found
                 a_silent_peer_does_not_keep_a_node_from_stopping
+                a_stop_beside_a_restart_returns
                 a_stop_is_no_down_for_its_own_subscribers
                 all_who_stop_at_once_return
                 dropping_the_last_handle_stops_the_node_and_ends_its_streams

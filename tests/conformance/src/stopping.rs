@@ -6,7 +6,7 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
 
-use futures_lite::StreamExt;
+use futures_lite::{StreamExt, future};
 use noex_driver::{Cluster, ClusterEvent, ClusterStatus, NodeDownReason, Runtime, SendError};
 
 use crate::common::*;
@@ -67,6 +67,17 @@ pub async fn all_who_stop_at_once_return<R: Runtime>() {
     patient(a.stop()).await;
     assert_eq!(at_b.down(&a_id).await, NodeDownReason::GracefulShutdown);
     assert_eq!(at_b.downs().len(), 1);
+}
+
+pub async fn a_stop_beside_a_restart_returns<R: Runtime>() {
+    let a = start::<R>(config("a")).await;
+    let restart = async {
+        a.stop().await;
+        a.start(config("a")).await.unwrap();
+    };
+    patient(future::zip(restart, a.stop())).await;
+    assert_eq!(a.status(), ClusterStatus::Running);
+    patient(a.stop()).await;
 }
 
 pub async fn nodes_that_stop_at_once_stop<R: Runtime>() {
