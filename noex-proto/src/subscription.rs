@@ -32,6 +32,8 @@ struct Queued {
 #[derive(Clone, Debug, Default)]
 struct EventQueue {
     queue: VecDeque<Queued>,
+    /// How many were queued at once: at the subscription, or after an overflow.
+    given: usize,
     /// Set while events are dropped, from an overflow to the next read.
     resync: Option<Resync>,
     /// The members that the subscriber was told are up, by what it has read.
@@ -49,17 +51,17 @@ struct Resync {
 }
 
 impl Resync {
-    fn miss(&mut self, event: ClusterEvent) {
+    fn miss(&mut self, event: ClusterEvent, told: &BTreeMap<NodeId, u64>) {
         self.missed += 1;
         match event {
-            ClusterEvent::NodeDown { id, reason } => {
+            ClusterEvent::NodeDown { id, reason } if told.contains_key(&id) => {
                 self.reasons.insert(id, reason);
             }
             ClusterEvent::StatusChange(status) => {
                 self.status = Some(status);
                 self.stopped |= status == ClusterStatus::Stopped;
             }
-            ClusterEvent::Error(_) | ClusterEvent::Lagged { .. } | ClusterEvent::NodeUp(_) => {}
+            ClusterEvent::Error(_) | ClusterEvent::Lagged { .. } | ClusterEvent::NodeDown { .. } | ClusterEvent::NodeUp(_) => {}
         }
     }
 }
@@ -91,8 +93,8 @@ impl Subscriptions {
     /// A new queue of events that begins with the members that are up now.
     pub(crate) fn subscribe_events(&mut self, members: impl Iterator<Item = Member>) -> SubscriptionId {
         let id = self.new_id();
-        let queue = members.map(|(info, up)| Queued { event: ClusterEvent::NodeUp(info), up }).collect();
-        self.events.insert(id, EventQueue { queue, ..EventQueue::default() });
+        let queue: VecDeque<Queued> = members.map(|(info, up)| Queued { event: ClusterEvent::NodeUp(info), up }).collect();
+        self.events.insert(id, EventQueue { given: queue.len(), queue, ..EventQueue::default() });
         id
     }
 
@@ -156,15 +158,15 @@ impl Subscriptions {
 
 impl EventQueue {
     fn push(&mut self, event: &ClusterEvent, up: u64, limit: usize) {
-        if self.resync.is_none() && self.queue.len() < limit {
+        if self.resync.is_none() && self.queue.len() < limit.saturating_add(self.given) {
             self.queue.push_back(Queued { event: event.clone(), up });
             return;
         }
         let resync = self.resync.get_or_insert_default();
         for queued in self.queue.drain(..) {
-            resync.miss(queued.event);
+            resync.miss(queued.event, &self.told);
         }
-        resync.miss(event.clone());
+        resync.miss(event.clone(), &self.told);
     }
 
     /// Brings the subscriber's picture from what it was told to the members there are.
@@ -198,11 +200,13 @@ impl EventQueue {
             }
         }
         first.append(&mut ups);
+        self.given = first.len();
         self.queue = first;
     }
 
     fn pop(&mut self) -> Option<ClusterEvent> {
         let Queued { event, up } = self.queue.pop_front()?;
+        self.given = self.given.saturating_sub(1);
         match &event {
             ClusterEvent::NodeUp(info) => {
                 self.told.insert(info.id.clone(), up);

@@ -23,6 +23,9 @@ impl Instant {
     /// Later than every moment that comes.
     pub(crate) const NEVER: Self = Self { nanos: u64::MAX };
 
+    /// The last moment that comes.
+    pub(crate) const LAST: Self = Self { nanos: u64::MAX - 1 };
+
     /// The moment that lies `since_start` after the driver's start.
     #[must_use]
     pub const fn new(since_start: Duration) -> Self {

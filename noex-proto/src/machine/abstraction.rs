@@ -240,10 +240,11 @@ impl<'a, H: Hasher> Abstraction<'a, H> {
             alive_at: _,
             admission: Admission { chosen, named, instance: admitted_instance, admitted, accepted, sessions },
             conflict,
-            view: PeerView { announced, differs, exchanged, answered },
+            view: PeerView { announced, differs, exchanged, unanswered, answered },
         } = peer;
         self.write((status, instance, (*up).min(1), named, admitted_instance, admitted, accepted));
         self.write((conflict, announced, differs));
+        self.write(unanswered.map(|at| self.age(at)));
         self.write(session.map(|conn| self.place(conn)));
         self.write(chosen.map(|conn| self.place(conn)));
         self.write(sessions.len());

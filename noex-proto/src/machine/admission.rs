@@ -34,9 +34,9 @@ impl Node {
         }
         let full = match self.peers.get(&id) {
             Some(peer) => peer.admission.sessions.len() >= SESSIONS_PER_PEER,
-            None => !self.make_peer_room(),
+            None => !self.make_peer_room(true),
         };
-        if full || self.session_count > 2 * self.settings.limits.members {
+        if full || self.session_count > self.settings.limits.members.saturating_mul(2) {
             return self.refuse(conn, Refusal::LimitReached);
         }
         let now = self.now;

@@ -314,12 +314,13 @@ impl Node {
             }
             peer.instance = Some(instance);
         } else {
-            if !self.make_peer_room() {
+            if !self.make_peer_room(false) {
                 return;
             }
             let mut peer = Box::new(Peer::new(self.now));
             peer.instance = Some(instance);
             self.peers.insert(id.clone(), peer);
+            self.timers.set_earliest(Timer::Forget, self.now + self.settings.forget_after);
         }
         let target = self.seed_at(&id).unwrap_or_else(|| Target::Node(id.clone()));
         self.add_dial(target.clone());

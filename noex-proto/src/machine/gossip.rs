@@ -4,7 +4,7 @@ use alloc::boxed::Box;
 use core::ops::Bound;
 use core::time::Duration;
 
-use super::node::{Answer, Asked, Node, Timer, Told, Wait};
+use super::node::{Answer, Asked, Node, PeerView, Timer, Told, Wait};
 use crate::message::{Control, Members};
 use crate::{ClusterStatus, ConnId, NodeId, PeerFault};
 
@@ -58,8 +58,10 @@ impl Node {
         let known = self.peers.len() as u64;
         let enough = self.timers.get(&Timer::Settled).map_or(0, |_| known);
         let unasked = self.peers.values().filter(|peer| peer.view.announced > enough);
-        let next = unasked.filter_map(|peer| Some((peer.view.announced, peer.session?))).max_by_key(|(announced, _)| *announced);
-        if let Some((announced, conn)) = next {
+        // Who let a question run out comes last.
+        let rank = |view: &PeerView| (view.unanswered.is_none(), view.announced);
+        let next = unasked.filter_map(|peer| Some((rank(&peer.view), peer.session?))).max_by_key(|(rank, _)| *rank);
+        if let Some(((_, announced), conn)) = next {
             self.ask(conn, announced > known);
         }
     }
@@ -75,7 +77,11 @@ impl Node {
     }
 
     pub(super) fn answer_overdue(&mut self) {
-        self.asked = None;
+        let Some(asked) = self.asked.take() else { return };
+        let id = self.conn_session(asked.conn).map(|session| session.id.clone());
+        if let Some(peer) = id.and_then(|id| self.peers.get_mut(&id)) {
+            peer.view.unanswered = Some(self.now);
+        }
         self.ask_next();
     }
 
@@ -96,7 +102,9 @@ impl Node {
         let Some(peer) = self.peers.get_mut(id) else { return };
         peer.view.differs = peer.view.differs.saturating_add(1);
         let settled = matches!(peer.view.exchanged.as_deref(), Some((ours, theirs, at)) if *ours == own && *theirs == digest && self.now - *at < repeat);
-        if peer.view.differs < DIFFERENCES || settled || asking || self.now < self.next_exchange {
+        // Who lets questions run out would keep all others from being asked.
+        let silent = peer.view.unanswered.is_some_and(|at| self.now - at < repeat);
+        if peer.view.differs < DIFFERENCES || settled || silent || asking || self.now < self.next_exchange {
             return;
         }
         peer.view.exchanged = Some(Box::new((own, digest, self.now)));
@@ -141,9 +149,8 @@ impl Node {
     }
 
     fn answer(&mut self, conn: ConnId, Answer { after, digest }: Answer) {
-        let Some(state) = self.conns.get_mut(&conn) else { return };
-        let near = state.remote.is_some_and(|remote| remote.ip().to_canonical().is_loopback());
-        let Some(session) = state.session_mut() else { return };
+        let near = self.is_near(conn);
+        let Some(session) = self.conns.get_mut(&conn).and_then(|state| state.session_mut()) else { return };
         let from = after.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
         let up = self.peers.range((from, Bound::Unbounded)).filter(|(_, peer)| peer.session.is_some());
         let told = up.filter(|(member, _)| **member != session.id && (near || !member.is_loopback()));
@@ -153,20 +160,32 @@ impl Node {
         self.send_control(conn, page);
     }
 
+    /// Whether a peer is on this machine, so that loopback addresses mean the same to both.
+    fn is_near(&self, conn: ConnId) -> bool {
+        self.conns.get(&conn).and_then(|conn| conn.remote).is_some_and(|remote| remote.ip().to_canonical().is_loopback())
+    }
+
     /// A page of members. One that nobody asked for, or that comes too late, tells nothing.
     pub(super) fn members_told(&mut self, conn: ConnId, last: bool, mut members: Members) -> Result<(), PeerFault> {
         let limit = self.settings.limits.members;
+        let near = self.is_near(conn);
         let Some(asked) = self.asked.as_mut().filter(|asked| asked.conn == conn) else { return Ok(()) };
         let room = limit.saturating_sub(asked.received);
         asked.received += members.len();
         let (joining, last) = (asked.joining, last || asked.received >= limit);
         members.split_off(room.min(members.len()));
-        self.told.push_back(Told { joining, members });
+        let taking = !self.told.is_empty();
+        if !members.is_empty() {
+            self.told.push_back(Told { joining, members, near });
+        }
         if last {
             self.waits.cancel(&Wait::Answer);
             self.asked = None;
         }
-        self.take_in();
+        // What waits is taken in in its time.
+        if !taking {
+            self.take_in();
+        }
         Ok(())
     }
 
@@ -174,12 +193,14 @@ impl Node {
     pub(super) fn take_in(&mut self) {
         let mut room = TAKEN_AT_ONCE;
         while let Some(told) = self.told.front_mut() {
-            let joining = told.joining;
+            let (joining, near) = (told.joining, told.near);
             let Some((id, instance)) = told.members.pop_front() else {
                 self.told.pop_front();
                 continue;
             };
-            self.learn(id, instance, joining);
+            if near || !id.is_loopback() {
+                self.learn(id, instance, joining);
+            }
             room -= 1;
             if room == 0 {
                 self.timers.set(Timer::TakeIn, self.now + TAKEN_EVERY);

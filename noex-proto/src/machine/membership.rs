@@ -5,15 +5,18 @@ use core::time::Duration;
 
 use rand_chacha::rand_core::Rng;
 
-use super::node::{Intro, Node, Session, Stage, Target, Timer, Wait};
+use super::node::{Intro, Node, Peer, Session, Stage, Target, Timer, Wait};
 use crate::digest::member_digest;
 use crate::{ClusterEvent, ClusterStatus, ConnId, Instant, NodeDownReason, NodeId, NodeStatus, WallTime};
 
 impl Node {
     /// INTRO was sent and received: the node is up.
     pub(super) fn go_up(&mut self, conn: ConnId, intro: &Intro, wall: WallTime) {
+        let run = self.run;
         let Some(session) = self.conn_session_mut(conn) else { return };
         session.stage = Stage::Up;
+        // What came before was no silence: until then nothing had to be said.
+        session.heard = run;
         let (id, instance, interval) = (session.id.clone(), session.instance, session.interval());
         let Some(peer) = self.peers.get_mut(&id) else { return };
         self.out.ups += 1;
@@ -135,13 +138,15 @@ impl Node {
         self.remove_dial(&Target::Node(id.clone()));
     }
 
-    /// Whether one more node can be known: if need be, the one that has been lost longest is forgotten.
-    pub(super) fn make_peer_room(&mut self) -> bool {
+    /// Whether one more node can be known: if need be, the one that has been lost longest is forgotten, and for one that has proved itself
+    /// also one that others only told of.
+    pub(super) fn make_peer_room(&mut self, proved: bool) -> bool {
         let limits = &self.settings.limits;
-        if self.peers.len() < limits.members + limits.disconnected_nodes {
+        if self.peers.len() < limits.members.saturating_add(limits.disconnected_nodes) {
             return true;
         }
-        match self.longest_lost() {
+        let hint = || proved.then(|| self.oldest(NodeStatus::Connecting)).flatten();
+        match self.oldest(NodeStatus::Disconnected).or_else(hint) {
             Some(id) => {
                 self.forget_node(&id);
                 true
@@ -152,17 +157,24 @@ impl Node {
 
     /// Forgets those lost longest where more are disconnected than may be.
     pub(super) fn cap_disconnected(&mut self) {
-        while self.peers.len() - self.up_count > self.settings.limits.disconnected_nodes
-            && let Some(id) = self.longest_lost()
+        let limit = self.settings.limits.disconnected_nodes;
+        while self.peers.len() - self.up_count > limit
+            && self.without_session(NodeStatus::Disconnected).count() > limit
+            && let Some(id) = self.oldest(NodeStatus::Disconnected)
         {
             self.forget_node(&id);
         }
     }
 
-    fn longest_lost(&self) -> Option<NodeId> {
-        let lost =
-            self.peers.iter().filter(|(_, peer)| peer.status == NodeStatus::Disconnected && peer.admission.sessions.is_empty());
-        lost.min_by_key(|(_, peer)| peer.alive_at).map(|(id, _)| id.clone())
+    /// The nodes of a status with which there is no session, admitted or not.
+    fn without_session(&self, status: NodeStatus) -> impl Iterator<Item = (&NodeId, &Peer)> {
+        let known = self.peers.iter().map(|(id, peer)| (id, &**peer));
+        known.filter(move |(_, peer)| peer.status == status && peer.admission.sessions.is_empty())
+    }
+
+    /// Of those the one that has been lost, or not been heard of, for the longest time.
+    fn oldest(&self, status: NodeStatus) -> Option<NodeId> {
+        self.without_session(status).min_by_key(|(_, peer)| peer.alive_at).map(|(id, _)| id.clone())
     }
 
     fn cap_departed(&mut self) {

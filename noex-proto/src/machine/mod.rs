@@ -326,7 +326,7 @@ impl Machine {
     #[inline]
     fn apply(&mut self, now: Instant, input: Input) {
         let out = self.out_mut();
-        let now = now.max(out.now);
+        let now = now.max(out.now).min(Instant::LAST);
         out.now = now;
         match input {
             Input::Start(config) => self.begin_start(&config),

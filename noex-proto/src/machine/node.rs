@@ -325,6 +325,8 @@ pub(super) struct PeerView {
     pub(super) differs: u32,
     /// The digests, own and the peer's, for which members were exchanged last, and when.
     pub(super) exchanged: Option<Box<(u64, u64, Instant)>>,
+    /// When it let a question run out.
+    pub(super) unanswered: Option<Instant>,
     /// When members were last sent to it.
     pub(super) answered: Option<Instant>,
 }
@@ -353,6 +355,8 @@ pub(super) struct Told {
     /// The node joins: it dials whom it learns of at once.
     pub(super) joining: bool,
     pub(super) members: Members,
+    /// Whether who told is on this machine.
+    pub(super) near: bool,
 }
 
 /// The rest of an answer to a question for members.

@@ -24,6 +24,7 @@ mod dialling;
 mod gossip;
 mod membership;
 mod memory;
+mod subscribers;
 
 const SECRET: &str = "correct horse battery staple";
 const INTERVAL: Duration = Duration::from_secs(2);
@@ -428,4 +429,13 @@ fn strangers_who_are_rejected_while_the_node_stops_are_not_waited_for() {
         bench.feed(Input::Accepted { conn, remote: SocketAddr::from(([10, 9, 9, 9], port)) });
     }
     assert_eq!(bench.machine.usage().closing_connections, 1);
+}
+
+#[test]
+fn at_the_end_of_time_a_tick_ends_too() {
+    let mut bench = Bench::new(Limits::default());
+    bench.up("b");
+    bench.now = Instant::new(Duration::MAX);
+    bench.feed(Input::Tick);
+    assert_eq!(bench.machine.is_node_connected(&node("b")), Ok(true));
 }

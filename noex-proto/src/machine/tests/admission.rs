@@ -4,9 +4,9 @@ use std::thread;
 use std::vec;
 use std::vec::Vec;
 
-use super::{Bench, INTERVAL, SECOND, heartbeat, intro, members, node};
+use super::{Bench, INTERVAL, MS, SECOND, heartbeat, intro, members, node};
 use crate::message::Control;
-use crate::{Action, ClusterError, ClusterEvent, ConnId, Input, Limits};
+use crate::{Action, ClusterConfig, ClusterError, ClusterEvent, ConnId, Input, Limits, NodeDownReason};
 
 const ADDRESS: [u8; 4] = [10, 0, 1, 1];
 
@@ -178,4 +178,22 @@ fn an_instance_that_waits_for_another_does_not_come_up_when_the_node_stops() {
     bench.feed(Input::Stop);
     assert!(!bench.actions.iter().any(|action| matches!(action, Action::Event(ClusterEvent::NodeUp(_)))));
     assert_eq!(bench.members[&other].heard.last(), Some(&Control::Refused(3)));
+}
+
+#[test]
+fn who_waited_for_a_probe_is_not_silent_when_it_comes_up() {
+    let mut bench = Bench::of(ClusterConfig::new("m").heartbeat_interval(INTERVAL).heartbeat_miss_threshold(1));
+    let z = node("z");
+    let (first, other) = (bench.authenticate(&z, 1, ADDRESS), bench.authenticate(&z, 2, ADDRESS));
+    bench.say(first, &[intro(1)]);
+    bench.say(other, &[intro(7)]);
+    bench.run(2100 * MS);
+    assert_eq!(bench.machine.session(&z), Ok(Some(other)), "the probe has failed");
+    bench.actions.clear();
+    // Its first heartbeat is due within an interval of being up.
+    bench.run(1500 * MS);
+    let down = |action: &Action| {
+        matches!(action, Action::Event(ClusterEvent::NodeDown { reason: NodeDownReason::HeartbeatTimeout, .. }))
+    };
+    assert!(!bench.actions.iter().any(down));
 }

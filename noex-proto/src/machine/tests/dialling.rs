@@ -1,17 +1,41 @@
 //! Seeds whose address others are told of, and dials that wait.
 
 use std::format;
+use std::net::SocketAddr;
 use std::vec;
+use std::vec::Vec;
 
-use super::{Bench, INTERVAL, MS, SECOND, live, members, node, told};
+use super::{Bench, INTERVAL, MS, Rogue, SECOND, SECRET, hint, intro, live, members, node, told};
+use crate::handshake::{LocalHello, RejectCode, Responder, ResponderStep, reject_frame};
+use crate::keys::Secrets;
 use crate::message::Control;
-use crate::{ClusterConfig, DialError, Input, Limits, NodeStatus};
+use crate::{ClusterConfig, ConnId, DialError, Input, Limits, NodeId, NodeStatus, Secret};
 
 const ADDRESS: [u8; 4] = [10, 0, 1, 1];
 
 /// A node with these seeds, whose interval is that of the tests.
 fn seeded(seeds: &[&str], limits: Limits) -> Bench {
     Bench::of(ClusterConfig::new("m").heartbeat_interval(INTERVAL).seeds(seeds).limits(limits))
+}
+
+/// The node dialled, and this member answers.
+fn answer_dial(bench: &mut Bench, conn: ConnId, id: &NodeId, instance: u8) {
+    let secrets = Secrets::new(Some(&Secret::from(SECRET)), &[]);
+    let hello = LocalHello { caps: 0, context: "noex", id, instance: [instance; 16], interval: INTERVAL, secrets: &secrets };
+    let since = bench.actions.len();
+    bench.feed(Input::Connected { conn, remote: SocketAddr::from((ADDRESS, 1)) });
+    let mut responder = Responder::new([9; 32]);
+    let Ok(ResponderStep::Send(challenge)) = responder.on_frame(&hello, &bench.frame(conn, since)) else { panic!("hello") };
+    let since = bench.actions.len();
+    bench.receive(conn, challenge);
+    let Ok(ResponderStep::Done(auth_ok, keyed)) = responder.on_frame(&hello, &bench.frame(conn, since)) else { panic!("auth") };
+    let member = Rogue { id: id.clone(), sealer: keyed.sealer, opener: keyed.opener, heard: vec![] };
+    bench.members.insert(conn, member);
+    bench.receive(conn, auth_ok);
+}
+
+fn status(bench: &Bench, id: &NodeId) -> Option<NodeStatus> {
+    bench.machine.node(id).expect("running").map(|info| info.status)
 }
 
 #[test]
@@ -23,13 +47,12 @@ fn who_is_told_of_at_a_seeds_address_under_another_name_is_given_up_like_others(
     let b = bench.up_as(&"b@10.0.9.9:2".parse().expect("an id"), 1, ADDRESS);
     bench.actions.clear();
     bench.say(b, &[members(vec![told("y", 1)])]);
-    let status = |bench: &Bench| bench.machine.node(&node("y")).expect("running").map(|info| info.status);
-    assert_eq!(status(&bench), Some(NodeStatus::Connecting));
+    assert_eq!(status(&bench, &node("y")), Some(NodeStatus::Connecting));
     let dial = bench.dials_to(1)[0];
     bench.feed(Input::DialFailed { conn: dial, error: DialError::Refused });
-    assert_eq!(status(&bench), Some(NodeStatus::Disconnected));
+    assert_eq!(status(&bench, &node("y")), Some(NodeStatus::Disconnected));
     live(&mut bench, &[b], 4000 * SECOND);
-    assert_eq!(status(&bench), None);
+    assert_eq!(status(&bench, &node("y")), None);
 }
 
 #[test]
@@ -59,4 +82,51 @@ fn a_seed_that_left_is_dialled_at_the_longest_delay_though_its_dial_was_due() {
     bench.actions.clear();
     bench.feed(Input::DialFailed { conn: slow, error: DialError::TimedOut });
     assert_eq!(bench.dials_to(1), []);
+}
+
+#[test]
+fn who_was_told_of_at_a_seeds_address_where_another_is_found_is_forgotten() {
+    let mut bench =
+        Bench::of(ClusterConfig::new("m").heartbeat_interval(INTERVAL).seeds(["s@10.0.1.1:1"]).forget_after(30 * SECOND));
+    let dial = bench.dials_to(1)[0];
+    let b = bench.up_as(&"b@10.0.9.9:2".parse().expect("an id"), 1, ADDRESS);
+    bench.say(b, &[members(vec![told("s", 1)])]);
+    assert_eq!(status(&bench, &node("s")), Some(NodeStatus::Connecting));
+    answer_dial(&mut bench, dial, &node("t"), 4);
+    bench.say(dial, &[intro(1)]);
+    assert_eq!(status(&bench, &node("t")), Some(NodeStatus::Connected));
+    live(&mut bench, &[b, dial], 120 * SECOND);
+    assert_eq!(status(&bench, &node("s")), None);
+}
+
+#[test]
+fn who_is_always_busy_is_forgotten_like_others() {
+    let mut bench = Bench::of(ClusterConfig::new("m").heartbeat_interval(INTERVAL).forget_after(10 * SECOND).limits(Limits {
+        members: 3,
+        disconnected_nodes: 1,
+        ..Limits::default()
+    }));
+    let b = bench.up_as(&node("b"), 1, ADDRESS);
+    bench.say(b, &[members(vec![hint("x", 11), hint("x", 12), hint("x", 13)])]);
+    // Given: each dial is answered by one who has no time, which is no failure.
+    for _ in 0..40 {
+        for port in [11, 12, 13] {
+            for conn in bench.dials_to(port) {
+                bench.feed(Input::Connected { conn, remote: SocketAddr::from((ADDRESS, port)) });
+                bench.receive(conn, reject_frame(RejectCode::Busy));
+            }
+        }
+        bench.actions.clear();
+        live(&mut bench, &[b], SECOND);
+    }
+    assert_eq!(bench.machine.node_ids().expect("running"), [node("b")]);
+}
+
+#[test]
+fn a_far_peer_cannot_make_the_node_dial_its_own_loopback() {
+    let mut bench = Bench::new(Limits::default());
+    let b = bench.up_as(&node("b"), 1, ADDRESS);
+    bench.actions.clear();
+    bench.say(b, &[members(vec![("x@127.0.0.1:22".parse().expect("an id"), [1; 16])])]);
+    assert_eq!(bench.dials(), Vec::<u16>::new());
 }

@@ -6,7 +6,7 @@ use std::vec;
 use std::vec::Vec;
 
 use super::{Bench, INTERVAL, MS, SECOND, heartbeat, hint, live, members, node};
-use crate::message::Control;
+use crate::message::{Control, Members};
 use crate::record::RecordBuilder;
 use crate::{ClusterConfig, ConnId, Input, Limits, NodeId, PeerFault};
 
@@ -318,4 +318,64 @@ fn hints_that_are_no_ids_are_a_fault() {
     bench.receive(conn, record);
     assert_eq!(bench.faults(), [PeerFault::MalformedBody]);
     assert!(bench.dials().is_empty());
+}
+
+#[test]
+fn one_that_never_answers_does_not_keep_others_from_being_asked() {
+    let mut bench = Bench::new(Limits::default());
+    let (b, c) = (bench.up("b"), bench.up("c"));
+    live(&mut bench, &[b, c], 3 * SECOND);
+    for conn in [b, c] {
+        if bench.requests(conn) > 0 {
+            bench.say(conn, &[members(vec![])]);
+        }
+    }
+    live(&mut bench, &[b, c], 3 * SECOND);
+    for conn in [b, c] {
+        if bench.requests(conn) > 0 {
+            bench.say(conn, &[members(vec![])]);
+        }
+        bench.members.get_mut(&conn).expect("up").heard.clear();
+    }
+    let mut digest = 100;
+    for step in 0..30_000_u64 {
+        digest += 1;
+        bench.say(b, &[heartbeat(digest), heartbeat(digest)]);
+        bench.run(10 * MS);
+        // c, whose view lastingly differs, keeps to its interval.
+        if step % 200 == 57 {
+            bench.say(c, &[heartbeat(5)]);
+        }
+    }
+    assert!(bench.requests(b) > 0);
+    assert_ne!(bench.requests(c), 0);
+}
+
+#[test]
+fn members_are_taken_in_by_steps_though_pages_follow_at_once() {
+    let mut bench = Bench::new(Limits::default());
+    let b = bench.up_as(&node("b"), 1, [10, 0, 1, 1]);
+    let page = |members: Members| Control::Members { digest: 1, last: false, members };
+    let mut pages = vec![page((1..113).map(|port| hint("x", port)).collect())];
+    pages.extend((0..6).map(|_| page(Members::new())));
+    bench.say(b, &pages);
+    assert_eq!(bench.machine.node_ids().expect("running").len(), 1 + 16);
+}
+
+#[test]
+fn two_that_announce_much_and_answer_nothing_do_not_keep_a_third_from_being_asked() {
+    let mut bench = Bench::new(Limits::default());
+    let mut rogues =
+        [bench.announce(&node("a"), 1, [10, 0, 1, 1], u64::MAX), bench.announce(&node("b"), 1, [10, 0, 1, 1], u64::MAX)];
+    let c = bench.announce(&node("c"), 1, [10, 0, 1, 1], 50);
+    for turn in 0..40 {
+        let again = (turn + 1) % 2;
+        live(&mut bench, &[rogues[0], rogues[1], c], 9 * SECOND);
+        if turn > 0 {
+            bench.feed(Input::Closed { conn: rogues[again] });
+            rogues[again] = bench.announce(&node(["a", "b"][again]), 1, [10, 0, 1, 1], u64::MAX);
+        }
+        live(&mut bench, &[rogues[0], rogues[1], c], SECOND);
+    }
+    assert_ne!(bench.requests(c), 0);
 }

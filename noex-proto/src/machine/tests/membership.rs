@@ -3,7 +3,7 @@
 use std::vec;
 use std::vec::Vec;
 
-use super::{Bench, INTERVAL, MS, SECOND, heartbeat, intro, live, members, node, told};
+use super::{Bench, INTERVAL, MS, SECOND, heartbeat, hint, intro, live, members, node, told};
 use crate::message::{Control, Member};
 use crate::{ClusterConfig, ConnId, DialError, Input, Limits, NodeId, NodeStatus};
 
@@ -187,4 +187,44 @@ fn the_lost_are_bounded_though_their_last_sessions_never_came_up() {
         bench.feed(Input::Closed { conn });
     }
     assert_eq!(bench.machine.usage().disconnected_nodes, 1);
+}
+
+#[test]
+fn limits_may_be_as_large_as_can_be() {
+    for limits in
+        [Limits { members: usize::MAX, ..Limits::default() }, Limits { disconnected_nodes: usize::MAX, ..Limits::default() }]
+    {
+        let mut bench = Bench::new(limits);
+        bench.up_as(&node("b"), 1, ADDRESS);
+    }
+}
+
+#[test]
+fn who_is_lost_while_others_are_dialled_is_kept() {
+    let mut bench = Bench::new(Limits { members: 10, disconnected_nodes: 1, ..Limits::default() });
+    let b = bench.up_as(&node("b"), 1, ADDRESS);
+    bench.say(b, &[members(vec![hint("x", 11), hint("x", 12), hint("x", 13)])]);
+    let c = bench.up("c");
+    bench.feed(Input::Closed { conn: c });
+    assert_eq!(status(&bench, &node("c")), Some(NodeStatus::Disconnected));
+}
+
+#[test]
+fn who_is_unreachable_while_others_are_dialled_is_kept() {
+    let mut bench = Bench::new(Limits { members: 10, disconnected_nodes: 1, ..Limits::default() });
+    let b = bench.up_as(&node("b"), 1, ADDRESS);
+    bench.say(b, &[members(vec![hint("x", 11), hint("x", 12), hint("x", 13)])]);
+    let dial = bench.dials_to(11)[0];
+    bench.feed(Input::DialFailed { conn: dial, error: DialError::Refused });
+    assert_eq!(bench.machine.usage().disconnected_nodes, 1);
+}
+
+#[test]
+fn who_proves_itself_has_room_before_those_that_others_tell_of() {
+    let mut bench = Bench::new(Limits { members: 3, disconnected_nodes: 1, ..Limits::default() });
+    let b = bench.up_as(&node("b"), 1, ADDRESS);
+    bench.say(b, &[members(vec![hint("x", 11), hint("x", 12), hint("x", 13)])]);
+    let k = bench.authenticate(&node("k"), 1, ADDRESS);
+    bench.say(k, &[Control::Offer { n: 0, holds: false }]);
+    assert!(matches!(bench.members[&k].heard.last(), Some(Control::Intro { .. })));
 }
