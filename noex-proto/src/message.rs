@@ -57,8 +57,8 @@ const PAGE_HEAD_MAX: usize = 1 + 3 * KEY_LEN + 9 + 1 + 3;
 
 const RECURSION_MAX: usize = 16;
 
-/// A payload of at least this size may keep the record that it came in alive; a smaller one is copied out of it.
-const SHARED_MIN: usize = 1024;
+/// A payload of at least this size may keep the bytes that it came with alive, some four times as many; a smaller one is copied out of them.
+const SHARED_MIN: usize = 16 * 1024;
 
 /// A control message.
 #[derive(Clone, Debug, Eq, PartialEq)]

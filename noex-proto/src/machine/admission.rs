@@ -333,7 +333,7 @@ impl Node {
         let Some(peer) = self.peers.get_mut(&id) else { return };
         if peer.conflict.as_deref() != Some(&newcomer) {
             peer.conflict = Some(Box::new(newcomer));
-            self.out.emit(ClusterEvent::Error(ClusterError::IdentityConflict { id }));
+            self.report_limited(ClusterError::IdentityConflict { id });
         }
     }
 

@@ -243,7 +243,7 @@ impl Node {
     }
 
     /// Reports an error that a stranger can cause, unless there have been too many.
-    fn report_limited(&mut self, error: ClusterError) {
+    pub(super) fn report_limited(&mut self, error: ClusterError) {
         if self.reports.admit(self.now, self.settings.limits.error_reports_per_second) {
             self.out.emit(ClusterEvent::Error(error));
         } else {

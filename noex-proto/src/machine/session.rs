@@ -186,8 +186,13 @@ impl Node {
     /// Queues a control message. A peer that makes this node queue more than it reads breaks a rule.
     pub(super) fn push_control(&mut self, conn: ConnId, control: Control) -> Result<(), PeerFault> {
         let limit = self.settings.limits.control_messages;
+        let is_full = |session: &mut Session| session.queue.control_len() >= limit;
+        // One record may ask for more than is queued at a time: what the peer takes is no fault.
+        if self.conn_session_mut(conn).is_some_and(is_full) {
+            self.flush(conn);
+        }
         let Some(session) = self.conn_session_mut(conn) else { return Ok(()) };
-        if session.queue.control_len() >= limit {
+        if is_full(session) {
             return Err(PeerFault::ControlFlood);
         }
         session.queue.push_control(control);

@@ -439,3 +439,11 @@ fn at_the_end_of_time_a_tick_ends_too() {
     bench.feed(Input::Tick);
     assert_eq!(bench.machine.is_node_connected(&node("b")), Ok(true));
 }
+
+#[test]
+fn who_reads_may_ask_many_times_in_a_record() {
+    let mut bench = Bench::new(Limits::default());
+    let b = bench.up("b");
+    bench.say(b, &(0..1000).map(Control::Ping).collect::<Vec<_>>());
+    assert_eq!(bench.faults(), []);
+}

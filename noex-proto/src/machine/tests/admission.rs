@@ -197,3 +197,18 @@ fn who_waited_for_a_probe_is_not_silent_when_it_comes_up() {
     };
     assert!(!bench.actions.iter().any(down));
 }
+
+#[test]
+fn conflicts_are_reported_at_a_bounded_rate() {
+    let mut bench = Bench::new(Limits::default());
+    let old = bench.up_as(&node("b"), 1, ADDRESS);
+    for n in 2..33 {
+        let conn = bench.authenticate(&node("b"), n, ADDRESS);
+        bench.say(conn, &[Control::Offer { n: 0, holds: false }]);
+    }
+    bench.say(old, &[Control::Pong { echo: 1, leaving: false }]);
+    // All newcomers are refused at once.
+    let conflict = |action: &&Action| matches!(action, Action::Event(ClusterEvent::Error(ClusterError::IdentityConflict { .. })));
+    let told = bench.actions.iter().filter(conflict).count();
+    assert_eq!((told, bench.machine.counters().reports_held_back), (16, 15));
+}

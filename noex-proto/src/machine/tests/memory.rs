@@ -355,3 +355,23 @@ fn a_heartbeat_at_rest_allocates_its_record_and_nothing_else() {
     assert!(heartbeats >= 1000);
     assert!(allocated * 4 <= heartbeats * 5, "{allocated} allocations for {heartbeats} heartbeats");
 }
+
+#[test]
+fn messages_that_wait_hold_what_the_limit_says() {
+    let limit = 64 << 10;
+    let mut bench = Bench::new(Limits { message_bytes: limit, message_bytes_per_subscriber: limit, ..Limits::default() });
+    let b = bench.up("b");
+    let _subscription = bench.machine.subscribe_messages();
+    let held = measure(|| {
+        for _ in 0..50 {
+            let mut record = RecordBuilder::with_capacity(65_500);
+            record.push_bytes(kind::PAYLOAD, &[7; 1024]);
+            record.push_bytes(0x60, &vec![0; 64_000]);
+            let data = bench.members.get_mut(&b).expect("up").sealer.seal(record);
+            bench.machine.handle(bench.now, Input::Received { conn: b, data, wall: Default::default() });
+            while bench.machine.poll_action().is_some() {}
+        }
+    });
+    assert_eq!(bench.machine.usage().message_bytes_per_subscriber, 50 * (1024 + 64));
+    assert!(held.bytes_current < 4 * limit as i64, "{held:?}");
+}
