@@ -43,20 +43,14 @@ use async_std::task;
 
 #[doc(inline)]
 pub use noex_driver::{
-    Bytes, ClusterConfig, ClusterError, ClusterEvent, ClusterNotStartedError, ClusterStatus, Counters, DialError, IntoSecret,
-    InvalidClusterConfigError, InvalidNodeIdError, Limits, LocalFault, Message, MessagesLagged, NodeDownReason, NodeId,
-    NodeIdFault, NodeInfo, NodeStatus, PeerFault, Refusal, Secret, SecretUse, SendError, SetSecretsError, StartError, Unreached,
-    WaitError, bounds, defaults,
+    Bytes, ClusterConfig, ClusterError, ClusterEvent, ClusterNotStartedError, ClusterStatus, Counters, DialError, EventStream,
+    IntoSecret, InvalidClusterConfigError, InvalidNodeIdError, Limits, LocalFault, Message, MessageStream, MessagesLagged,
+    NodeDownReason, NodeId, NodeIdFault, NodeInfo, NodeStatus, PeerFault, Refusal, Secret, SecretUse, SendError, SetSecretsError,
+    StartError, Unreached, WaitError, bounds, defaults,
 };
 
 /// A node of a cluster, on async-std. See [`noex_driver::Cluster`] for its methods.
 pub type Cluster = noex_driver::Cluster<AsyncStd>;
-
-/// A stream of events, from [`Cluster::events`](noex_driver::Cluster::events).
-pub type EventStream = noex_driver::EventStream<AsyncStd>;
-
-/// A stream of messages, from [`Cluster::messages`](noex_driver::Cluster::messages).
-pub type MessageStream = noex_driver::MessageStream<AsyncStd>;
 
 /// A registered handler.
 pub type Subscription = noex_driver::Subscription<AsyncStd>;
@@ -71,36 +65,34 @@ pub struct AsyncStd(());
 impl noex_driver::Runtime for AsyncStd {
     type Listener = TcpListener;
     type Reader = TcpStream;
-    type Stream = TcpStream;
     type Writer = TcpStream;
 
     fn current() -> Result<Self, String> {
         Ok(Self(()))
     }
 
-    async fn accept(&self, listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
+    async fn accept(&self, listener: &TcpListener) -> io::Result<(TcpStream, TcpStream, SocketAddr)> {
         let (stream, remote) = listener.accept().await?;
         // Fails where the peer is gone already, which is no fault of the listener.
         let _gone = stream.set_nodelay(true);
-        Ok((stream, remote))
+        // Two handles to one socket, which is closed with the second of them.
+        Ok((stream.clone(), stream, remote))
     }
 
-    async fn bind(&self, addr: SocketAddr) -> io::Result<TcpListener> {
+    async fn bind(&self, addr: SocketAddr) -> io::Result<(TcpListener, SocketAddr)> {
         // By the standard library, which sets `SO_REUSEADDR` where that means what the contract asks for.
-        TcpListener::bind(addr).await
+        let listener = TcpListener::bind(addr).await?;
+        let local = listener.local_addr()?;
+        Ok((listener, local))
     }
 
-    async fn connect(&self, addr: SocketAddr) -> io::Result<TcpStream> {
+    async fn connect(&self, addr: SocketAddr) -> io::Result<(TcpStream, TcpStream)> {
         let stream = TcpStream::connect(addr).await?;
         if stream.local_addr()? == addr {
             return Err(io::ErrorKind::ConnectionRefused.into());
         }
         stream.set_nodelay(true)?;
-        Ok(stream)
-    }
-
-    fn local_addr(&self, listener: &TcpListener) -> io::Result<SocketAddr> {
-        listener.local_addr()
+        Ok((stream.clone(), stream))
     }
 
     fn now(&self) -> Instant {
@@ -126,11 +118,6 @@ impl noex_driver::Runtime for AsyncStd {
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         // Without its handle it runs on by itself.
         drop(task::spawn(task));
-    }
-
-    fn split(&self, stream: TcpStream) -> (TcpStream, TcpStream) {
-        // Two handles to one socket, which is closed with the second of them.
-        (stream.clone(), stream)
     }
 
     async fn write(&self, writer: &mut TcpStream, data: &[u8]) -> io::Result<usize> {

@@ -7,12 +7,13 @@ use bytes::Bytes;
 use futures_lite::future;
 use noex_proto::{Input, Instant, Machine, Message};
 
-use crate::shared::Shared;
+use crate::shared::{Shared, State};
+use crate::streams::Queue;
 use crate::time::{sleep, system_time, wall};
 use crate::{
     ClusterConfig, ClusterError, ClusterEvent, ClusterNotStartedError, ClusterStatus, Counters, EventStream, LocalFault,
-    MessageStream, NodeDownReason, NodeId, NodeInfo, Runtime, Secret, SecretUse, SendError, SetSecretsError, StartError,
-    Subscribed, Subscription, WaitError, handlers, listen, log,
+    MessageStream, MessagesLagged, NodeDownReason, NodeId, NodeInfo, Runtime, Secret, SecretUse, SendError, SetSecretsError,
+    StartError, Subscription, WaitError, handlers, listen, log,
 };
 
 /// A node of a cluster: this process, as the others see it, and the others, as it sees them.
@@ -44,11 +45,9 @@ struct Handle<R: Runtime>(Arc<Shared<R>>);
 
 impl<R: Runtime> Drop for Handle<R> {
     fn drop(&mut self) {
-        self.0.drive(|state, now| {
-            state.orphaned = true;
-            state.leave(now);
-        });
-        // Streams of a node that was stopped already end too.
+        self.0.lock().orphaned = true;
+        // The run's task stops the node. Streams of one that was stopped already end too.
+        self.0.timer.notify(usize::MAX);
         self.0.wake();
     }
 }
@@ -92,13 +91,13 @@ impl<R: Runtime> Cluster<R> {
     /// has stopped; dropping the future does not keep it from stopping. Subscribers get no downs; streams and handlers stay for a
     /// later start.
     pub async fn stop(&self) {
-        let run = self.shared().drive(|state, now| {
-            state.leave(now);
-            state.open_run()
+        let run = self.shared().drive(|state| {
+            state.handle(Input::Stop);
+            state.run.clone()
         });
         // The end of this run: who else waits for it may have begun the next one meanwhile.
         if let Some(run) = run {
-            self.shared().until(|state| (!state.is_open(&run)).then_some(())).await;
+            self.shared().until(&self.shared().events, |_| run.end.get().map(|_| ())).await;
         }
     }
 
@@ -172,62 +171,48 @@ impl<R: Runtime> Cluster<R> {
 /// Events and messages.
 impl<R: Runtime> Cluster<R> {
     /// The events from now on; first the nodes that are up, as ups.
-    pub fn events(&self) -> EventStream<R> {
-        let poll = |machine: &mut Machine, id| machine.poll_event(id).map(|event| event.map_time(system_time));
-        Subscribed::new(self.shared(), Machine::subscribe_events, poll, |shared| &shared.events)
+    pub fn events(&self) -> EventStream {
+        self.event_queue().stream()
     }
 
     /// The messages that arrive from now on.
-    pub fn messages(&self) -> MessageStream<R> {
-        Subscribed::new(self.shared(), Machine::subscribe_messages, Machine::poll_message, |shared| &shared.messages)
+    pub fn messages(&self) -> MessageStream {
+        self.message_queue().stream()
     }
 
     /// Calls `handler` for each node that comes up, and at first for those that are up.
-    pub fn on_node_up(&self, mut handler: impl FnMut(NodeInfo) + Send + 'static) -> Subscription<R> {
-        self.on_event(move |event| {
-            if let ClusterEvent::NodeUp(node) = event {
-                handler(node)
-            }
-        })
+    pub fn on_node_up(&self, handler: impl FnMut(NodeInfo) + Send + 'static) -> Subscription<R> {
+        self.on_event(ClusterEvent::node_up, handler)
     }
 
     /// Calls `handler` for each node that goes down.
     pub fn on_node_down(&self, mut handler: impl FnMut(NodeId, NodeDownReason) + Send + 'static) -> Subscription<R> {
-        self.on_event(move |event| {
-            if let ClusterEvent::NodeDown { id, reason } = event {
-                handler(id, reason)
-            }
-        })
+        self.on_event(ClusterEvent::node_down, move |(id, reason)| handler(id, reason))
     }
 
     /// Calls `handler` for each change of the local node's status.
-    pub fn on_status_change(&self, mut handler: impl FnMut(ClusterStatus) + Send + 'static) -> Subscription<R> {
-        self.on_event(move |event| {
-            if let ClusterEvent::StatusChange(status) = event {
-                handler(status)
-            }
-        })
+    pub fn on_status_change(&self, handler: impl FnMut(ClusterStatus) + Send + 'static) -> Subscription<R> {
+        self.on_event(ClusterEvent::status_change, handler)
     }
 
     /// Calls `handler` for each error event. If it panics over the report that a handler panicked, that goes to the log only, where the
     /// feature `tracing` is on.
     pub fn on_error(&self, mut handler: impl FnMut(ClusterError) + Send + 'static) -> Subscription<R> {
-        self.on_event(move |event| match event {
+        self.on_event(ClusterEvent::error, move |error| match error {
             // Two handlers that panic over each other's reports would keep each other busy for ever.
-            ClusterEvent::Error(error @ ClusterError::Local(LocalFault::HandlerPanicked { .. })) => {
+            ClusterError::Local(LocalFault::HandlerPanicked { .. }) => {
                 if let Some(message) = handlers::panic_of(|| handler(error)) {
                     log::warning(&format!("a handler panicked over the report of a panic: {message}"));
                 }
             }
-            ClusterEvent::Error(error) => handler(error),
-            _ => {}
+            error => handler(error),
         })
     }
 
     /// Calls `handler` for each message. That some were dropped because it is too slow goes to the log only, where the feature `tracing`
     /// is on; [`messages`](Self::messages) says so in its place.
     pub fn on_message(&self, mut handler: impl FnMut(Message) + Send + 'static) -> Subscription<R> {
-        handlers::register(self.messages(), move |message| match message {
+        handlers::register(self.message_queue(), move |message| match message {
             Ok(message) => handler(message),
             Err(lagged) => log::warning(&lagged.to_string()),
         })
@@ -240,17 +225,18 @@ impl<R: Runtime> Cluster<R> {
     /// as the node is not running.
     pub async fn wait_for_nodes(&self, count: usize, timeout: Duration) -> Result<(), WaitError> {
         const NOT_STARTED: WaitError = WaitError::NotStarted(ClusterNotStartedError);
-        let run = self.shared().lock().open_run().ok_or(NOT_STARTED)?;
-        let enough = self.shared().until(|state| match state.is_open(&run) {
-            true => state.machine.has_nodes(count),
-            false => Some(Err(NOT_STARTED)),
+        let run = self.shared().lock().run.clone().ok_or(NOT_STARTED)?;
+        // Of this run: the next one may have begun meanwhile.
+        let outcome = |state: &State<R>| run.end.get().map_or_else(|| state.machine.has_nodes(count), |_| Err(NOT_STARTED));
+        let over = self.shared().until(&self.shared().events, |state| match outcome(state) {
+            Err(WaitError::TimedOut { .. }) => None,
+            outcome => Some(outcome),
         });
         let late = async {
             sleep(&run.rt, timeout).await;
-            let connected = self.connected_node_count().map_err(WaitError::NotStarted)?;
-            if connected >= count { Ok(()) } else { Err(WaitError::TimedOut { connected, wanted: count }) }
+            outcome(&self.shared().lock())
         };
-        future::or(enough, late).await
+        future::or(over, late).await
     }
 }
 
@@ -264,7 +250,7 @@ impl<R: Runtime> Cluster<R> {
     /// Says why it was not queued.
     pub fn send(&self, to: &NodeId, payload: impl Into<Bytes>) -> Result<(), SendError> {
         let payload = payload.into();
-        self.shared().drive(|state, now| state.machine.send(now, to, payload))
+        self.shared().drive(|state| state.machine.send(state.now(), to, payload))
     }
 
     /// The number of processes to announce; peers see it at the next heartbeat.
@@ -288,7 +274,7 @@ impl<R: Runtime> Cluster<R> {
         accepted: impl IntoIterator<Item: Into<Secret>>,
     ) -> Result<(), SetSecretsError> {
         let (primary, accepted) = (primary.into(), accepted.into_iter().map(Into::into).collect());
-        self.shared().drive(|state, now| state.machine.set_secrets(now, primary, accepted))
+        self.shared().drive(|state| state.machine.set_secrets(state.now(), primary, accepted))
     }
 
     /// What the node has counted since it was made, through all its starts.
@@ -303,8 +289,22 @@ impl<R: Runtime> Cluster<R> {
         self.shared().lock().machine.take_recording()
     }
 
-    fn on_event(&self, handler: impl FnMut(ClusterEvent) + Send + 'static) -> Subscription<R> {
-        handlers::register(self.events(), handler)
+    /// Calls `handler` for each event of a kind.
+    fn on_event<T: 'static>(
+        &self,
+        kind: fn(ClusterEvent) -> Option<T>,
+        mut handler: impl FnMut(T) + Send + 'static,
+    ) -> Subscription<R> {
+        handlers::register(self.event_queue(), move |event| kind(event).into_iter().for_each(&mut handler))
+    }
+
+    fn event_queue(&self) -> Queue<R, ClusterEvent> {
+        let poll = |machine: &mut Machine, id| machine.poll_event(id).map(|event| event.map_time(system_time));
+        Queue::new(self.shared(), Machine::subscribe_events, poll, |shared| &shared.events)
+    }
+
+    fn message_queue(&self) -> Queue<R, Result<Message, MessagesLagged>> {
+        Queue::new(self.shared(), Machine::subscribe_messages, Machine::poll_message, |shared| &shared.messages)
     }
 
     fn read<T>(&self, read: impl FnOnce(&Machine, Instant) -> T) -> T {

@@ -2,25 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use async_channel::{Receiver, Sender};
 use bytes::{Buf, Bytes};
 use futures_lite::future;
-use noex_proto::{Close, ConnId, DialError, DialPlan, Input};
+use noex_proto::{Close, ConnId, DialError, DialPlan, Input, ReadBuffer, Turn};
 
 use crate::shared::Shared;
 use crate::time::{sleep, wall};
 use crate::{Runtime, log};
-
-/// The bounds of the read buffer, which grows while reads fill it and shrinks while they do not.
-const READ_BUFFER: (usize, usize) = (2 * 1024, 64 * 1024);
-/// A side that could go on for ever lets the other side and other tasks run after this many bytes. Few, as a runtime may look for
-/// further readiness and for timers only after dozens of tasks: what each of them does meanwhile delays heartbeats.
-const TURN: usize = 64 * 1024;
-/// What a small read or write counts at least.
-const TURN_LEAST: usize = 4 * 1024;
 
 /// The machine's end of a connection that it has not closed.
 pub(crate) struct Link {
@@ -56,17 +48,16 @@ impl<R: Runtime> Connection<R> {
                 shared.feed(Input::Connected { conn, remote });
                 self.serve(stream).await;
             }
-            Some(Err(error)) => shared.drive(|state, now| {
+            Some(Err(error)) => shared.drive(|state| {
                 state.links.remove(&conn);
-                state.machine.handle(now, Input::DialFailed { conn, error });
+                state.handle(Input::DialFailed { conn, error });
             }),
             None => shared.feed(Input::Closed { conn }),
         }
     }
 
     /// The task of a connection that is there.
-    pub(crate) async fn serve(self, stream: R::Stream) {
-        let (mut reader, mut writer) = self.rt.split(stream);
+    pub(crate) async fn serve(self, (mut reader, mut writer): (R::Reader, R::Writer)) {
         let closed = async {
             if let Ok(Close::Graceful { linger }) = self.close.recv().await {
                 sleep(&self.rt, linger).await;
@@ -84,24 +75,18 @@ impl<R: Runtime> Connection<R> {
     /// Reads to the end. What comes after a close is read too, since closing a socket with unread bytes makes TCP discard what was
     /// sent; the machine ignores it.
     async fn receive(&self, reader: &mut R::Reader) {
-        let (least, most) = READ_BUFFER;
-        let mut buffer = vec![0; least];
-        let mut turn = 0;
-        while let Ok(length @ 1..) = self.rt.read(reader, &mut buffer).await {
+        let (mut buffer, mut turn) = (ReadBuffer::new(), Turn::default());
+        while let Ok(length @ 1..) = self.rt.read(reader, buffer.space()).await {
             log::bytes("read", self.conn, length);
-            let data = Bytes::copy_from_slice(&buffer[..length]);
-            self.shared.feed(Input::Received { conn: self.conn, data, wall: wall() });
-            if length == buffer.len() && length < most {
-                buffer = vec![0; length * 2];
-            } else if length < buffer.len() / 4 && buffer.len() > least {
-                buffer = vec![0; buffer.len() / 2];
+            self.shared.feed(Input::Received { conn: self.conn, data: buffer.take(length), wall: wall() });
+            if turn.is_over(length) {
+                future::yield_now().await;
             }
-            take_turn(&mut turn, length).await;
         }
-        self.shared.drive(|state, now| {
+        self.shared.drive(|state| {
             // After a graceful close this input would say that the writing is done with too.
             if state.links.contains_key(&self.conn) {
-                state.machine.handle(now, Input::Closed { conn: self.conn });
+                state.handle(Input::Closed { conn: self.conn });
             }
         });
     }
@@ -109,14 +94,16 @@ impl<R: Runtime> Connection<R> {
     /// Writes what is queued until the close, then shuts the write side down. An error is left to the reader to meet, after what the
     /// peer sent before.
     async fn transmit(&self, writer: &mut R::Writer) {
-        let mut turn = 0;
+        let mut turn = Turn::default();
         while let Ok(mut data) = self.data.recv().await {
             while !data.is_empty() {
                 let Ok(length @ 1..) = self.rt.write(writer, &data).await else { return };
                 log::bytes("written", self.conn, length);
                 data.advance(length);
                 self.shared.feed(Input::Sent { bytes: length, conn: self.conn });
-                take_turn(&mut turn, length).await;
+                if turn.is_over(length) {
+                    future::yield_now().await;
+                }
             }
         }
         // Fails only where the connection is broken, which the reader meets too.
@@ -124,17 +111,14 @@ impl<R: Runtime> Connection<R> {
     }
 }
 
-async fn take_turn(turn: &mut usize, length: usize) {
-    *turn += length.max(TURN_LEAST);
-    if *turn >= TURN {
-        *turn = 0;
-        future::yield_now().await;
-    }
-}
-
 /// Connects to the first address that answers.
-async fn connect<R: Runtime>(rt: &R, host: &str, port: u16, skip: &[SocketAddr]) -> Result<(R::Stream, SocketAddr), DialError> {
-    let mut plan = DialPlan::new(addresses(rt, host, port).await.unwrap_or_default(), skip);
+async fn connect<R: Runtime>(
+    rt: &R,
+    host: &str,
+    port: u16,
+    skip: &[SocketAddr],
+) -> Result<((R::Reader, R::Writer), SocketAddr), DialError> {
+    let mut plan = DialPlan::new(rt.resolve(host, port).await.unwrap_or_default(), skip);
     while let Some((addr, patience)) = plan.next() {
         let late = async {
             sleep(rt, patience).await;
@@ -150,12 +134,4 @@ async fn connect<R: Runtime>(rt: &R, host: &str, port: u16, skip: &[SocketAddr])
         }
     }
     Err(plan.error())
-}
-
-/// The addresses of a host; those of an address need no resolver.
-pub(crate) async fn addresses<R: Runtime>(rt: &R, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
-    match host.parse::<IpAddr>() {
-        Ok(ip) => Ok(vec![SocketAddr::new(ip, port)]),
-        Err(_) => rt.resolve(host, port).await,
-    }
 }

@@ -2,13 +2,14 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::thread;
+use std::{mem, thread};
 
-use futures_lite::stream;
+use futures_lite::future;
 use noex_proto::{Input, LocalFault, SubscriptionId};
 
+use crate::Runtime;
 use crate::shared::Shared;
-use crate::{Runtime, Subscribed};
+use crate::streams::Queue;
 
 /// A registered handler, with [`unsubscribe`](Self::unsubscribe). Dropping this keeps the handler.
 #[derive(Debug)]
@@ -28,29 +29,16 @@ impl<R: Runtime> Subscription<R> {
 }
 
 /// Calls a handler for each item, on a thread of its own: it may block without holding up anybody, and outlives every runtime.
-pub(crate) fn register<R: Runtime, T: 'static>(
-    subscribed: Subscribed<R, T>,
+pub(crate) fn register<R: Runtime, T: Send + 'static>(
+    queue: Queue<R, T>,
     mut handler: impl FnMut(T) + Send + 'static,
 ) -> Subscription<R> {
-    let subscription = Subscription { id: subscribed.id, shared: subscribed.shared.clone() };
-    let (id, shared) = (subscribed.id, subscribed.shared.clone());
+    let subscription = Subscription { id: queue.id, shared: queue.shared.clone() };
     thread::spawn(move || {
-        for item in stream::block_on(subscribed) {
-            let (subscribed, rt) = {
-                let state = shared.lock();
-                (state.machine.is_subscribed(id), state.runtime())
-            };
-            // It was taken before the handler was removed.
-            if !subscribed {
-                break;
-            }
-            let call = || handler(item);
-            let panic = panic_of(|| match rt {
-                Some(rt) => rt.enter(call),
-                None => call(),
-            });
-            if let Some(message) = panic {
-                shared.feed(Input::Report(LocalFault::HandlerPanicked { message }));
+        while let Some(item) = future::block_on(queue.next()) {
+            let rt = queue.shared.lock().runtime();
+            if let Some(message) = panic_of(|| rt.enter(|| handler(item))) {
+                queue.shared.feed(Input::Report(LocalFault::HandlerPanicked { message }));
             }
         }
     });
@@ -61,5 +49,8 @@ pub(crate) fn register<R: Runtime, T: 'static>(
 pub(crate) fn panic_of(code: impl FnOnce()) -> Option<String> {
     let panic = catch_unwind(AssertUnwindSafe(code)).err()?;
     let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-    Some(text.unwrap_or("a value that is no text").to_owned())
+    let text = text.unwrap_or("a value that is no text").to_owned();
+    // The value is the application's too, and so is its drop.
+    let _dropped = catch_unwind(AssertUnwindSafe(|| drop(panic))).map_err(mem::forget);
+    Some(text)
 }

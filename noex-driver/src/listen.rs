@@ -1,15 +1,17 @@
-//! A run: the start, then one task that accepts connections and keeps the time, and the end.
+//! A run: the start, then one task that listens, accepts connections and keeps the time, and the end.
 
-use std::io;
+use std::convert::Infallible;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::Duration;
+use std::{io, mem};
 
 use futures_lite::future;
-use noex_proto::{ClusterConfig, Input, ListenOn, LocalFault, StartError};
+use if_addrs::Interface;
+use noex_proto::{ClusterConfig, ClusterStatus, Input, ListenOn, LocalFault, StartError};
 
 use crate::Runtime;
-use crate::connection::{Connection, addresses};
+use crate::connection::Connection;
 use crate::shared::{Run, Shared};
 use crate::time::sleep;
 
@@ -19,116 +21,135 @@ const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 /// Starts the cluster; returns once it listens. A start that is dropped on the way leaves it stopped.
 pub(crate) async fn start<R: Runtime>(shared: &Arc<Shared<R>>, config: ClusterConfig) -> Result<(), StartError> {
     let rt = R::current().map_err(|cause| StartError::Runtime { cause })?;
-    // The machine has stopped a little before the task of that run has freed the port.
-    shared.until(|state| (!state.open || !state.is_stopped()).then_some(())).await;
-    let (on, mut node) = shared.drive(|state, now| {
-        let on = state.machine.start(now, config)?;
-        Ok((on, Node { listener: None, run: state.begin_run(rt.clone()), shared: shared.clone() }))
-    })?;
-    let (listener, local) = bind(&rt, &on).await?;
-    let listening = Input::Listening {
-        entropy: rt.entropy().map_err(|cause| StartError::Entropy { cause: cause.to_string() })?,
-        interface: if local.ip().is_unspecified() { interface(local.ip()) } else { None },
-        local,
-        route: on.route_target.and_then(|target| route(target).ok()),
-    };
-    node.listener = Some(listener);
-    shared.drive(|state, now| {
-        if !state.is_open(&node.run) {
-            return Err(StartError::Stopped);
+    // The last run may hold the last handle of its runtime: it is dropped outside the lock.
+    let (on, run, _last) = loop {
+        if let Some(begun) = shared.drive(|state| (!state.is_ending()).then(|| state.begin_run(&config, &rt))) {
+            break begun?;
         }
-        state.machine.handle(now, listening);
-        Ok(())
-    })?;
-    rt.spawn(node.serve());
-    Ok(())
+        shared.until(&shared.events, |state| (!state.is_ending()).then_some(())).await;
+    };
+    // A task, as a start need not be polled to its end, and a stop waits until the port is free.
+    rt.spawn(Node { end: StartError::Stopped, run: run.clone(), shared: shared.clone() }.serve(on));
+    let pending = Pending(shared, &run);
+    let outcome = shared.until(&shared.events, |state| match run.end.get() {
+        Some(error) => Some(Err(error.clone())),
+        None => (state.machine.status() == ClusterStatus::Running).then_some(Ok(())),
+    });
+    let outcome = outcome.await;
+    mem::forget(pending);
+    outcome
 }
 
-/// What a run holds: the future of its start, then its task. However they end, also where they are dropped on the way or with their
-/// runtime, the port is free and the machine is stopped thereafter.
+/// A start that is waited for. Dropped, it stops the node.
+struct Pending<'a, R: Runtime>(&'a Arc<Shared<R>>, &'a Run<R>);
+
+impl<R: Runtime> Drop for Pending<'_, R> {
+    fn drop(&mut self) {
+        self.0.drive(|state| {
+            if self.1.end.get().is_none() {
+                state.handle(Input::Stop);
+            }
+        });
+    }
+}
+
+/// What a run's task holds. However it ends, also where it is dropped with its runtime, the port is free and the machine is stopped
+/// thereafter.
 struct Node<R: Runtime> {
-    listener: Option<R::Listener>,
+    /// What a start is told that waits for the run.
+    end: StartError,
     run: Arc<Run<R>>,
     shared: Arc<Shared<R>>,
 }
 
 impl<R: Runtime> Drop for Node<R> {
     fn drop(&mut self) {
-        self.listener = None;
-        self.shared.drive(|state, now| {
-            if state.is_open(&self.run) {
-                state.machine.handle(now, Input::Halt);
-                state.open = false;
-            }
+        self.shared.drive(|state| {
+            // Not at the runtime's time: that may be gone with the thread that this runs on.
+            state.machine.handle(state.machine.now(), Input::Halt);
+            self.run.end.get_or_init(|| self.end.clone());
         });
         self.shared.wake();
     }
 }
 
 impl<R: Runtime> Node<R> {
-    async fn serve(self) {
-        if let Some(listener) = &self.listener {
-            future::or(keep_time(&self.shared, &self.run.rt), accept(&self.shared, &self.run.rt, listener)).await;
+    async fn serve(mut self, on: ListenOn) {
+        let Err(end) = future::or(self.keep_time(), self.accept(&on)).await;
+        self.end = end;
+    }
+
+    /// Wakes the machine when it is due, until it has stopped; stops it where the last handle is gone.
+    async fn keep_time(&self) -> Result<Infallible, StartError> {
+        loop {
+            let changed = self.shared.timer.listen();
+            if self.shared.lock().orphaned {
+                self.shared.feed(Input::Stop);
+            }
+            let wait = {
+                let state = self.shared.lock();
+                if state.is_stopped() {
+                    return Err(StartError::Stopped);
+                }
+                state.machine.poll_timeout().map(|due| due - state.now())
+            };
+            match wait {
+                Some(Duration::ZERO) => self.shared.feed(Input::Tick),
+                Some(wait) => future::or(sleep(&self.run.rt, wait), changed).await,
+                None => changed.await,
+            }
         }
     }
-}
 
-/// Wakes the machine when it is due, until it has stopped.
-async fn keep_time<R: Runtime>(shared: &Arc<Shared<R>>, rt: &R) {
-    loop {
-        let changed = shared.timer.listen();
-        let wait = {
-            let state = shared.lock();
-            if state.is_stopped() {
-                return;
+    /// Listens, and accepts connections for ever.
+    async fn accept(&self, on: &ListenOn) -> Result<Infallible, StartError> {
+        let (shared, rt) = (&self.shared, &self.run.rt);
+        let (listener, listening) = listen(rt, on).await?;
+        shared.feed(listening);
+        loop {
+            match rt.accept(&listener).await {
+                Ok((reader, writer, remote)) => {
+                    let connection = shared.drive(|state| {
+                        let conn = state.machine.next_conn();
+                        let connection = Connection::link(shared, rt, conn, &mut state.links);
+                        state.handle(Input::Accepted { conn, remote });
+                        connection
+                    });
+                    rt.spawn(connection.serve((reader, writer)));
+                }
+                // The peer was gone before it was accepted: no fault of this system.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+                Err(error) => {
+                    shared.feed(Input::Report(LocalFault::Accept { cause: error.to_string() }));
+                    sleep(rt, ACCEPT_PAUSE).await;
+                }
             }
-            state.machine.poll_timeout().map(|due| due - state.now())
-        };
-        match wait {
-            Some(Duration::ZERO) => shared.feed(Input::Tick),
-            Some(wait) => future::or(sleep(rt, wait), changed).await,
-            None => changed.await,
+            future::yield_now().await;
         }
-    }
-}
-
-/// Accepts connections for ever.
-async fn accept<R: Runtime>(shared: &Arc<Shared<R>>, rt: &R, listener: &R::Listener) {
-    loop {
-        match rt.accept(listener).await {
-            Ok((stream, remote)) => {
-                let connection = shared.drive(|state, now| {
-                    let conn = state.machine.next_conn();
-                    let connection = Connection::link(shared, rt, conn, &mut state.links);
-                    state.machine.handle(now, Input::Accepted { conn, remote });
-                    connection
-                });
-                rt.spawn(connection.serve(stream));
-            }
-            // The peer was gone before it was accepted: no fault of this system.
-            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
-            Err(error) => {
-                shared.feed(Input::Report(LocalFault::Accept { cause: error.to_string() }));
-                sleep(rt, ACCEPT_PAUSE).await;
-            }
-        }
-        future::yield_now().await;
     }
 }
 
 /// Listens on the first address of the host that can be listened on, and says which, with the real port.
-async fn bind<R: Runtime>(rt: &R, on: &ListenOn) -> Result<(R::Listener, SocketAddr), StartError> {
-    let listen = async {
+async fn listen<R: Runtime>(rt: &R, on: &ListenOn) -> Result<(R::Listener, Input), StartError> {
+    let bind = async {
         let mut error = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-        for addr in addresses(rt, &on.host, on.port).await? {
-            match rt.bind(addr).await.and_then(|listener| rt.local_addr(&listener).map(|local| (listener, local))) {
+        for addr in rt.resolve(&on.host, on.port).await? {
+            match rt.bind(addr).await {
                 Ok(listening) => return Ok(listening),
                 Err(cause) => error = cause,
             }
         }
         Err(error)
     };
-    listen.await.map_err(|cause| StartError::Bind { addr: on.to_string(), cause: cause.to_string() })
+    let bound = bind.await.map_err(|cause| StartError::Bind { addr: on.to_string(), cause: cause.to_string() });
+    let (listener, local) = bound?;
+    let listening = Input::Listening {
+        entropy: rt.entropy().map_err(|cause| StartError::Entropy { cause: cause.to_string() })?,
+        interfaces: if_addrs::get_if_addrs().unwrap_or_default().iter().map(Interface::ip).collect(),
+        local,
+        route: on.route_target.and_then(|target| route(target).ok()),
+    };
+    Ok((listener, listening))
 }
 
 /// The local address that routes to `target`. To connect a UDP socket sends nothing.
@@ -137,11 +158,4 @@ fn route(target: SocketAddr) -> io::Result<IpAddr> {
     let socket = UdpSocket::bind((any, 0))?;
     socket.connect(target)?;
     Ok(socket.local_addr()?.ip())
-}
-
-/// The first address of an interface that other machines may reach, of a family that a listener on `any` hears.
-fn interface(any: IpAddr) -> Option<IpAddr> {
-    let interfaces = if_addrs::get_if_addrs().ok()?;
-    let mut reachable = interfaces.iter().filter(|one| !one.is_loopback() && !one.is_link_local()).map(if_addrs::Interface::ip);
-    reachable.find(|ip| any.is_ipv6() || ip.is_ipv4())
 }

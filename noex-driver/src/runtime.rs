@@ -17,10 +17,8 @@ use std::time::Instant;
 pub trait Runtime: Clone + Debug + Send + Sync + 'static {
     /// A listening socket. Dropping it frees the port before the drop returns.
     type Listener: Send + Sync + 'static;
-    /// The read side of a connection.
+    /// The read side of a connection, to be used at the same time as the write side. Dropping both closes the connection at once.
     type Reader: Send + 'static;
-    /// A connection. Dropping it, or both of its sides, closes it at once.
-    type Stream: Send + 'static;
     /// The write side of a connection.
     type Writer: Send + 'static;
 
@@ -34,16 +32,20 @@ pub trait Runtime: Clone + Debug + Send + Sync + 'static {
     ///
     /// Dropping the future loses no connection that would otherwise be given by the next call. An error concerns this one call:
     /// the listener stays usable.
-    fn accept(&self, listener: &Self::Listener) -> impl Future<Output = io::Result<(Self::Stream, SocketAddr)>> + Send;
+    fn accept(
+        &self,
+        listener: &Self::Listener,
+    ) -> impl Future<Output = io::Result<(Self::Reader, Self::Writer, SocketAddr)>> + Send;
 
-    /// Listens. A port that was in use by connections which ended lately must not count as taken.
-    fn bind(&self, addr: SocketAddr) -> impl Future<Output = io::Result<Self::Listener>> + Send;
+    /// Listens; gives the address listened on too, with the real port. A port that was in use by connections which ended lately must
+    /// not count as taken.
+    fn bind(&self, addr: SocketAddr) -> impl Future<Output = io::Result<(Self::Listener, SocketAddr)>> + Send;
 
     /// Connects, without delay for small writes. Dropping the future gives the attempt up.
     ///
     /// A connection whose two ends are the same socket, which TCP makes where nobody listens on a port that is then chosen as the
     /// local one, is an error of kind `ConnectionRefused`.
-    fn connect(&self, addr: SocketAddr) -> impl Future<Output = io::Result<Self::Stream>> + Send;
+    fn connect(&self, addr: SocketAddr) -> impl Future<Output = io::Result<(Self::Reader, Self::Writer)>> + Send;
 
     /// Runs code on the calling thread such that the runtime's own functions work in it, as [`current`](Self::current) does; also
     /// where the runtime has been shut down. As it stands it is for a runtime whose functions work on every thread.
@@ -61,12 +63,6 @@ pub trait Runtime: Clone + Debug + Send + Sync + 'static {
         Ok(entropy)
     }
 
-    /// The address listened on, with the real port.
-    ///
-    /// # Errors
-    /// Fails as the operating system does.
-    fn local_addr(&self, listener: &Self::Listener) -> io::Result<SocketAddr>;
-
     /// The time, by the clock that [`sleep_until`](Self::sleep_until) goes by. It never runs backwards; it may be a test's clock.
     fn now(&self) -> Instant;
 
@@ -75,7 +71,8 @@ pub trait Runtime: Clone + Debug + Send + Sync + 'static {
     /// Dropping the future loses no byte. What arrived before the connection broke is given before the error.
     fn read(&self, reader: &mut Self::Reader, buffer: &mut [u8]) -> impl Future<Output = io::Result<usize>> + Send;
 
-    /// The addresses of a host name, in the order in which to try them, each with `port`. None is no error.
+    /// The addresses of a host, in the order in which to try them, each with `port`. None is no error. An address, an IPv6 one without
+    /// brackets, is its own, without asking a resolver.
     fn resolve(&self, host: &str, port: u16) -> impl Future<Output = io::Result<Vec<SocketAddr>>> + Send;
 
     /// Ends writing, so that the peer reads to the end, and leaves reading open.
@@ -86,9 +83,6 @@ pub trait Runtime: Clone + Debug + Send + Sync + 'static {
 
     /// Runs a task in the background. Where the runtime is shut down the task is dropped, at once or then; this is no panic.
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static);
-
-    /// The two sides of a connection, to be used at the same time.
-    fn split(&self, stream: Self::Stream) -> (Self::Reader, Self::Writer);
 
     /// Hands bytes to the operating system, at least one, and gives their number, which may be fewer than there are in `data`;
     /// `data` is never empty. No buffer of the adapter's own holds them back.

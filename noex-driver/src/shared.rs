@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant as RealInstant;
 
 use event_listener::Event;
-use noex_proto::{Action, ClusterStatus, ConnId, Input, Instant, Machine};
+use noex_proto::{Action, ClusterConfig, ClusterStatus, ConnId, Input, Instant, ListenOn, Machine, StartError};
 
 use crate::connection::{Connection, Link};
 use crate::{Runtime, log};
@@ -27,25 +27,28 @@ pub(crate) struct State<R: Runtime> {
     /// The connections that the machine has not closed.
     pub(crate) links: BTreeMap<ConnId, Link>,
     pub(crate) machine: Machine,
-    /// Whether the last run goes on: from the start until its port is free again, which is a little after the machine has stopped.
-    pub(crate) open: bool,
     /// Whether the last handle is gone, so that there will be no further run.
     pub(crate) orphaned: bool,
     /// The last run.
-    run: Option<Arc<Run<R>>>,
+    pub(crate) run: Option<Arc<Run<R>>>,
 }
 
 /// One run's runtime and clock. The machine's time goes on from where it stood, whatever clock the next runtime has.
 #[derive(Debug)]
 pub(crate) struct Run<R> {
-    pub(crate) rt: R,
     began: RealInstant,
+    /// Set once the port is free again, which is a little after the machine has stopped: what came of a start that had not listened.
+    pub(crate) end: OnceLock<StartError>,
     machine_began: Instant,
+    pub(crate) rt: R,
 }
+
+/// Where to listen, the run that begins, and the one before it.
+pub(crate) type Begun<R> = (ListenOn, Arc<Run<R>>, Option<Arc<Run<R>>>);
 
 impl<R: Runtime> Shared<R> {
     pub(crate) fn new(machine: Machine) -> Self {
-        let state = State { links: BTreeMap::new(), machine, open: false, orphaned: false, run: None };
+        let state = State { links: BTreeMap::new(), machine, orphaned: false, run: None };
         Self { events: Event::new(), messages: Event::new(), timer: Event::new(), state: Mutex::new(state) }
     }
 
@@ -56,16 +59,16 @@ impl<R: Runtime> Shared<R> {
 
     /// Feeds the machine one input and does all that follows.
     pub(crate) fn feed(self: &Arc<Self>, input: Input) {
-        self.drive(|state, now| state.machine.handle(now, input));
+        self.drive(|state| state.handle(input));
     }
 
     /// Takes one step under the lock, performs every action that it leads to, and re-arms the timer.
-    pub(crate) fn drive<T>(self: &Arc<Self>, step: impl FnOnce(&mut State<R>, Instant) -> T) -> T {
+    pub(crate) fn drive<T>(self: &Arc<Self>, step: impl FnOnce(&mut State<R>) -> T) -> T {
         let (mut events, mut messages, mut rearm) = (Vec::new(), false, false);
         let mut guard = self.lock();
         let state = &mut *guard;
-        let (now, armed) = (state.now(), state.machine.poll_timeout());
-        let result = step(state, now);
+        let armed = state.machine.poll_timeout();
+        let result = step(state);
         while let Some(action) = state.machine.poll_action() {
             match action {
                 Action::Close { conn, how } => {
@@ -73,9 +76,8 @@ impl<R: Runtime> Shared<R> {
                     let _gone = state.links.remove(&conn).map(|link| link.close.try_send(how));
                 }
                 Action::Connect { conn, host, port, skip } => {
-                    if let Some(rt) = state.runtime() {
-                        rt.spawn(Connection::link(self, &rt, conn, &mut state.links).dial(host, port, skip));
-                    }
+                    let rt = state.runtime();
+                    rt.spawn(Connection::link(self, &rt, conn, &mut state.links).dial(host, port, skip));
                 }
                 Action::Event(event) => events.push(event),
                 Action::Message => messages = true,
@@ -102,14 +104,18 @@ impl<R: Runtime> Shared<R> {
         result
     }
 
-    /// Waits until `check` gives something. It is called under the lock, at first and after each event.
-    pub(crate) async fn until<T>(&self, check: impl Fn(&State<R>) -> Option<T>) -> T {
+    /// Waits until `check` gives something. It is called under the lock, at first and when `wakes` is notified, and queues no action.
+    pub(crate) async fn until<T>(&self, wakes: &Event, mut check: impl FnMut(&mut State<R>) -> Option<T>) -> T {
+        let mut changed = None;
         loop {
-            let changed = self.events.listen();
-            let found = check(&self.lock());
-            match found {
-                Some(found) => return found,
-                None => changed.await,
+            let found = check(&mut self.lock());
+            if let Some(found) = found {
+                return found;
+            }
+            // Once more with a listener in place, for what came before it was.
+            match changed.take() {
+                None => changed = Some(wakes.listen()),
+                Some(changed) => changed.await,
             }
         }
     }
@@ -128,40 +134,29 @@ impl<R: Runtime> State<R> {
         run.map_or(Instant::START, |run| run.machine_began + run.rt.now().saturating_duration_since(run.began))
     }
 
-    /// Begins a run.
-    pub(crate) fn begin_run(&mut self, rt: R) -> Arc<Run<R>> {
-        self.open = true;
-        let run = Arc::new(Run { began: rt.now(), machine_began: self.machine.now(), rt });
-        self.run.insert(run).clone()
+    pub(crate) fn handle(&mut self, input: Input) {
+        self.machine.handle(self.now(), input);
     }
 
-    /// Whether `run` goes on. It does not where the node was stopped, and perhaps started again, before it listened.
-    pub(crate) fn is_open(&self, run: &Arc<Run<R>>) -> bool {
-        self.open && self.run.as_ref().is_some_and(|last| Arc::ptr_eq(last, run))
-    }
-
-    /// The last run, if it goes on.
-    pub(crate) fn open_run(&self) -> Option<Arc<Run<R>>> {
-        self.run.clone().filter(|_| self.open)
+    /// Begins a run; gives it and the last one, and says where to listen.
+    pub(crate) fn begin_run(&mut self, config: &ClusterConfig, rt: &R) -> Result<Begun<R>, StartError> {
+        let on = self.machine.start(self.now(), config.clone())?;
+        let run = Arc::new(Run { began: rt.now(), end: OnceLock::new(), machine_began: self.machine.now(), rt: rt.clone() });
+        Ok((on, run.clone(), self.run.replace(run)))
     }
 
     /// The runtime of the last run.
-    pub(crate) fn runtime(&self) -> Option<R> {
-        self.run.as_ref().map(|run| run.rt.clone())
+    pub(crate) fn runtime(&self) -> R {
+        self.run.as_ref().expect("nothing happens before the first run").rt.clone()
+    }
+
+    /// Whether the machine has stopped, and the task of its run has not freed the port yet.
+    pub(crate) fn is_ending(&self) -> bool {
+        self.is_stopped() && self.run.as_ref().is_some_and(|run| run.end.get().is_none())
     }
 
     pub(crate) fn is_stopped(&self) -> bool {
         self.machine.status() == ClusterStatus::Stopped
-    }
-
-    /// Makes the node leave. A start that does not listen yet is over at once, since nobody may be polling it any more.
-    pub(crate) fn leave(&mut self, now: Instant) {
-        let starting = self.machine.status() == ClusterStatus::Starting;
-        self.machine.handle(now, Input::Stop);
-        if starting {
-            self.machine.handle(now, Input::BindFailed);
-            self.open = false;
-        }
     }
 }
 

@@ -118,6 +118,30 @@ pub enum ClusterEvent<W = WallTime> {
 }
 
 impl<W> ClusterEvent<W> {
+    /// The error, if this is one.
+    #[must_use]
+    pub fn error(self) -> Option<ClusterError> {
+        if let Self::Error(error) = self { Some(error) } else { None }
+    }
+
+    /// The node that went down, and why, if one did.
+    #[must_use]
+    pub fn node_down(self) -> Option<(NodeId, NodeDownReason)> {
+        if let Self::NodeDown { id, reason } = self { Some((id, reason)) } else { None }
+    }
+
+    /// The node that came up, if one did.
+    #[must_use]
+    pub fn node_up(self) -> Option<NodeInfo<W>> {
+        if let Self::NodeUp(node) = self { Some(node) } else { None }
+    }
+
+    /// The local node's new status, if it changed.
+    #[must_use]
+    pub fn status_change(self) -> Option<ClusterStatus> {
+        if let Self::StatusChange(status) = self { Some(status) } else { None }
+    }
+
     /// The same event with another type of wall-clock time.
     #[must_use]
     pub fn map_time<V>(self, time: impl FnOnce(W) -> V) -> ClusterEvent<V> {

@@ -35,8 +35,6 @@ pub enum Input {
         /// The peer's address.
         remote: SocketAddr,
     },
-    /// Listening failed: the start is over.
-    BindFailed,
     /// The read side of a connection ended, or, after [`Close::Graceful`], the connection is done with.
     Closed {
         /// The connection.
@@ -56,14 +54,15 @@ pub enum Input {
         /// Why.
         error: DialError,
     },
-    /// The driver has lost its means of I/O, as when its runtime was shut down: the node is stopped at once, without telling anyone.
+    /// The driver could not listen, or has lost its means of I/O, as when its runtime was shut down: the node is stopped at once, without
+    /// telling anyone.
     Halt,
     /// The node listens: the start succeeded.
     Listening {
         /// Fresh randomness, drawn for this start.
         entropy: [u8; 32],
-        /// The machine's first interface address that is neither loopback nor link-local, if it has one.
-        interface: Option<IpAddr>,
+        /// The addresses of the machine's interfaces, of which the first that others may reach can become the node's host.
+        interfaces: Vec<IpAddr>,
         /// The address listened on, with the real port.
         local: SocketAddr,
         /// The local address that routes to [`ClusterConfig::route_target`], if there is one.

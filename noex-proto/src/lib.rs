@@ -29,7 +29,7 @@
 //!     let config = ClusterConfig::new(["a", "b"][n]).host(["10.0.0.1", "10.0.0.2"][n]).port(4369).seeds(seeds);
 //!     let listen_on = machines[n].start(now, config)?;
 //!     let local = format!("{}:{}", listen_on.host, listen_on.port).parse()?;
-//!     inputs.push_back((n, Input::Listening { entropy: [n as u8; 32], interface: None, local, route: None }));
+//!     inputs.push_back((n, Input::Listening { entropy: [n as u8; 32], interfaces: Vec::new(), local, route: None }));
 //! }
 //!
 //! // The loop of every driver: an input in, then all actions out.
@@ -96,6 +96,7 @@ mod machine;
 mod message;
 mod millis;
 mod node_id;
+mod read_buffer;
 mod record;
 mod recording;
 mod reports;
@@ -104,6 +105,7 @@ mod send_queue;
 mod subscription;
 mod time;
 mod timers;
+mod turn;
 
 pub use config::{ClusterConfig, InvalidClusterConfigError};
 pub use dial_plan::DialPlan;
@@ -116,7 +118,9 @@ pub use io::{Action, Close, ConnId, DialError, Input};
 pub use limits::Limits;
 pub use machine::{Counters, ListenOn, Machine, Usage};
 pub use node_id::{InvalidNodeIdError, NodeId, NodeIdFault};
+pub use read_buffer::ReadBuffer;
 pub use recording::{Recorded, Recording, RecordingError};
 pub use secret::{IntoSecret, Secret};
 pub use subscription::SubscriptionId;
 pub use time::{Instant, WallTime};
+pub use turn::Turn;

@@ -44,20 +44,14 @@ use tokio::time;
 
 #[doc(inline)]
 pub use noex_driver::{
-    Bytes, ClusterConfig, ClusterError, ClusterEvent, ClusterNotStartedError, ClusterStatus, Counters, DialError, IntoSecret,
-    InvalidClusterConfigError, InvalidNodeIdError, Limits, LocalFault, Message, MessagesLagged, NodeDownReason, NodeId,
-    NodeIdFault, NodeInfo, NodeStatus, PeerFault, Refusal, Secret, SecretUse, SendError, SetSecretsError, StartError, Unreached,
-    WaitError, bounds, defaults,
+    Bytes, ClusterConfig, ClusterError, ClusterEvent, ClusterNotStartedError, ClusterStatus, Counters, DialError, EventStream,
+    IntoSecret, InvalidClusterConfigError, InvalidNodeIdError, Limits, LocalFault, Message, MessageStream, MessagesLagged,
+    NodeDownReason, NodeId, NodeIdFault, NodeInfo, NodeStatus, PeerFault, Refusal, Secret, SecretUse, SendError, SetSecretsError,
+    StartError, Unreached, WaitError, bounds, defaults,
 };
 
 /// A node of a cluster, on tokio. See [`noex_driver::Cluster`] for its methods.
 pub type Cluster = noex_driver::Cluster<Tokio>;
-
-/// A stream of events, from [`Cluster::events`](noex_driver::Cluster::events).
-pub type EventStream = noex_driver::EventStream<Tokio>;
-
-/// A stream of messages, from [`Cluster::messages`](noex_driver::Cluster::messages).
-pub type MessageStream = noex_driver::MessageStream<Tokio>;
 
 /// A registered handler.
 pub type Subscription = noex_driver::Subscription<Tokio>;
@@ -84,21 +78,21 @@ impl Tokio {
 impl Runtime for Tokio {
     type Listener = TcpListener;
     type Reader = OwnedReadHalf;
-    type Stream = TcpStream;
     type Writer = OwnedWriteHalf;
 
     fn current() -> Result<Self, String> {
         Handle::try_current().map(Self).map_err(|error| error.to_string())
     }
 
-    async fn accept(&self, listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
+    async fn accept(&self, listener: &TcpListener) -> io::Result<(OwnedReadHalf, OwnedWriteHalf, SocketAddr)> {
         let (stream, remote) = self.inside(listener.accept()).await?;
         // Fails where the peer is gone already, which is no fault of the listener.
         let _gone = stream.set_nodelay(true);
-        Ok((stream, remote))
+        let (reader, writer) = stream.into_split();
+        Ok((reader, writer, remote))
     }
 
-    async fn bind(&self, addr: SocketAddr) -> io::Result<TcpListener> {
+    async fn bind(&self, addr: SocketAddr) -> io::Result<(TcpListener, SocketAddr)> {
         self.enter(|| {
             let socket = if addr.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
             // Elsewhere it does not mean what the contract asks for: two listeners would share the port.
@@ -106,26 +100,24 @@ impl Runtime for Tokio {
                 socket.set_reuseaddr(true)?;
             }
             socket.bind(addr)?;
-            socket.listen(BACKLOG)
+            let listener = socket.listen(BACKLOG)?;
+            let local = listener.local_addr()?;
+            Ok((listener, local))
         })
     }
 
-    async fn connect(&self, addr: SocketAddr) -> io::Result<TcpStream> {
+    async fn connect(&self, addr: SocketAddr) -> io::Result<(OwnedReadHalf, OwnedWriteHalf)> {
         let stream = self.inside(TcpStream::connect(addr)).await?;
         if stream.local_addr()? == addr {
             return Err(io::ErrorKind::ConnectionRefused.into());
         }
         stream.set_nodelay(true)?;
-        Ok(stream)
+        Ok(stream.into_split())
     }
 
     fn enter<T>(&self, code: impl FnOnce() -> T) -> T {
         let _inside = self.0.enter();
         code()
-    }
-
-    fn local_addr(&self, listener: &TcpListener) -> io::Result<SocketAddr> {
-        listener.local_addr()
     }
 
     fn now(&self) -> Instant {
@@ -151,10 +143,6 @@ impl Runtime for Tokio {
 
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         self.0.spawn(task);
-    }
-
-    fn split(&self, stream: TcpStream) -> (OwnedReadHalf, OwnedWriteHalf) {
-        stream.into_split()
     }
 
     async fn write(&self, writer: &mut OwnedWriteHalf, data: &[u8]) -> io::Result<usize> {

@@ -2,15 +2,16 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use std::cell::RefCell;
 #[cfg(target_os = "linux")]
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock, mpsc};
 use std::time::Duration;
 
-use futures_lite::future;
+use futures_lite::{StreamExt, future};
 use noex_conformance::common::{PATIENCE, config, patient};
-use noex_tokio::{Cluster, ClusterStatus, SendError, StartError, WaitError};
+use noex_tokio::{Cluster, ClusterEvent, ClusterStatus, NodeDownReason, SendError, StartError, WaitError};
 use tokio::runtime::{Builder, Runtime};
 
 fn runtime() -> Runtime {
@@ -84,6 +85,57 @@ fn a_runtime_that_is_shut_down_leaves_the_node_stopped() {
             tokio::task::yield_now().await;
         }
     }));
+}
+
+/// What ends with a thread may end after tokio's own part of that thread.
+#[test]
+fn a_runtime_or_a_last_handle_may_be_dropped_with_its_thread() {
+    thread_local! {
+        static RUNTIME: RefCell<Option<Runtime>> = const { RefCell::new(None) };
+        static HANDLE: RefCell<Option<Cluster>> = const { RefCell::new(None) };
+    }
+    let living = runtime();
+    let peer = Cluster::new();
+    living.block_on(peer.start(config("peer"))).unwrap();
+    let seed = peer.local_node_id().unwrap().to_string();
+    let mut events = peer.events();
+    // Whichever of the two is made first on a thread.
+    for tokio_first in [true, false] {
+        let touch = move || drop(tokio::runtime::Handle::try_current());
+        let cluster = Cluster::new();
+        let lost = cluster.clone();
+        let ending = std::thread::spawn(move || {
+            let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+            if tokio_first {
+                touch();
+            }
+            RUNTIME.with_borrow_mut(|own| *own = Some(runtime));
+            RUNTIME.with_borrow(|own| own.as_ref().unwrap().block_on(lost.start(config("a")))).unwrap();
+        });
+        ending.join().unwrap();
+        assert_eq!(cluster.status(), ClusterStatus::Stopped);
+        living.block_on(patient(cluster.stop()));
+
+        let own = Cluster::new();
+        living.block_on(own.start(config("b").seeds([&seed]))).unwrap();
+        future::block_on(own.wait_for_nodes(1, PATIENCE)).unwrap();
+        let ending = std::thread::spawn(move || {
+            if tokio_first {
+                touch();
+            }
+            HANDLE.with_borrow_mut(|last| *last = Some(own));
+            touch();
+        });
+        ending.join().unwrap();
+        let reason = living.block_on(patient(async {
+            loop {
+                if let Some((_, reason)) = events.next().await.and_then(ClusterEvent::node_down) {
+                    return reason;
+                }
+            }
+        }));
+        assert_eq!(reason, NodeDownReason::GracefulShutdown);
+    }
 }
 
 #[test]

@@ -14,7 +14,6 @@ struct Predictable(Tokio);
 impl Runtime for Predictable {
     type Listener = <Tokio as Runtime>::Listener;
     type Reader = <Tokio as Runtime>::Reader;
-    type Stream = <Tokio as Runtime>::Stream;
     type Writer = <Tokio as Runtime>::Writer;
 
     fn current() -> Result<Self, String> {
@@ -25,20 +24,16 @@ impl Runtime for Predictable {
         Err(io::Error::other("none yet"))
     }
 
-    async fn accept(&self, listener: &Self::Listener) -> io::Result<(Self::Stream, SocketAddr)> {
+    async fn accept(&self, listener: &Self::Listener) -> io::Result<(Self::Reader, Self::Writer, SocketAddr)> {
         self.0.accept(listener).await
     }
 
-    async fn bind(&self, addr: SocketAddr) -> io::Result<Self::Listener> {
+    async fn bind(&self, addr: SocketAddr) -> io::Result<(Self::Listener, SocketAddr)> {
         self.0.bind(addr).await
     }
 
-    async fn connect(&self, addr: SocketAddr) -> io::Result<Self::Stream> {
+    async fn connect(&self, addr: SocketAddr) -> io::Result<(Self::Reader, Self::Writer)> {
         self.0.connect(addr).await
-    }
-
-    fn local_addr(&self, listener: &Self::Listener) -> io::Result<SocketAddr> {
-        self.0.local_addr(listener)
     }
 
     fn now(&self) -> Instant {
@@ -63,10 +58,6 @@ impl Runtime for Predictable {
 
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         self.0.spawn(task);
-    }
-
-    fn split(&self, stream: Self::Stream) -> (Self::Reader, Self::Writer) {
-        self.0.split(stream)
     }
 
     async fn write(&self, writer: &mut Self::Writer, data: &[u8]) -> io::Result<usize> {

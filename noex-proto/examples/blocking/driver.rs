@@ -9,7 +9,8 @@ use std::time::{Duration, Instant as Clock, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use noex_proto::{
-    Action, Close, ClusterConfig, ClusterEvent, ConnId, DialError, DialPlan, Input, Instant, Machine, Message, WallTime,
+    Action, Close, ClusterConfig, ClusterEvent, ConnId, DialError, DialPlan, Input, Instant, Machine, Message, ReadBuffer,
+    WallTime,
 };
 
 /// What the threads tell the one that owns the machine.
@@ -55,7 +56,7 @@ pub(crate) fn start(config: ClusterConfig) -> Result<(Sender<Work>, Receiver<Hea
     let local = listener.local_addr()?;
     let mut entropy = [0; 32];
     getrandom::fill(&mut entropy)?;
-    machine.handle(Instant::START, Input::Listening { entropy, interface: None, local, route: None });
+    machine.handle(Instant::START, Input::Listening { entropy, interfaces: Vec::new(), local, route: None });
 
     let accepted = work.clone();
     thread::spawn(move || {
@@ -194,10 +195,10 @@ fn dial(conn: ConnId, host: &str, port: u16, skip: &[SocketAddr]) -> Work {
 }
 
 fn read(conn: ConnId, mut stream: TcpStream, work: &Sender<Work>) {
-    let mut buffer = vec![0; 64 * 1024];
-    while let Ok(length @ 1..) = stream.read(&mut buffer) {
+    let mut buffer = ReadBuffer::new();
+    while let Ok(length @ 1..) = stream.read(buffer.space()) {
         let wall = WallTime(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default());
-        let data = Bytes::copy_from_slice(&buffer[..length]);
+        let data = buffer.take(length);
         let _stopped = work.send(Work::Input(Input::Received { conn, data, wall }));
     }
     let _stopped = work.send(Work::End(conn));

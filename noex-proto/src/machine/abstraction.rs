@@ -28,7 +28,7 @@ impl Machine {
         out.actions.len().hash(state);
         out.process_count.hash(state);
         match &self.state {
-            State::Idle { start, .. } => start.as_ref().map(|start| start.stopped).hash(state),
+            State::Idle { start, .. } => start.is_some().hash(state),
             State::Node(node) => Abstraction::new(node, grain, state).node(),
         }
     }

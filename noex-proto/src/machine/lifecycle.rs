@@ -8,7 +8,7 @@ use rand_chacha::ChaCha12Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
 use super::node::{Ended, Node, Phase, Stage, Target, Timer};
-use super::{Machine, Outbox, Starting, State};
+use super::{Machine, Outbox, State};
 use crate::digest::member_digest;
 use crate::message::Control;
 use crate::reports::ReportLimiter;
@@ -26,49 +26,25 @@ impl Machine {
             && let Ok(settings) = config.validate()
         {
             out.event_limit = settings.limits.events_per_subscriber;
-            *start = Some(Starting { settings: Box::new(settings), stopped: false });
+            *start = Some(Box::new(settings));
             out.set_status(ClusterStatus::Starting);
         }
     }
 
-    /// `Starting` to `Stopped`.
-    pub(super) fn bind_failed(&mut self) {
-        if let State::Idle { out, start } = &mut self.state
-            && let Some(starting) = start.take()
-        {
-            out.set_status(ClusterStatus::Stopped);
-            if starting.stopped {
-                out.actions.push_back(Action::Stopped);
-            }
-        }
-    }
-
-    /// `Starting` to `Running`, or to `Stopped` where a stop came first.
-    pub(super) fn listening(&mut self, entropy: [u8; 32], interface: Option<IpAddr>, local: SocketAddr, route: Option<IpAddr>) {
+    /// `Starting` to `Running`.
+    pub(super) fn listening(&mut self, entropy: [u8; 32], interfaces: &[IpAddr], local: SocketAddr, route: Option<IpAddr>) {
         let State::Idle { out, start } = &mut self.state else { return };
-        let Some(starting) = start.take() else { return };
-        if starting.stopped {
-            out.set_status(ClusterStatus::Stopped);
-            out.actions.push_back(Action::Stopped);
-            return;
-        }
+        let Some(settings) = start.take() else { return };
         let out = core::mem::take(&mut **out);
-        let mut node = Box::new(Node::new(out, *starting.settings, entropy, interface, local, route));
+        let mut node = Box::new(Node::new(out, *settings, entropy, interfaces, local, route));
         node.run();
         self.state = State::Node(node);
     }
 
-    /// Towards `Stopped`.
+    /// Towards `Stopped`, which a start that does not listen yet reaches at once: there is nobody to tell.
     pub(super) fn begin_stop(&mut self) {
         match &mut self.state {
-            State::Idle { out, start } => {
-                if let Some(starting) = start
-                    && !starting.stopped
-                {
-                    starting.stopped = true;
-                    out.set_status(ClusterStatus::Stopping);
-                }
-            }
+            State::Idle { .. } => self.halt(),
             State::Node(node) => node.begin_stop(),
         }
     }
@@ -76,7 +52,12 @@ impl Machine {
     /// `Stopped` at once: nothing can be told to anyone any more.
     pub(super) fn halt(&mut self) {
         match &mut self.state {
-            State::Idle { .. } => self.bind_failed(),
+            State::Idle { out, start } => {
+                if start.take().is_some() {
+                    out.set_status(ClusterStatus::Stopped);
+                    out.actions.push_back(Action::Stopped);
+                }
+            }
             State::Node(node) => {
                 node.abort_all();
                 node.closing.clear();
@@ -106,14 +87,14 @@ impl Node {
         out: Outbox,
         settings: crate::config::Settings,
         entropy: [u8; 32],
-        interface: Option<IpAddr>,
+        interfaces: &[IpAddr],
         local: SocketAddr,
         route: Option<IpAddr>,
     ) -> Self {
         let mut rng = ChaCha12Rng::from_seed(entropy);
         let mut instance = [0; 16];
         rng.fill_bytes(&mut instance);
-        let (host, only_loopback) = advertise::choose(settings.advertise_host.as_ref(), &settings.host, local, route, interface);
+        let (host, only_loopback) = advertise::choose(settings.advertise_host.as_ref(), &settings.host, local, route, interfaces);
         let id = NodeId::from_parts(&settings.name, &host, local.port())
             .expect("the name and the host were validated, and a bound port is not 0");
         let now = out.now;

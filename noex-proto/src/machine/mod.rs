@@ -61,17 +61,10 @@ pub struct Machine {
 
 #[derive(Clone, Debug)]
 enum State {
-    /// Stopped, or on the way to listening.
-    Idle { out: Box<Outbox>, start: Option<Starting> },
+    /// Stopped, or on the way to listening, with what it starts with.
+    Idle { out: Box<Outbox>, start: Option<Box<Settings>> },
     /// From listening to stopped.
     Node(Box<Node>),
-}
-
-#[derive(Clone, Debug)]
-struct Starting {
-    settings: Box<Settings>,
-    /// `stop` was called before the node listened.
-    stopped: bool,
 }
 
 /// What outlives a run: everything that leaves the machine.
@@ -254,13 +247,14 @@ impl Machine {
         self.running().map(|node| node.up_count)
     }
 
-    /// What a wait for sessions with at least `count` other nodes has come to: over, or `None` while it goes on.
-    #[must_use]
-    pub fn has_nodes(&self, count: usize) -> Option<Result<(), WaitError>> {
-        match self.connected_node_count() {
-            Ok(connected) => (connected >= count).then_some(Ok(())),
-            Err(error) => Some(Err(WaitError::NotStarted(error))),
-        }
+    /// Whether sessions with at least `count` other nodes are up, for waits.
+    ///
+    /// # Errors
+    /// [`WaitError::NotStarted`] while the status is not `Running`: the wait is over. [`WaitError::TimedOut`] where there are fewer: what to
+    /// report if time is over.
+    pub fn has_nodes(&self, count: usize) -> Result<(), WaitError> {
+        let connected = self.connected_node_count().map_err(WaitError::NotStarted)?;
+        if connected >= count { Ok(()) } else { Err(WaitError::TimedOut { connected, wanted: count }) }
     }
 
     /// How long the node has been running.
@@ -330,8 +324,7 @@ impl Machine {
         out.now = now;
         match input {
             Input::Start(config) => self.begin_start(&config),
-            Input::Listening { entropy, interface, local, route } => self.listening(entropy, interface, local, route),
-            Input::BindFailed => self.bind_failed(),
+            Input::Listening { entropy, interfaces, local, route } => self.listening(entropy, &interfaces, local, route),
             Input::Stop => self.begin_stop(),
             Input::Halt => self.halt(),
             Input::Report(fault) => self.report(fault),
@@ -348,8 +341,8 @@ impl Machine {
 
     // Commands that can be refused
 
-    /// Starts the node: validates the configuration and says where to listen. The driver then feeds [`Input::Listening`] or
-    /// [`Input::BindFailed`].
+    /// Starts the node: validates the configuration and says where to listen. The driver then feeds [`Input::Listening`], or
+    /// [`Input::Halt`] where that failed.
     ///
     /// # Errors
     /// [`StartError::AlreadyRunning`] unless the status is `Stopped`; [`StartError::Config`] with the field and the reason. Neither

@@ -497,8 +497,7 @@ impl Node {
             Input::Sent { bytes, conn } => self.sent(conn, bytes),
             Input::SetSecrets { accepted, primary } => self.secrets = Secrets::new(Some(&primary), &accepted),
             Input::Tick => self.tick(),
-            Input::BindFailed
-            | Input::Halt
+            Input::Halt
             | Input::Listening { .. }
             | Input::Report(_)
             | Input::SetProcessCount(_)

@@ -73,7 +73,7 @@ impl Bench {
         let config = config.host("10.0.0.1").cluster_secret(SECRET);
         machine.start(Instant::START, config).expect("valid");
         let mut bench = Self { machine, now: Instant::START, actions: vec![], members: BTreeMap::new(), clogged: false };
-        bench.feed(Input::Listening { entropy: [3; 32], interface: None, local, route: None });
+        bench.feed(Input::Listening { entropy: [3; 32], interfaces: Vec::new(), local, route: None });
         bench
     }
 

@@ -170,18 +170,19 @@ fn a_second_stop_changes_nothing() {
 }
 
 #[test]
-fn a_stop_while_starting_ends_once_it_is_known_whether_the_node_listens() {
-    let listening = Input::Listening { entropy: [7; 32], interface: None, local: address(0), route: None };
-    for outcome in [listening, Input::BindFailed] {
+fn a_start_that_is_stopped_or_cannot_listen_is_over_at_once() {
+    for outcome in [Input::Stop, Input::Halt] {
         let mut machine = Machine::new();
         machine.start(noex_proto::Instant::START, leaver()).unwrap();
-        machine.handle(noex_proto::Instant::START, Input::Stop);
-        machine.handle(noex_proto::Instant::START, Input::Stop);
         machine.handle(noex_proto::Instant::START, outcome);
+        // What comes too late changes nothing.
+        let listening = Input::Listening { entropy: [7; 32], interfaces: Vec::new(), local: address(0), route: None };
+        for late in [Input::Stop, Input::Halt, listening] {
+            machine.handle(noex_proto::Instant::START, late);
+        }
         let actions: Vec<Action> = std::iter::from_fn(|| machine.poll_action()).collect();
         let status = |status| Action::Event(ClusterEvent::StatusChange(status));
-        let (starting, stopping) = (status(ClusterStatus::Starting), status(ClusterStatus::Stopping));
-        assert_eq!(actions, [starting, stopping, status(ClusterStatus::Stopped), Action::Stopped]);
+        assert_eq!(actions, [status(ClusterStatus::Starting), status(ClusterStatus::Stopped), Action::Stopped]);
         assert_eq!(machine.poll_timeout(), None);
         assert!(machine.start(noex_proto::Instant::START, leaver()).is_ok());
     }

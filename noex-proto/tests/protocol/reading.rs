@@ -69,7 +69,7 @@ fn nothing_is_read_of_a_node_that_is_not_started_but_its_status() {
     let wall = WallTime::default();
     assert_eq!(machine.local_node_info(Instant::START, wall), Err(ClusterNotStartedError));
     assert_eq!(machine.uptime(Instant::START), Err(ClusterNotStartedError));
-    assert_eq!(machine.has_nodes(0), Some(Err(WaitError::NotStarted(ClusterNotStartedError))));
+    assert_eq!(machine.has_nodes(0), Err(WaitError::NotStarted(ClusterNotStartedError)));
     assert_eq!((machine.limits(), machine.usage()), (None, Usage::default()));
     assert_eq!(machine.status(), ClusterStatus::Stopped);
 }
@@ -78,7 +78,8 @@ fn nothing_is_read_of_a_node_that_is_not_started_but_its_status() {
 fn who_waits_for_nodes_waits_for_as_many_as_are_up() {
     let net = formed();
     let machine = &net.nodes[1].machine;
-    assert_eq!([0, 1, 2].map(|count| machine.has_nodes(count)), [Some(Ok(())), Some(Ok(())), None]);
+    let too_few = Err(WaitError::TimedOut { connected: 1, wanted: 2 });
+    assert_eq!([0, 1, 2].map(|count| machine.has_nodes(count)), [Ok(()), Ok(()), too_few]);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! What the scenarios share, and tests of one runtime may use too.
 
-use std::fmt::{Debug, Display};
+use std::fmt::{self, Debug, Display};
 use std::future::{Future, poll_fn};
 use std::net::TcpListener;
 use std::panic::Location;
@@ -141,16 +141,21 @@ pub async fn all<T>(futures: impl IntoIterator<Item = impl Future<Output = T>>) 
 }
 
 /// A subscriber who remembers what it was told.
-#[derive(Debug)]
-pub struct Watch<R: Runtime> {
-    events: EventStream<R>,
+pub struct Watch {
+    events: EventStream,
     /// All that was read of the stream, until it is forgotten.
     pub seen: Vec<ClusterEvent>,
 }
 
-impl<R: Runtime> Watch<R> {
+impl Debug for Watch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Watch").field(&self.seen).finish()
+    }
+}
+
+impl Watch {
     /// Subscribes.
-    pub fn new(cluster: &Cluster<R>) -> Self {
+    pub fn new<R: Runtime>(cluster: &Cluster<R>) -> Self {
         Self { events: cluster.events(), seen: Vec::new() }
     }
 
@@ -223,42 +228,26 @@ impl<R: Runtime> Watch<R> {
 
     /// The ids that came up, in order.
     pub fn ups(&self) -> Vec<NodeId> {
-        let ups = self.seen.iter().filter_map(|event| match event {
-            ClusterEvent::NodeUp(node) => Some(node.id.clone()),
-            _ => None,
-        });
-        ups.collect()
+        self.seen.iter().cloned().filter_map(ClusterEvent::node_up).map(|node| node.id).collect()
     }
 
     /// The ids that went down, in order, with the reasons.
     pub fn downs(&self) -> Vec<(NodeId, NodeDownReason)> {
-        let downs = self.seen.iter().filter_map(|event| match event {
-            ClusterEvent::NodeDown { id, reason } => Some((id.clone(), *reason)),
-            _ => None,
-        });
-        downs.collect()
+        self.seen.iter().cloned().filter_map(ClusterEvent::node_down).collect()
     }
 
     /// The errors seen, in order.
     pub fn errors(&self) -> Vec<ClusterError> {
-        let errors = self.seen.iter().filter_map(|event| match event {
-            ClusterEvent::Error(error) => Some(error.clone()),
-            _ => None,
-        });
-        errors.collect()
+        self.seen.iter().cloned().filter_map(ClusterEvent::error).collect()
     }
 
     /// The statuses seen, in order.
     pub fn statuses(&self) -> Vec<ClusterStatus> {
-        let statuses = self.seen.iter().filter_map(|event| match event {
-            ClusterEvent::StatusChange(status) => Some(*status),
-            _ => None,
-        });
-        statuses.collect()
+        self.seen.iter().cloned().filter_map(ClusterEvent::status_change).collect()
     }
 }
 
 /// The next message of a stream.
-pub async fn message<R: Runtime>(messages: &mut MessageStream<R>) -> Message {
+pub async fn message(messages: &mut MessageStream) -> Message {
     within_patience("a message arrives", messages.next()).await.expect("the stream is open").expect("the reader is fast enough")
 }

@@ -20,11 +20,11 @@ fn current<R: Runtime>() -> R {
 }
 
 /// Two ends of one connection: dialled, accepted.
-async fn connection<R: Runtime>(rt: &R) -> (R::Stream, R::Stream) {
-    let listener = rt.bind(ANY_PORT).await.unwrap();
-    let addr = rt.local_addr(&listener).unwrap();
+async fn connection<R: Runtime>(rt: &R) -> ((R::Reader, R::Writer), (R::Reader, R::Writer)) {
+    let (listener, addr) = rt.bind(ANY_PORT).await.unwrap();
     let (dialled, accepted) = patient(future::zip(rt.connect(addr), rt.accept(&listener))).await;
-    (dialled.unwrap(), accepted.unwrap().0)
+    let (reader, writer, _) = accepted.unwrap();
+    (dialled.unwrap(), (reader, writer))
 }
 
 async fn write_all<R: Runtime>(rt: &R, writer: &mut R::Writer, mut data: &[u8]) {
@@ -57,13 +57,13 @@ pub async fn a_bound_port_is_free_once_the_listener_is_dropped<R: Runtime>() {
     let rt = current::<R>();
     let mut addr = ANY_PORT;
     for _ in 0..20 {
-        let listener = rt.bind(addr).await.unwrap();
-        addr = rt.local_addr(&listener).unwrap();
+        let listener;
+        (listener, addr) = rt.bind(addr).await.unwrap();
         assert_ne!(addr.port(), 0);
         let (dialled, accepted) = patient(future::zip(rt.connect(addr), rt.accept(&listener))).await;
         // Closed first on this side, which is the one that the system then remembers the port for.
         drop(accepted);
-        let (mut reader, _writer) = rt.split(dialled.unwrap());
+        let (mut reader, _writer) = dialled.unwrap();
         assert!(read_all(&rt, &mut reader).await.is_empty());
         drop(listener);
     }
@@ -100,21 +100,20 @@ pub async fn a_connection_to_itself_is_refused<R: Runtime>() {
 /// `accept`: a call that is given up takes no connection with it.
 pub async fn a_dropped_accept_loses_no_connection<R: Runtime>() {
     let rt = current::<R>();
-    let listener = rt.bind(ANY_PORT).await.unwrap();
-    let addr = rt.local_addr(&listener).unwrap();
+    let (listener, addr) = rt.bind(ANY_PORT).await.unwrap();
     let mut dialled = BTreeSet::new();
     let mut accepted = BTreeSet::new();
     let mut streams = Vec::new();
     for _ in 0..50 {
         if let Some(early) = future::poll_once(pin!(rt.accept(&listener))).await {
-            accepted.insert(early.unwrap().1);
+            accepted.insert(early.unwrap().2);
         }
         let stream = TcpStream::connect(addr).unwrap();
         dialled.insert(stream.local_addr().unwrap());
         streams.push(stream);
     }
     while accepted.len() < dialled.len() {
-        accepted.insert(patient(rt.accept(&listener)).await.unwrap().1);
+        accepted.insert(patient(rt.accept(&listener)).await.unwrap().2);
     }
     assert_eq!(accepted, dialled, "the peers' addresses");
 }
@@ -122,9 +121,7 @@ pub async fn a_dropped_accept_loses_no_connection<R: Runtime>() {
 /// `read`: a call that is given up takes no byte with it.
 pub async fn a_dropped_read_loses_no_byte<R: Runtime>() {
     let rt = current::<R>();
-    let (near, far) = connection(&rt).await;
-    let (mut reader, _near_writer) = rt.split(near);
-    let (_far_reader, mut writer) = rt.split(far);
+    let ((mut reader, _near_writer), (_far_reader, mut writer)) = connection(&rt).await;
     let sent = pattern(20_000);
     let mut received = Vec::new();
     let mut buffer = [0; 64];
@@ -146,9 +143,7 @@ pub async fn a_dropped_read_loses_no_byte<R: Runtime>() {
 /// `write`: a call that is given up has written nothing, and what was written is what was said.
 pub async fn a_dropped_write_wrote_nothing<R: Runtime>() {
     let rt = current::<R>();
-    let (near, far) = connection(&rt).await;
-    let (_near_reader, mut writer) = rt.split(near);
-    let (mut reader, _far_writer) = rt.split(far);
+    let ((_near_reader, mut writer), (mut reader, _far_writer)) = connection(&rt).await;
     let data = pattern(251 * 1000);
     let mut written = 0;
     let mut blocked = 0;
@@ -186,22 +181,24 @@ pub async fn a_name_has_addresses_with_the_port<R: Runtime>() {
     let addrs = patient(rt.resolve("localhost", 4369)).await.unwrap();
     assert!(!addrs.is_empty());
     assert!(addrs.iter().all(|addr| addr.ip().is_loopback() && addr.port() == 4369), "{addrs:?}");
+    for address in ["127.0.0.1", "127.3.2.1", "::1"] {
+        let own = SocketAddr::new(address.parse().unwrap(), 4369);
+        assert_eq!(patient(rt.resolve(address, 4369)).await.unwrap(), [own]);
+    }
 }
 
 /// `bind`: an error, and the system's own.
 pub async fn a_port_that_is_taken_is_said_to_be<R: Runtime>() {
     let rt = current::<R>();
-    let listener = rt.bind(ANY_PORT).await.unwrap();
-    let error = rt.bind(rt.local_addr(&listener).unwrap()).await.err().expect("it is taken");
+    let (_listener, addr) = rt.bind(ANY_PORT).await.unwrap();
+    let error = rt.bind(addr).await.err().expect("it is taken");
     assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
 }
 
 /// `shutdown`: the peer reads to the end, and can still answer.
 pub async fn a_shutdown_ends_one_direction<R: Runtime>() {
     let rt = current::<R>();
-    let (near, far) = connection(&rt).await;
-    let (mut near_reader, mut near_writer) = rt.split(near);
-    let (mut far_reader, mut far_writer) = rt.split(far);
+    let ((mut near_reader, mut near_writer), (mut far_reader, mut far_writer)) = connection(&rt).await;
     let sent = pattern(1_000_000);
     let write = async {
         write_all(&rt, &mut near_writer, &sent).await;
@@ -256,11 +253,10 @@ pub async fn a_thread_that_the_runtime_does_not_know_may_use_it<R: Runtime>() {
         future::block_on(async {
             let begin = rt.now();
             rt.sleep_until(begin + Duration::from_millis(5)).await;
-            let listener = rt.bind(ANY_PORT).await.unwrap();
-            let addr = rt.local_addr(&listener).unwrap();
+            let (listener, addr) = rt.bind(ANY_PORT).await.unwrap();
             let (dialled, accepted) = future::zip(rt.connect(addr), rt.accept(&listener)).await;
-            let (mut reader, _writer) = rt.split(accepted.unwrap().0);
-            let (_reader, mut writer) = rt.split(dialled.unwrap());
+            let (mut reader, _writer, _) = accepted.unwrap();
+            let (_reader, mut writer) = dialled.unwrap();
             rt.write(&mut writer, b"!").await.unwrap();
             let mut buffer = [0; 8];
             assert_eq!(rt.read(&mut reader, &mut buffer).await.unwrap(), 1);
@@ -276,23 +272,24 @@ pub async fn a_thread_that_the_runtime_does_not_know_may_use_it<R: Runtime>() {
     other.join().unwrap();
 }
 
-/// `Stream`: dropping it, or both of its sides, closes it at once.
-pub async fn an_end_of_a_stream_is_seen_by_its_peer<R: Runtime>() {
+/// `Reader` and `Writer`: dropping both closes the connection at once, whichever goes first.
+pub async fn an_end_of_a_connection_is_seen_by_its_peer<R: Runtime>() {
     let rt = current::<R>();
-    for split_first in [false, true] {
-        let (near, far) = connection(&rt).await;
-        let (mut reader, _writer) = rt.split(far);
-        match split_first {
-            false => drop(near),
+    for reader_first in [false, true] {
+        let ((mut near_reader, mut near_writer), (mut reader, _writer)) = connection(&rt).await;
+        write_all(&rt, &mut near_writer, b"before the end").await;
+        assert!(future::poll_once(pin!(rt.read(&mut near_reader, &mut [0; 8]))).await.is_none());
+        match reader_first {
             true => {
-                let (mut near_reader, mut near_writer) = rt.split(near);
-                write_all(&rt, &mut near_writer, b"before the end").await;
-                assert!(future::poll_once(pin!(rt.read(&mut near_reader, &mut [0; 8]))).await.is_none());
-                drop((near_reader, near_writer));
+                drop(near_reader);
+                drop(near_writer);
+            }
+            false => {
+                drop(near_writer);
+                drop(near_reader);
             }
         }
-        let expected: &[u8] = if split_first { b"before the end" } else { b"" };
-        assert_eq!(read_all(&rt, &mut reader).await, expected);
+        assert_eq!(read_all(&rt, &mut reader).await, b"before the end");
     }
 }
 

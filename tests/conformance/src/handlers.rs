@@ -2,6 +2,7 @@
 
 #![expect(missing_docs, reason = "the name of a scenario says what must hold")]
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 
 use futures_lite::future;
@@ -136,18 +137,35 @@ pub async fn a_handler_that_blocks_delays_nobody<R: Runtime>() {
     release.send(()).unwrap();
 }
 
-/// Also when two handlers panic over each other's reports.
+/// Dropped, it panics.
+struct Spiteful;
+
+impl Drop for Spiteful {
+    fn drop(&mut self) {
+        panic!("as it is dropped");
+    }
+}
+
+/// Also when two handlers panic over each other's reports, and with a value that panics in its turn.
 pub async fn a_handler_that_panics_is_reported_and_called_again<R: Runtime>() {
     let a = Cluster::<R>::new();
     let mut watch = Watch::new(&a);
     a.on_status_change(|status| panic!("over {status}"));
+    let spiteful = Arc::new(AtomicUsize::new(0));
+    let calls = spiteful.clone();
+    a.on_status_change(move |_| {
+        calls.fetch_add(1, Ordering::SeqCst);
+        std::panic::panic_any(Spiteful);
+    });
     a.on_error(|error| panic!("first over {error}"));
     a.on_error(|error| panic!("second over {error}"));
     patient(a.start(config("a"))).await.unwrap();
+    let panicked = |wanted: &str, error: &ClusterError| matches!(error, ClusterError::Local(LocalFault::HandlerPanicked { message }) if message == wanted);
     for wanted in ["over starting", "over running"] {
-        let panicked = |error: &ClusterError| matches!(error, ClusterError::Local(LocalFault::HandlerPanicked { message }) if message == wanted);
-        watch.error("a panic", panicked).await;
+        watch.error("a panic", |error| panicked(wanted, error)).await;
     }
+    watch.error("a panic over no text", |error| panicked("a value that is no text", error)).await;
+    eventually("the handler is called again", || spiteful.load(Ordering::SeqCst) == 2).await;
     patient(a.stop()).await;
 }
 

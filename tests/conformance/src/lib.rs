@@ -72,7 +72,7 @@ macro_rules! each_test {
                 a_sleep_ends_at_its_deadline
                 a_task_runs_without_being_waited_for
                 a_thread_that_the_runtime_does_not_know_may_use_it
-                an_end_of_a_stream_is_seen_by_its_peer
+                an_end_of_a_connection_is_seen_by_its_peer
                 code_that_entered_finds_the_runtime
                 entropy_differs;
         }

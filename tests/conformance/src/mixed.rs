@@ -47,7 +47,6 @@ macro_rules! each {
 impl<A: Runtime, B: Runtime, C: Runtime> Runtime for Mixed<A, B, C> {
     type Listener = Mixed<A::Listener, B::Listener, C::Listener>;
     type Reader = Mixed<A::Reader, B::Reader, C::Reader>;
-    type Stream = Mixed<A::Stream, B::Stream, C::Stream>;
     type Writer = Mixed<A::Writer, B::Writer, C::Writer>;
 
     fn current() -> Result<Self, String> {
@@ -58,16 +57,20 @@ impl<A: Runtime, B: Runtime, C: Runtime> Runtime for Mixed<A, B, C> {
         }
     }
 
-    async fn accept(&self, listener: &Self::Listener) -> io::Result<(Self::Stream, SocketAddr)> {
-        each!(self as rt, listener; wrap => rt.accept(listener).await.map(|(stream, remote)| (wrap(stream), remote)))
+    async fn accept(&self, listener: &Self::Listener) -> io::Result<(Self::Reader, Self::Writer, SocketAddr)> {
+        each!(self as rt, listener; of_reader; of_writer => {
+            rt.accept(listener).await.map(|(reader, writer, remote)| (of_reader(reader), of_writer(writer), remote))
+        })
     }
 
-    async fn bind(&self, addr: SocketAddr) -> io::Result<Self::Listener> {
-        each!(self as rt; wrap => rt.bind(addr).await.map(wrap))
+    async fn bind(&self, addr: SocketAddr) -> io::Result<(Self::Listener, SocketAddr)> {
+        each!(self as rt; wrap => rt.bind(addr).await.map(|(listener, local)| (wrap(listener), local)))
     }
 
-    async fn connect(&self, addr: SocketAddr) -> io::Result<Self::Stream> {
-        each!(self as rt; wrap => rt.connect(addr).await.map(wrap))
+    async fn connect(&self, addr: SocketAddr) -> io::Result<(Self::Reader, Self::Writer)> {
+        each!(self as rt; of_reader; of_writer => {
+            rt.connect(addr).await.map(|(reader, writer)| (of_reader(reader), of_writer(writer)))
+        })
     }
 
     fn enter<T>(&self, code: impl FnOnce() -> T) -> T {
@@ -76,10 +79,6 @@ impl<A: Runtime, B: Runtime, C: Runtime> Runtime for Mixed<A, B, C> {
 
     fn entropy(&self) -> io::Result<[u8; 32]> {
         each!(self as rt => rt.entropy())
-    }
-
-    fn local_addr(&self, listener: &Self::Listener) -> io::Result<SocketAddr> {
-        each!(self as rt, listener => rt.local_addr(listener))
     }
 
     fn now(&self) -> Instant {
@@ -104,13 +103,6 @@ impl<A: Runtime, B: Runtime, C: Runtime> Runtime for Mixed<A, B, C> {
 
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         each!(self as rt => rt.spawn(task))
-    }
-
-    fn split(&self, stream: Self::Stream) -> (Self::Reader, Self::Writer) {
-        each!(self as rt, stream; of_reader; of_writer => {
-            let (reader, writer) = rt.split(stream);
-            (of_reader(reader), of_writer(writer))
-        })
     }
 
     async fn write(&self, writer: &mut Self::Writer, data: &[u8]) -> io::Result<usize> {

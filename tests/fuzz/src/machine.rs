@@ -339,7 +339,7 @@ impl World {
                     self.join(conn, who, admit);
                 }
             }
-            Op::Listen(succeeds) => self.feed(if succeeds { victim::listening(1, 6) } else { Input::BindFailed }),
+            Op::Listen(succeeds) => self.feed(if succeeds { victim::listening(1, 6) } else { Input::Halt }),
             Op::ProcessCount(count) => self.feed(Input::SetProcessCount(count)),
             Op::Record { line, say } => {
                 let messages: Vec<u8> = say.iter().flatten().flat_map(Say::encode).collect();
@@ -416,7 +416,6 @@ impl World {
     fn end(&mut self) {
         self.driven.read(usize::MAX);
         self.feed(Input::Stop);
-        self.feed(Input::BindFailed);
         self.now = self.now.max(self.driven.now()) + Duration::from_secs(60);
         self.feed(Input::Tick);
         assert_eq!(self.driven.machine.status(), noex_proto::ClusterStatus::Stopped, "a stop is bounded");

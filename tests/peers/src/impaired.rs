@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use noex_driver::Runtime;
 use noex_tokio::Tokio;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 
 use crate::network::Network;
 
@@ -38,7 +38,6 @@ pub(crate) struct Reader {
 impl Runtime for Impaired {
     type Listener = TcpListener;
     type Reader = Reader;
-    type Stream = TcpStream;
     type Writer = OwnedWriteHalf;
 
     fn current() -> Result<Self, String> {
@@ -46,29 +45,27 @@ impl Runtime for Impaired {
         Ok(Self { network, rt: Tokio::current()? })
     }
 
-    async fn accept(&self, listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
-        self.rt.accept(listener).await
+    async fn accept(&self, listener: &TcpListener) -> io::Result<(Reader, OwnedWriteHalf, SocketAddr)> {
+        let (half, writer, remote) = self.rt.accept(listener).await?;
+        Ok((Reader { due: None, half }, writer, remote))
     }
 
-    async fn bind(&self, addr: SocketAddr) -> io::Result<TcpListener> {
+    async fn bind(&self, addr: SocketAddr) -> io::Result<(TcpListener, SocketAddr)> {
         self.rt.bind(addr).await
     }
 
     /// A packet each way has to arrive.
-    async fn connect(&self, addr: SocketAddr) -> io::Result<TcpStream> {
+    async fn connect(&self, addr: SocketAddr) -> io::Result<(Reader, OwnedWriteHalf)> {
         let delay = self.network.delay() + self.network.delay() + self.network.retransmission(2, FIRST_TIMEOUT);
         if !delay.is_zero() {
             self.sleep_until(self.now() + delay).await;
         }
-        self.rt.connect(addr).await
+        let (half, writer) = self.rt.connect(addr).await?;
+        Ok((Reader { due: None, half }, writer))
     }
 
     fn enter<T>(&self, code: impl FnOnce() -> T) -> T {
         self.rt.enter(code)
-    }
-
-    fn local_addr(&self, listener: &TcpListener) -> io::Result<SocketAddr> {
-        self.rt.local_addr(listener)
     }
 
     fn now(&self) -> Instant {
@@ -104,11 +101,6 @@ impl Runtime for Impaired {
 
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         self.rt.spawn(task);
-    }
-
-    fn split(&self, stream: TcpStream) -> (Reader, OwnedWriteHalf) {
-        let (half, writer) = stream.into_split();
-        (Reader { due: None, half }, writer)
     }
 
     async fn write(&self, writer: &mut OwnedWriteHalf, data: &[u8]) -> io::Result<usize> {

@@ -10,20 +10,14 @@ use smol::net::{TcpListener, TcpStream, resolve};
 
 #[doc(inline)]
 pub use noex_driver::{
-    Bytes, ClusterConfig, ClusterError, ClusterEvent, ClusterNotStartedError, ClusterStatus, Counters, DialError, IntoSecret,
-    InvalidClusterConfigError, InvalidNodeIdError, Limits, LocalFault, Message, MessagesLagged, NodeDownReason, NodeId,
-    NodeIdFault, NodeInfo, NodeStatus, PeerFault, Refusal, Secret, SecretUse, SendError, SetSecretsError, StartError, Unreached,
-    WaitError, bounds, defaults,
+    Bytes, ClusterConfig, ClusterError, ClusterEvent, ClusterNotStartedError, ClusterStatus, Counters, DialError, EventStream,
+    IntoSecret, InvalidClusterConfigError, InvalidNodeIdError, Limits, LocalFault, Message, MessageStream, MessagesLagged,
+    NodeDownReason, NodeId, NodeIdFault, NodeInfo, NodeStatus, PeerFault, Refusal, Secret, SecretUse, SendError, SetSecretsError,
+    StartError, Unreached, WaitError, bounds, defaults,
 };
 
 /// A node of a cluster, on smol. See [`noex_driver::Cluster`] for its methods.
 pub type Cluster = noex_driver::Cluster<Smol>;
-
-/// A stream of events, from [`Cluster::events`](noex_driver::Cluster::events).
-pub type EventStream = noex_driver::EventStream<Smol>;
-
-/// A stream of messages, from [`Cluster::messages`](noex_driver::Cluster::messages).
-pub type MessageStream = noex_driver::MessageStream<Smol>;
 
 /// A registered handler.
 pub type Subscription = noex_driver::Subscription<Smol>;
@@ -38,7 +32,6 @@ pub struct Smol(());
 impl noex_driver::Runtime for Smol {
     type Listener = TcpListener;
     type Reader = TcpStream;
-    type Stream = TcpStream;
     type Writer = TcpStream;
 
     fn current() -> Result<Self, String> {
@@ -46,29 +39,28 @@ impl noex_driver::Runtime for Smol {
         Ok(Self(()))
     }
 
-    async fn accept(&self, listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
+    async fn accept(&self, listener: &TcpListener) -> io::Result<(TcpStream, TcpStream, SocketAddr)> {
         let (stream, remote) = listener.accept().await?;
         // Fails where the peer is gone already, which is no fault of the listener.
         let _gone = stream.set_nodelay(true);
-        Ok((stream, remote))
+        // Two handles to one socket, which is closed with the second of them.
+        Ok((stream.clone(), stream, remote))
     }
 
-    async fn bind(&self, addr: SocketAddr) -> io::Result<TcpListener> {
+    async fn bind(&self, addr: SocketAddr) -> io::Result<(TcpListener, SocketAddr)> {
         // By the standard library, which sets `SO_REUSEADDR` where that means what the contract asks for.
-        TcpListener::bind(addr).await
+        let listener = TcpListener::bind(addr).await?;
+        let local = listener.local_addr()?;
+        Ok((listener, local))
     }
 
-    async fn connect(&self, addr: SocketAddr) -> io::Result<TcpStream> {
+    async fn connect(&self, addr: SocketAddr) -> io::Result<(TcpStream, TcpStream)> {
         let stream = TcpStream::connect(addr).await?;
         if stream.local_addr()? == addr {
             return Err(io::ErrorKind::ConnectionRefused.into());
         }
         stream.set_nodelay(true)?;
-        Ok(stream)
-    }
-
-    fn local_addr(&self, listener: &TcpListener) -> io::Result<SocketAddr> {
-        listener.local_addr()
+        Ok((stream.clone(), stream))
     }
 
     fn now(&self) -> Instant {
@@ -93,11 +85,6 @@ impl noex_driver::Runtime for Smol {
 
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         smol::spawn(task).detach();
-    }
-
-    fn split(&self, stream: TcpStream) -> (TcpStream, TcpStream) {
-        // Two handles to one socket, which is closed with the second of them.
-        (stream.clone(), stream)
     }
 
     async fn write(&self, writer: &mut TcpStream, data: &[u8]) -> io::Result<usize> {

@@ -156,7 +156,7 @@ impl Net {
         entropy[31] = node.starts;
         let ip = listen.host.parse().unwrap_or_else(|_| address(host).ip());
         let local = SocketAddr::new(ip, listen.port);
-        self.feed(host, Input::Listening { entropy, interface: Some(address(host).ip()), local, route: None });
+        self.feed(host, Input::Listening { entropy, interfaces: vec![address(host).ip()], local, route: None });
     }
 
     /// The process is gone at once; its connections are reset.

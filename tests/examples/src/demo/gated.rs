@@ -91,7 +91,6 @@ impl<R: Runtime> Gated<R> {
 impl<R: Runtime> Runtime for Gated<R> {
     type Listener = R::Listener;
     type Reader = R::Reader;
-    type Stream = R::Stream;
     type Writer = R::Writer;
 
     fn current() -> Result<Self, String> {
@@ -99,15 +98,15 @@ impl<R: Runtime> Runtime for Gated<R> {
         Ok(Self { gate, rt: R::current()? })
     }
 
-    async fn accept(&self, listener: &R::Listener) -> io::Result<(R::Stream, SocketAddr)> {
+    async fn accept(&self, listener: &R::Listener) -> io::Result<(R::Reader, R::Writer, SocketAddr)> {
         self.rt.accept(listener).await
     }
 
-    async fn bind(&self, addr: SocketAddr) -> io::Result<R::Listener> {
+    async fn bind(&self, addr: SocketAddr) -> io::Result<(R::Listener, SocketAddr)> {
         self.rt.bind(addr).await
     }
 
-    async fn connect(&self, addr: SocketAddr) -> io::Result<R::Stream> {
+    async fn connect(&self, addr: SocketAddr) -> io::Result<(R::Reader, R::Writer)> {
         self.rt.connect(addr).await
     }
 
@@ -116,10 +115,6 @@ impl<R: Runtime> Runtime for Gated<R> {
         let result = self.rt.enter(code);
         ENTERED.set(before);
         result
-    }
-
-    fn local_addr(&self, listener: &R::Listener) -> io::Result<SocketAddr> {
-        self.rt.local_addr(listener)
     }
 
     fn now(&self) -> Instant {
@@ -164,10 +159,6 @@ impl<R: Runtime> Runtime for Gated<R> {
             .await;
             gate.change(|state| state.wakers.remove(&number));
         });
-    }
-
-    fn split(&self, stream: R::Stream) -> (R::Reader, R::Writer) {
-        self.rt.split(stream)
     }
 
     async fn write(&self, writer: &mut R::Writer, data: &[u8]) -> io::Result<usize> {

@@ -372,7 +372,7 @@ impl State {
         let (now, config) = (at.now, at.node.config.clone());
         at.machine.start(now, config).expect("a stopped node and a valid configuration");
         let local = address(host, noex_proto::defaults::PORT);
-        self.feed(host, Input::Listening { entropy, interface: Some(local.ip()), local, route: Some(local.ip()) })
+        self.feed(host, Input::Listening { entropy, interfaces: vec![local.ip()], local, route: Some(local.ip()) })
     }
 
     /// A host's clock goes on until its machine does something.

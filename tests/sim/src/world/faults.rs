@@ -382,7 +382,7 @@ impl World {
                 Input::DialFailed { conn, error: DialError::Refused },
                 Input::Accepted { conn, remote },
                 Input::Tick,
-                Input::BindFailed,
+                Input::Listening { entropy: [0; 32], interfaces: Vec::new(), local: remote, route: None },
                 Input::Closed { conn },
             ] {
                 self.feed(host, input);

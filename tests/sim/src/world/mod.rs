@@ -271,7 +271,7 @@ impl World {
         self.line(Some(host), "starts");
         self.feed(
             host,
-            Input::Listening { entropy, interface: Some(network::ip(host)), local: SocketAddr::new(ip, port), route },
+            Input::Listening { entropy, interfaces: vec![network::ip(host)], local: SocketAddr::new(ip, port), route },
         );
         let at = &mut self.hosts[host];
         at.window_limit = at.machine.limits().map_or(0, |limits| limits.send_window_bytes);
