@@ -123,10 +123,9 @@ impl ClusterConfig {
 
     /// The address or name under which the others reach this node.
     ///
-    /// By default it is the host, where that is a specific one; else the local address that routes to the first seed given as an address
-    /// beyond loopback; else the machine's first interface address that
-    /// is neither loopback nor link-local; else loopback, with a warning. Behind a translation of addresses, or
-    /// where the others resolve this node by name, it must be set.
+    /// By default it is the host, where that is a specific one; else the local address that routes to the first seed given as an
+    /// address beyond loopback; else the machine's first interface address that is neither loopback nor link-local; else loopback,
+    /// with a warning. Behind a translation of addresses, or where the others resolve this node by name, it must be set.
     #[must_use]
     pub fn advertise_host(mut self, host: impl Into<String>) -> Self {
         self.advertise_host = Some(host.into());

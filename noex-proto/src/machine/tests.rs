@@ -15,8 +15,8 @@ use crate::keys::Secrets;
 use crate::message::{Control, Member, kind};
 use crate::record::{Opener, RecordBuilder, Sealer};
 use crate::{
-    Action, ClusterConfig, ClusterError, ClusterEvent, ConnId, Input, Instant, Limits, NodeDownReason, NodeId, PeerFault,
-    Refusal, Secret, WallTime,
+    Action, ClusterConfig, ClusterError, ClusterEvent, ConnId, Input, Instant, Limits, NodeDownReason, NodeId, NodeStatus,
+    PeerFault, Refusal, Secret, WallTime,
 };
 
 mod admission;
@@ -26,6 +26,8 @@ mod membership;
 mod memory;
 mod subscribers;
 
+/// Where members are.
+const ADDRESS: [u8; 4] = [10, 0, 1, 1];
 const SECRET: &str = "correct horse battery staple";
 const INTERVAL: Duration = Duration::from_secs(2);
 const MS: Duration = Duration::from_millis(1);
@@ -52,6 +54,23 @@ struct Bench {
 
 fn node(name: &str) -> NodeId {
     format!("{name}@10.0.1.1:1").parse().expect("an id")
+}
+
+/// What the lesser says of a peer that it has no session with, and that it never admitted.
+fn offer() -> Control {
+    Control::Offer { n: 0, holds: false }
+}
+
+fn status(bench: &Bench, id: &NodeId) -> Option<NodeStatus> {
+    bench.machine.node(id).expect("running").map(|info| info.status)
+}
+
+/// Whether somebody was told to have been silent for too long.
+fn timed_out(bench: &Bench) -> bool {
+    let silent = |action: &Action| {
+        matches!(action, Action::Event(ClusterEvent::NodeDown { reason: NodeDownReason::HeartbeatTimeout, .. }))
+    };
+    bench.actions.iter().any(silent)
 }
 
 fn told(name: &str, instance: u8) -> Member {
@@ -152,7 +171,7 @@ impl Bench {
     fn announce(&mut self, id: &NodeId, instance: u8, remote: [u8; 4], members: u64) -> ConnId {
         let conn = self.authenticate(id, instance, remote);
         if *id < self.machine.local_node_id().expect("running") {
-            self.say(conn, &[Control::Offer { n: 0, holds: false }]);
+            self.say(conn, &[offer()]);
         }
         self.say(conn, &[Control::Intro { count: 1, digest: 1, members, process_count: 0, uptime_ms: 0 }]);
         assert_eq!(self.machine.is_node_connected(id), Ok(true));
@@ -161,7 +180,7 @@ impl Bench {
 
     /// A node is up, and its first answer to a question for members, if there was one, is that there are none.
     fn up(&mut self, name: &str) -> ConnId {
-        let conn = self.up_as(&node(name), name.as_bytes()[0], [10, 0, 1, 1]);
+        let conn = self.up_as(&node(name), name.as_bytes()[0], ADDRESS);
         if self.requests(conn) > 0 {
             self.say(conn, &[members(vec![])]);
         }
@@ -298,20 +317,19 @@ fn what_a_reader_that_takes_nothing_makes_the_node_hold_is_bounded() {
 
 #[test]
 fn messages_out_of_their_order_end_the_session() {
-    let offer = Control::Offer { n: 0, holds: false };
     let cases: [(&str, Vec<Control>, PeerFault); 8] = [
         ("b", vec![heartbeat(1)], PeerFault::UnexpectedMessage),
-        ("b", vec![offer.clone(), Control::Goodbye], PeerFault::UnexpectedMessage),
+        ("b", vec![offer(), Control::Goodbye], PeerFault::UnexpectedMessage),
         ("b", vec![intro(1)], PeerFault::UnexpectedMessage),
-        ("b", vec![offer.clone(), offer.clone()], PeerFault::UnexpectedOffer),
-        ("z", vec![offer.clone()], PeerFault::UnexpectedOffer),
+        ("b", vec![offer(), offer()], PeerFault::UnexpectedOffer),
+        ("z", vec![offer()], PeerFault::UnexpectedOffer),
         ("z", vec![intro(1), intro(2)], PeerFault::UnexpectedMessage),
-        ("b", vec![offer.clone(), intro(1), offer], PeerFault::UnexpectedOffer),
+        ("b", vec![offer(), intro(1), offer()], PeerFault::UnexpectedOffer),
         ("z", vec![Control::Ping(1)], PeerFault::UnexpectedMessage),
     ];
     for (name, messages, fault) in cases {
         let mut bench = Bench::new(Limits::default());
-        let conn = bench.authenticate(&node(name), 1, [10, 0, 1, 1]);
+        let conn = bench.authenticate(&node(name), 1, ADDRESS);
         bench.say(conn, &messages);
         assert_eq!(bench.faults(), [fault], "{name} {messages:?}");
         assert_ne!(bench.machine.is_node_connected(&node(name)), Ok(true));
@@ -338,7 +356,7 @@ fn a_message_that_is_longer_than_its_record_ends_the_session() {
 fn each_refusal_of_a_member_is_reported_with_its_reason() {
     let reported = |code| {
         let mut bench = Bench::new(Limits::default());
-        let conn = bench.authenticate(&node("z"), 1, [10, 0, 1, 1]);
+        let conn = bench.authenticate(&node("z"), 1, ADDRESS);
         bench.say(conn, &[Control::Refused(code)]);
         bench.actions.into_iter().find_map(|action| match action {
             Action::Event(ClusterEvent::Error(error)) => Some(error),
@@ -346,7 +364,7 @@ fn each_refusal_of_a_member_is_reported_with_its_reason() {
         })
     };
     let own = "m@10.0.0.1:4369".parse().expect("an id");
-    let refused = |reason| Some(ClusterError::Refused { addr: SocketAddr::from(([10, 0, 1, 1], 1)), reason });
+    let refused = |reason| Some(ClusterError::Refused { addr: SocketAddr::from((ADDRESS, 1)), reason });
     assert_eq!(reported(1), Some(ClusterError::IdentityConflict { id: own }));
     assert_eq!(reported(2), None, "that it is this node itself is no fault");
     assert_eq!(reported(3), refused(Refusal::Leaving));
@@ -362,12 +380,12 @@ fn who_was_refused_is_told_that_reason_though_the_node_stops_before_it_reads() {
     bench.up("b");
     // Given: an offer is on its way to it, and fills the window.
     bench.clogged = true;
-    let conn = bench.authenticate(&node("z"), 1, [10, 0, 1, 1]);
+    let conn = bench.authenticate(&node("z"), 1, ADDRESS);
     bench.say(conn, &[intro(1)]);
     bench.feed(Input::Stop);
     bench.feed(Input::Sent { bytes: 1000, conn });
     let refused = Refusal::LimitReached.code().expect("a code");
-    assert_eq!(bench.members[&conn].heard, [Control::Offer { n: 0, holds: false }, Control::Refused(refused)]);
+    assert_eq!(bench.members[&conn].heard, [offer(), Control::Refused(refused)]);
 }
 
 #[test]
@@ -379,10 +397,7 @@ fn a_gap_of_half_an_interval_is_no_pause_and_a_longer_one_is() {
         bench.feed(Input::Tick);
         bench.now = bench.now + gap;
         bench.feed(Input::Tick);
-        let told = bench.actions.iter().any(|action| {
-            matches!(action, Action::Event(ClusterEvent::NodeDown { reason: NodeDownReason::HeartbeatTimeout, .. }))
-        });
-        assert_eq!(told, down, "{gap:?}");
+        assert_eq!(timed_out(&bench), down, "{gap:?}");
     }
 }
 
@@ -403,7 +418,7 @@ fn a_stranger_who_is_rejected_does_not_hold_up_a_stop() {
         bench.clogged = true;
         let stranger = bench.machine.next_conn();
         let inputs = |bench: &mut Bench| {
-            bench.feed(Input::Accepted { conn: stranger, remote: SocketAddr::from(([10, 0, 1, 1], 9)) });
+            bench.feed(Input::Accepted { conn: stranger, remote: SocketAddr::from((ADDRESS, 9)) });
             bench.receive(stranger, foreign_hello());
         };
         if rejected_before {

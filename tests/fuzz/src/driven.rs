@@ -163,6 +163,8 @@ impl Driven {
     }
 
     fn check_tables(&self) {
+        // Beside what peers ask for, a node has at most an offer, an INTRO, a heartbeat, a request and a probe to say.
+        const OWN: usize = 8;
         let limits = &self.limits;
         assert_eq!(self.machine.status(), self.status);
         if let Ok(connected) = self.machine.connected_nodes() {
@@ -180,6 +182,10 @@ impl Driven {
         assert!(self.conns(Phase::Dialling).count() <= limits.dials_in_flight, "too many dials");
         let closing = self.conns(Phase::Closing).count();
         assert!(self.status != ClusterStatus::Running || closing <= limits.closing_connections, "{closing} linger");
+        let usage = self.machine.usage();
+        assert!(usage.disconnected_nodes <= limits.disconnected_nodes, "{} nodes are lost", usage.disconnected_nodes);
+        assert!(usage.departed_nodes <= limits.departed_nodes, "{} nodes left", usage.departed_nodes);
+        assert!(usage.control_messages <= limits.control_messages + OWN, "{} messages of control wait", usage.control_messages);
     }
 
     /// A reader of events takes its place, begins to read if there was none, or goes away.

@@ -4,16 +4,9 @@ use std::thread;
 use std::vec;
 use std::vec::Vec;
 
-use super::{Bench, INTERVAL, MS, SECOND, heartbeat, intro, members, node};
+use super::{ADDRESS, Bench, INTERVAL, MS, SECOND, heartbeat, intro, members, node, offer, timed_out};
 use crate::message::Control;
-use crate::{Action, ClusterConfig, ClusterError, ClusterEvent, ConnId, Input, Limits, NodeDownReason};
-
-const ADDRESS: [u8; 4] = [10, 0, 1, 1];
-
-/// What the lesser says of a peer that it has no session with, and that it never admitted.
-fn offer() -> Control {
-    Control::Offer { n: 0, holds: false }
-}
+use crate::{Action, ClusterConfig, ClusterError, ClusterEvent, ConnId, Input, Limits};
 
 #[test]
 fn no_more_nodes_are_up_than_may_be_though_several_are_chosen_at_once() {
@@ -192,10 +185,7 @@ fn who_waited_for_a_probe_is_not_silent_when_it_comes_up() {
     bench.actions.clear();
     // Its first heartbeat is due within an interval of being up.
     bench.run(1500 * MS);
-    let down = |action: &Action| {
-        matches!(action, Action::Event(ClusterEvent::NodeDown { reason: NodeDownReason::HeartbeatTimeout, .. }))
-    };
-    assert!(!bench.actions.iter().any(down));
+    assert!(!timed_out(&bench));
 }
 
 #[test]
@@ -204,7 +194,7 @@ fn conflicts_are_reported_at_a_bounded_rate() {
     let old = bench.up_as(&node("b"), 1, ADDRESS);
     for n in 2..33 {
         let conn = bench.authenticate(&node("b"), n, ADDRESS);
-        bench.say(conn, &[Control::Offer { n: 0, holds: false }]);
+        bench.say(conn, &[offer()]);
     }
     bench.say(old, &[Control::Pong { echo: 1, leaving: false }]);
     // All newcomers are refused at once.

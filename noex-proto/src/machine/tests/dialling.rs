@@ -5,13 +5,11 @@ use std::net::SocketAddr;
 use std::vec;
 use std::vec::Vec;
 
-use super::{Bench, INTERVAL, MS, Rogue, SECOND, SECRET, hint, intro, live, members, node, told};
+use super::{ADDRESS, Bench, INTERVAL, MS, Rogue, SECOND, SECRET, hint, intro, live, members, node, offer, status, told};
 use crate::handshake::{LocalHello, RejectCode, Responder, ResponderStep, reject_frame};
 use crate::keys::Secrets;
 use crate::message::Control;
 use crate::{ClusterConfig, ConnId, DialError, Input, Limits, NodeId, NodeStatus, Secret};
-
-const ADDRESS: [u8; 4] = [10, 0, 1, 1];
 
 /// A node with these seeds, whose interval is that of the tests.
 fn seeded(seeds: &[&str], limits: Limits) -> Bench {
@@ -32,10 +30,6 @@ fn answer_dial(bench: &mut Bench, conn: ConnId, id: &NodeId, instance: u8) {
     let member = Rogue { id: id.clone(), sealer: keyed.sealer, opener: keyed.opener, heard: vec![] };
     bench.members.insert(conn, member);
     bench.receive(conn, auth_ok);
-}
-
-fn status(bench: &Bench, id: &NodeId) -> Option<NodeStatus> {
-    bench.machine.node(id).expect("running").map(|info| info.status)
 }
 
 #[test]
@@ -65,7 +59,7 @@ fn who_is_told_of_at_a_seeds_address_keeps_nobody_out() {
             bench.feed(Input::DialFailed { conn, error: DialError::Refused });
         }
         let k = bench.authenticate(&node("k"), 1, ADDRESS);
-        bench.say(k, &[Control::Offer { n: 0, holds: false }]);
+        bench.say(k, &[offer()]);
         assert!(matches!(bench.members[&k].heard.last(), Some(Control::Intro { .. })), "{host}");
     }
 }

@@ -5,14 +5,14 @@ use std::time::Duration;
 use std::vec;
 use std::vec::Vec;
 
-use super::{Bench, INTERVAL, MS, SECOND, heartbeat, hint, live, members, node};
+use super::{ADDRESS, Bench, INTERVAL, MS, SECOND, heartbeat, hint, live, members, node};
 use crate::message::{Control, Members};
 use crate::record::RecordBuilder;
 use crate::{ClusterConfig, ConnId, Input, Limits, NodeId, PeerFault};
 
 /// A node comes up that says of how many members it knows.
 fn meet(bench: &mut Bench, name: &str, announced: u64) -> ConnId {
-    bench.announce(&node(name), name.as_bytes()[0], [10, 0, 1, 1], announced)
+    bench.announce(&node(name), name.as_bytes()[0], ADDRESS, announced)
 }
 
 /// How often each was asked for its members.
@@ -178,7 +178,7 @@ fn an_answer_of_many_pages_is_made_page_by_page() {
 #[test]
 fn the_first_answer_is_dialled_at_once_by_whoever_has_the_greater_id_too() {
     let mut bench = Bench::new(Limits::default());
-    let conn = bench.up_as(&node("b"), 1, [10, 0, 1, 1]);
+    let conn = bench.up_as(&node("b"), 1, ADDRESS);
     assert_eq!(bench.requests(conn), 1, "it is the first session");
     bench.say(conn, &[members(vec![hint("a", 1), hint("z", 2), (node("b"), [1; 16])])]);
     assert_eq!(bench.dials(), [1, 2]);
@@ -280,7 +280,7 @@ fn ids_on_loopback_are_told_on_loopback_only() {
 #[test]
 fn hints_beyond_the_nodes_that_may_be_known_are_passed_over() {
     let mut bench = Bench::new(Limits { members: 3, disconnected_nodes: 1, ..Limits::default() });
-    let conn = bench.up_as(&node("b"), 1, [10, 0, 1, 1]);
+    let conn = bench.up_as(&node("b"), 1, ADDRESS);
     let page = |ports: std::ops::Range<u8>| members(ports.map(|port| hint("x", port)).collect());
     bench.say(conn, &[page(1..4)]);
     assert_eq!(bench.dials(), [1, 2, 3]);
@@ -293,7 +293,7 @@ fn hints_beyond_the_nodes_that_may_be_known_are_passed_over() {
 #[test]
 fn no_more_members_are_learned_from_an_answer_than_there_may_be() {
     let mut bench = Bench::new(Limits { members: 3, ..Limits::default() });
-    let conn = bench.up_as(&node("b"), 1, [10, 0, 1, 1]);
+    let conn = bench.up_as(&node("b"), 1, ADDRESS);
     let page = |ports: std::ops::Range<u8>, last| Control::Members {
         digest: 1,
         last,
@@ -306,7 +306,7 @@ fn no_more_members_are_learned_from_an_answer_than_there_may_be() {
 #[test]
 fn hints_that_are_no_ids_are_a_fault() {
     let mut bench = Bench::new(Limits::default());
-    let conn = bench.up_as(&node("b"), 1, [10, 0, 1, 1]);
+    let conn = bench.up_as(&node("b"), 1, ADDRESS);
     let good = members(vec![hint("a", 1)]);
     let mut record = RecordBuilder::with_capacity(0);
     record.push(good.kind(), |body| {
@@ -324,17 +324,15 @@ fn hints_that_are_no_ids_are_a_fault() {
 fn one_that_never_answers_does_not_keep_others_from_being_asked() {
     let mut bench = Bench::new(Limits::default());
     let (b, c) = (bench.up("b"), bench.up("c"));
-    live(&mut bench, &[b, c], 3 * SECOND);
-    for conn in [b, c] {
-        if bench.requests(conn) > 0 {
-            bench.say(conn, &[members(vec![])]);
+    for _ in 0..2 {
+        live(&mut bench, &[b, c], 3 * SECOND);
+        for conn in [b, c] {
+            if bench.requests(conn) > 0 {
+                bench.say(conn, &[members(vec![])]);
+            }
         }
     }
-    live(&mut bench, &[b, c], 3 * SECOND);
     for conn in [b, c] {
-        if bench.requests(conn) > 0 {
-            bench.say(conn, &[members(vec![])]);
-        }
         bench.members.get_mut(&conn).expect("up").heard.clear();
     }
     let mut digest = 100;
@@ -354,7 +352,7 @@ fn one_that_never_answers_does_not_keep_others_from_being_asked() {
 #[test]
 fn members_are_taken_in_by_steps_though_pages_follow_at_once() {
     let mut bench = Bench::new(Limits::default());
-    let b = bench.up_as(&node("b"), 1, [10, 0, 1, 1]);
+    let b = bench.up_as(&node("b"), 1, ADDRESS);
     let page = |members: Members| Control::Members { digest: 1, last: false, members };
     let mut pages = vec![page((1..113).map(|port| hint("x", port)).collect())];
     pages.extend((0..6).map(|_| page(Members::new())));
@@ -365,15 +363,14 @@ fn members_are_taken_in_by_steps_though_pages_follow_at_once() {
 #[test]
 fn two_that_announce_much_and_answer_nothing_do_not_keep_a_third_from_being_asked() {
     let mut bench = Bench::new(Limits::default());
-    let mut rogues =
-        [bench.announce(&node("a"), 1, [10, 0, 1, 1], u64::MAX), bench.announce(&node("b"), 1, [10, 0, 1, 1], u64::MAX)];
-    let c = bench.announce(&node("c"), 1, [10, 0, 1, 1], 50);
+    let mut rogues = [bench.announce(&node("a"), 1, ADDRESS, u64::MAX), bench.announce(&node("b"), 1, ADDRESS, u64::MAX)];
+    let c = bench.announce(&node("c"), 1, ADDRESS, 50);
     for turn in 0..40 {
         let again = (turn + 1) % 2;
         live(&mut bench, &[rogues[0], rogues[1], c], 9 * SECOND);
         if turn > 0 {
             bench.feed(Input::Closed { conn: rogues[again] });
-            rogues[again] = bench.announce(&node(["a", "b"][again]), 1, [10, 0, 1, 1], u64::MAX);
+            rogues[again] = bench.announce(&node(["a", "b"][again]), 1, ADDRESS, u64::MAX);
         }
         live(&mut bench, &[rogues[0], rogues[1], c], SECOND);
     }

@@ -3,18 +3,12 @@
 use std::vec;
 use std::vec::Vec;
 
-use super::{Bench, INTERVAL, MS, SECOND, heartbeat, hint, intro, live, members, node, told};
+use super::{ADDRESS, Bench, INTERVAL, MS, SECOND, heartbeat, hint, intro, live, members, node, offer, status, told};
 use crate::message::{Control, Member};
 use crate::{ClusterConfig, ConnId, DialError, Input, Limits, NodeId, NodeStatus};
 
-const ADDRESS: [u8; 4] = [10, 0, 1, 1];
-
 fn known(bench: &Bench) -> Vec<NodeId> {
     bench.machine.node_ids().expect("running")
-}
-
-fn status(bench: &Bench, id: &NodeId) -> Option<NodeStatus> {
-    bench.machine.node(id).expect("running").map(|info| info.status)
 }
 
 /// A member whose view differs for the first time since the last call with another digest is asked, and tells of these. The ports that are
@@ -225,6 +219,6 @@ fn who_proves_itself_has_room_before_those_that_others_tell_of() {
     let b = bench.up_as(&node("b"), 1, ADDRESS);
     bench.say(b, &[members(vec![hint("x", 11), hint("x", 12), hint("x", 13)])]);
     let k = bench.authenticate(&node("k"), 1, ADDRESS);
-    bench.say(k, &[Control::Offer { n: 0, holds: false }]);
+    bench.say(k, &[offer()]);
     assert!(matches!(bench.members[&k].heard.last(), Some(Control::Intro { .. })));
 }

@@ -3,11 +3,9 @@
 use std::format;
 use std::vec;
 
-use super::Bench;
+use super::{ADDRESS, Bench};
 use crate::message::Control;
 use crate::{ClusterEvent, Input, Limits, LocalFault};
-
-const ADDRESS: [u8; 4] = [10, 0, 1, 1];
 
 #[test]
 fn a_subscriber_who_reads_nothing_costs_a_bounded_amount() {
