@@ -43,14 +43,20 @@ use async_std::task;
 
 #[doc(inline)]
 pub use noex_driver::{
-    Bytes, ClusterConfig, ClusterError, ClusterEvent, ClusterNotStartedError, ClusterStatus, Counters, DialError, EventStream,
-    IntoSecret, InvalidClusterConfigError, InvalidNodeIdError, Limits, LocalFault, Message, MessageStream, MessagesLagged,
-    NodeDownReason, NodeId, NodeIdFault, NodeInfo, NodeStatus, PeerFault, Refusal, Secret, SecretUse, SendError, SetSecretsError,
-    StartError, Unreached, WaitError, bounds, defaults,
+    Bytes, ClusterConfig, ClusterError, ClusterEvent, ClusterNotStartedError, ClusterStatus, Counters, DialError, IntoSecret,
+    InvalidClusterConfigError, InvalidNodeIdError, Limits, LocalFault, Message, MessagesLagged, NodeDownReason, NodeId,
+    NodeIdFault, NodeInfo, NodeStatus, PeerFault, Refusal, Secret, SecretUse, SendError, SetSecretsError, StartError, Unreached,
+    WaitError, bounds, defaults,
 };
 
 /// A node of a cluster, on async-std. See [`noex_driver::Cluster`] for its methods.
 pub type Cluster = noex_driver::Cluster<AsyncStd>;
+
+/// A stream of events, from [`Cluster::events`](noex_driver::Cluster::events).
+pub type EventStream = noex_driver::EventStream<AsyncStd>;
+
+/// A stream of messages, from [`Cluster::messages`](noex_driver::Cluster::messages).
+pub type MessageStream = noex_driver::MessageStream<AsyncStd>;
 
 /// A registered handler.
 pub type Subscription = noex_driver::Subscription<AsyncStd>;

@@ -8,12 +8,11 @@ use futures_lite::future;
 use noex_proto::{Input, Instant, Machine, Message};
 
 use crate::shared::{Shared, State};
-use crate::streams::Queue;
 use crate::time::{sleep, system_time, wall};
 use crate::{
     ClusterConfig, ClusterError, ClusterEvent, ClusterNotStartedError, ClusterStatus, Counters, EventStream, LocalFault,
-    MessageStream, MessagesLagged, NodeDownReason, NodeId, NodeInfo, Runtime, Secret, SecretUse, SendError, SetSecretsError,
-    StartError, Subscription, WaitError, handlers, listen, log,
+    MessageStream, NodeDownReason, NodeId, NodeInfo, Runtime, Secret, SecretUse, SendError, SetSecretsError, StartError,
+    Subscribed, Subscription, WaitError, handlers, listen, log,
 };
 
 /// A node of a cluster: this process, as the others see it, and the others, as it sees them.
@@ -79,7 +78,7 @@ impl<R: Runtime> Cluster<R> {
     /// # Errors
     /// [`StartError::AlreadyRunning`] unless the node is stopped; [`StartError::Config`] for an invalid configuration;
     /// [`StartError::Bind`] where the address cannot be listened on; [`StartError::Entropy`] where the system has no randomness to
-    /// give; [`StartError::Runtime`] outside a runtime; [`StartError::Stopped`] where the node was stopped before it listened.
+    /// give; [`StartError::Runtime`] outside a runtime; [`StartError::Stopped`] where the node was stopped before the start was over.
     pub async fn start(&self, config: ClusterConfig) -> Result<(), StartError> {
         listen::start(self.shared(), config).await
     }
@@ -171,13 +170,14 @@ impl<R: Runtime> Cluster<R> {
 /// Events and messages.
 impl<R: Runtime> Cluster<R> {
     /// The events from now on; first the nodes that are up, as ups.
-    pub fn events(&self) -> EventStream {
-        self.event_queue().stream()
+    pub fn events(&self) -> EventStream<R> {
+        let poll = |machine: &mut Machine, id| machine.poll_event(id).map(|event| event.map_time(system_time));
+        Subscribed::new(self.shared(), Machine::subscribe_events, poll, |shared| &shared.events)
     }
 
     /// The messages that arrive from now on.
-    pub fn messages(&self) -> MessageStream {
-        self.message_queue().stream()
+    pub fn messages(&self) -> MessageStream<R> {
+        Subscribed::new(self.shared(), Machine::subscribe_messages, Machine::poll_message, |shared| &shared.messages)
     }
 
     /// Calls `handler` for each node that comes up, and at first for those that are up.
@@ -212,7 +212,7 @@ impl<R: Runtime> Cluster<R> {
     /// Calls `handler` for each message. That some were dropped because it is too slow goes to the log only, where the feature `tracing`
     /// is on; [`messages`](Self::messages) says so in its place.
     pub fn on_message(&self, mut handler: impl FnMut(Message) + Send + 'static) -> Subscription<R> {
-        handlers::register(self.message_queue(), move |message| match message {
+        handlers::register(self.messages(), move |message| match message {
             Ok(message) => handler(message),
             Err(lagged) => log::warning(&lagged.to_string()),
         })
@@ -295,16 +295,7 @@ impl<R: Runtime> Cluster<R> {
         kind: fn(ClusterEvent) -> Option<T>,
         mut handler: impl FnMut(T) + Send + 'static,
     ) -> Subscription<R> {
-        handlers::register(self.event_queue(), move |event| kind(event).into_iter().for_each(&mut handler))
-    }
-
-    fn event_queue(&self) -> Queue<R, ClusterEvent> {
-        let poll = |machine: &mut Machine, id| machine.poll_event(id).map(|event| event.map_time(system_time));
-        Queue::new(self.shared(), Machine::subscribe_events, poll, |shared| &shared.events)
-    }
-
-    fn message_queue(&self) -> Queue<R, Result<Message, MessagesLagged>> {
-        Queue::new(self.shared(), Machine::subscribe_messages, Machine::poll_message, |shared| &shared.messages)
+        handlers::register(self.events(), move |event| kind(event).into_iter().for_each(&mut handler))
     }
 
     fn read<T>(&self, read: impl FnOnce(&Machine, Instant) -> T) -> T {

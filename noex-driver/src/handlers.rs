@@ -7,9 +7,8 @@ use std::{mem, thread};
 use futures_lite::future;
 use noex_proto::{Input, LocalFault, SubscriptionId};
 
-use crate::Runtime;
 use crate::shared::Shared;
-use crate::streams::Queue;
+use crate::{Runtime, Subscribed};
 
 /// A registered handler, with [`unsubscribe`](Self::unsubscribe). Dropping this keeps the handler.
 #[derive(Debug)]
@@ -29,16 +28,16 @@ impl<R: Runtime> Subscription<R> {
 }
 
 /// Calls a handler for each item, on a thread of its own: it may block without holding up anybody, and outlives every runtime.
-pub(crate) fn register<R: Runtime, T: Send + 'static>(
-    queue: Queue<R, T>,
+pub(crate) fn register<R: Runtime, T: 'static>(
+    mut subscribed: Subscribed<R, T>,
     mut handler: impl FnMut(T) + Send + 'static,
 ) -> Subscription<R> {
-    let subscription = Subscription { id: queue.id, shared: queue.shared.clone() };
+    let subscription = Subscription { id: subscribed.id, shared: subscribed.shared.clone() };
     thread::spawn(move || {
-        while let Some(item) = future::block_on(queue.next()) {
-            let rt = queue.shared.lock().runtime();
+        while let Some(item) = future::block_on(subscribed.next()) {
+            let rt = subscribed.shared.lock().runtime();
             if let Some(message) = panic_of(|| rt.enter(|| handler(item))) {
-                queue.shared.feed(Input::Report(LocalFault::HandlerPanicked { message }));
+                subscribed.shared.feed(Input::Report(LocalFault::HandlerPanicked { message }));
             }
         }
     });

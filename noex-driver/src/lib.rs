@@ -31,7 +31,7 @@ pub use noex_proto::{
     bounds, defaults,
 };
 pub use runtime::Runtime;
-pub use streams::{EventStream, MessageStream};
+pub use streams::{EventStream, MessageStream, Subscribed};
 
 /// Something that happened in the cluster, or to the local node.
 pub type ClusterEvent = noex_proto::ClusterEvent<std::time::SystemTime>;

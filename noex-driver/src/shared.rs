@@ -37,7 +37,7 @@ pub(crate) struct State<R: Runtime> {
 #[derive(Debug)]
 pub(crate) struct Run<R> {
     began: RealInstant,
-    /// Set once the port is free again, which is a little after the machine has stopped: what came of a start that had not listened.
+    /// Set once the port is free again, which is a little after the machine has stopped: what a start is told that still waits.
     pub(crate) end: OnceLock<StartError>,
     machine_began: Instant,
     pub(crate) rt: R,

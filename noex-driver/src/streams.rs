@@ -1,37 +1,42 @@
 //! Subscriptions, as streams.
 
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 
-use event_listener::Event;
+use event_listener::{Event, EventListener};
 use futures_core::Stream;
-use futures_lite::stream;
 use noex_proto::{Machine, Message, MessagesLagged, SubscriptionId};
 
 use crate::shared::Shared;
 use crate::{ClusterEvent, Runtime};
 
 /// A stream of [`ClusterEvent`]s, from [`Cluster::events`](crate::Cluster::events).
+pub type EventStream<R> = Subscribed<R, ClusterEvent>;
+
+/// A stream of [`Message`]s, from [`Cluster::messages`](crate::Cluster::messages). An item that is an error says how many messages
+/// were dropped at this place because the stream was read too slowly.
+pub type MessageStream<R> = Subscribed<R, Result<Message, MessagesLagged>>;
+
+/// A subscription as a stream: what happens from its creation on, in order.
 ///
-/// Like [`MessageStream`], it gives what happens from its creation on, in order. Its queue is bounded by the limits of the configuration,
-/// and what was dropped is said. It stays open while the cluster is stopped, for a later start, and ends when the last handle is gone
-/// and what was queued is read. Dropping it ends the subscription. It may be polled on any runtime, or on none.
-pub type EventStream = Pin<Box<dyn Stream<Item = ClusterEvent> + Send>>;
-
-/// A stream of [`Message`]s, from [`Cluster::messages`](crate::Cluster::messages), and otherwise as an [`EventStream`] is. An item that
-/// is an error says how many messages were dropped at this place because the stream was read too slowly.
-pub type MessageStream = Pin<Box<dyn Stream<Item = Result<Message, MessagesLagged>> + Send>>;
-
-/// What there is for one subscriber. Dropping it ends the subscription.
-pub(crate) struct Queue<R: Runtime, T> {
+/// Its queue is bounded by the limits of the configuration, and what was dropped is said. It stays open while the cluster is
+/// stopped, for a later start, and ends when the last handle is gone and what was queued is read. Dropping it ends the
+/// subscription. It may be polled on any runtime, or on none. [`next`](Self::next) needs no trait in scope; what else streams can do
+/// comes with `futures-lite` or its like.
+#[derive(Debug)]
+#[must_use = "what is not read is dropped"]
+pub struct Subscribed<R: Runtime, T> {
     pub(crate) id: SubscriptionId,
     poll: fn(&mut Machine, SubscriptionId) -> Option<T>,
     pub(crate) shared: Arc<Shared<R>>,
+    waiting: Option<EventListener>,
     /// What is notified when there may be more.
     wakes: fn(&Shared<R>) -> &Event,
 }
 
-impl<R: Runtime, T: Send + 'static> Queue<R, T> {
+impl<R: Runtime, T> Subscribed<R, T> {
     pub(crate) fn new(
         shared: &Arc<Shared<R>>,
         subscribe: fn(&mut Machine) -> SubscriptionId,
@@ -39,24 +44,45 @@ impl<R: Runtime, T: Send + 'static> Queue<R, T> {
         wakes: fn(&Shared<R>) -> &Event,
     ) -> Self {
         let id = subscribe(&mut shared.lock().machine);
-        Self { id, poll, shared: shared.clone(), wakes }
+        Self { id, poll, shared: shared.clone(), waiting: None, wakes }
     }
 
-    /// The next item, once there is one; `None` where there will be none.
-    pub(crate) async fn next(&self) -> Option<T> {
-        let next = self.shared.until((self.wakes)(&self.shared), |state| match (self.poll)(&mut state.machine, self.id) {
-            None if state.machine.is_subscribed(self.id) && !(state.orphaned && state.is_stopped()) => None,
-            item => Some(item),
-        });
-        next.await
+    /// The next item, once there is one; `None` at the end and from then on. Dropping the future loses no item.
+    pub async fn next(&mut self) -> Option<T> {
+        poll_fn(|cx| Pin::new(&mut *self).poll_next(cx)).await
     }
 
-    pub(crate) fn stream(self) -> Pin<Box<dyn Stream<Item = T> + Send>> {
-        Box::pin(stream::unfold(self, async |queue| Some((queue.next().await?, queue))))
+    /// The next item, or that there will be none.
+    fn look(&self) -> Poll<Option<T>> {
+        let mut state = self.shared.lock();
+        match (self.poll)(&mut state.machine, self.id) {
+            None if state.machine.is_subscribed(self.id) && !(state.orphaned && state.is_stopped()) => Poll::Pending,
+            item => Poll::Ready(item),
+        }
     }
 }
 
-impl<R: Runtime, T> Drop for Queue<R, T> {
+impl<R: Runtime, T> Stream for Subscribed<R, T> {
+    type Item = T;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<T>> {
+        loop {
+            if let Poll::Ready(item) = self.look() {
+                return Poll::Ready(item);
+            }
+            // Looked at once more with a listener in place, for what came before it was.
+            match &mut self.waiting {
+                None => self.waiting = Some((self.wakes)(&self.shared).listen()),
+                Some(waiting) => {
+                    ready!(Pin::new(waiting).poll(cx));
+                    self.waiting = None;
+                }
+            }
+        }
+    }
+}
+
+impl<R: Runtime, T> Drop for Subscribed<R, T> {
     fn drop(&mut self) {
         self.shared.lock().machine.unsubscribe(self.id);
     }

@@ -390,7 +390,7 @@ pub enum StartError {
         /// What is missing.
         cause: String,
     },
-    /// The cluster was stopped before it listened.
+    /// The cluster was stopped before the start was over.
     Stopped,
 }
 

@@ -63,8 +63,8 @@ impl FromStr for Host {
         if let Ok(ip) = text.parse::<Ipv4Addr>() {
             return Ok(Self::Ip(ip.into()));
         }
-        // Resolvers read `127.1` or `2130706433` as addresses, each in its own way.
-        if text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.') {
+        // Resolvers read `127.1`, `2130706433` or `0x7f.1` as addresses, each in its own way.
+        if text.split('.').all(is_number) {
             return Err(NodeIdFault::HostDotted);
         }
         if text.len() > NAME_MAX {
@@ -83,6 +83,14 @@ pub(crate) fn is_loopback_ip(ip: IpAddr) -> bool {
 /// Whether a lower-case `name` is reserved for loopback (RFC 6761).
 pub(crate) fn is_loopback_name(name: &str) -> bool {
     name == "localhost" || name.ends_with(".localhost")
+}
+
+/// Whether this is a part of an address as `inet_aton` reads it, in decimal, octal or hexadecimal.
+fn is_number(part: &str) -> bool {
+    match part.strip_prefix("0x").or_else(|| part.strip_prefix("0X")) {
+        Some(digits) => digits.bytes().all(|byte| byte.is_ascii_hexdigit()),
+        None => part.bytes().all(|byte| byte.is_ascii_digit()),
+    }
 }
 
 fn is_label(label: &str) -> bool {
@@ -110,6 +118,9 @@ mod tests {
             ("2001:DB8::0:1", "2001:db8::1"),
             ("DB-1.Example.org", "db-1.example.org"),
             ("4u", "4u"),
+            ("0x7f.example", "0x7f.example"),
+            ("db.1", "db.1"),
+            ("0xfeh", "0xfeh"),
         ] {
             assert_eq!(host(input).to_string(), canonical);
             assert_eq!(host(canonical), host(input));

@@ -189,7 +189,8 @@ pub enum Action {
         /// The bytes.
         data: Bytes,
     },
-    /// The stop is complete: stop listening. No action on any connection follows.
+    /// The stop is complete: stop listening, or give up the attempt. No action on any connection follows, and no
+    /// [`Input::Listening`] of this start may, since the next start would take it for its own.
     Stopped,
 }
 

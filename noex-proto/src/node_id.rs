@@ -203,7 +203,7 @@ impl core::error::Error for InvalidNodeIdError {}
 pub enum NodeIdFault {
     /// Brackets hold something other than an IPv6 address, or do not close.
     HostBrackets,
-    /// Digits and dots that are no IPv4 address.
+    /// Numbers and dots that are no IPv4 address, also hexadecimal ones.
     HostDotted,
     /// No host.
     HostEmpty,
@@ -237,7 +237,7 @@ impl fmt::Display for NodeIdFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
             Self::HostBrackets => "brackets in a host must hold an IPv6 address",
-            Self::HostDotted => "a host of digits and dots must be an IPv4 address",
+            Self::HostDotted => "a host of numbers and dots must be an IPv4 address",
             Self::HostEmpty => "the host is empty",
             Self::HostIpv6 => "a host with colons must be an IPv6 address without a zone",
             Self::HostLabel => {

@@ -44,14 +44,20 @@ use tokio::time;
 
 #[doc(inline)]
 pub use noex_driver::{
-    Bytes, ClusterConfig, ClusterError, ClusterEvent, ClusterNotStartedError, ClusterStatus, Counters, DialError, EventStream,
-    IntoSecret, InvalidClusterConfigError, InvalidNodeIdError, Limits, LocalFault, Message, MessageStream, MessagesLagged,
-    NodeDownReason, NodeId, NodeIdFault, NodeInfo, NodeStatus, PeerFault, Refusal, Secret, SecretUse, SendError, SetSecretsError,
-    StartError, Unreached, WaitError, bounds, defaults,
+    Bytes, ClusterConfig, ClusterError, ClusterEvent, ClusterNotStartedError, ClusterStatus, Counters, DialError, IntoSecret,
+    InvalidClusterConfigError, InvalidNodeIdError, Limits, LocalFault, Message, MessagesLagged, NodeDownReason, NodeId,
+    NodeIdFault, NodeInfo, NodeStatus, PeerFault, Refusal, Secret, SecretUse, SendError, SetSecretsError, StartError, Unreached,
+    WaitError, bounds, defaults,
 };
 
 /// A node of a cluster, on tokio. See [`noex_driver::Cluster`] for its methods.
 pub type Cluster = noex_driver::Cluster<Tokio>;
+
+/// A stream of events, from [`Cluster::events`](noex_driver::Cluster::events).
+pub type EventStream = noex_driver::EventStream<Tokio>;
+
+/// A stream of messages, from [`Cluster::messages`](noex_driver::Cluster::messages).
+pub type MessageStream = noex_driver::MessageStream<Tokio>;
 
 /// A registered handler.
 pub type Subscription = noex_driver::Subscription<Tokio>;

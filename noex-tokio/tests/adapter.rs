@@ -3,13 +3,14 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::cell::RefCell;
+use std::net::IpAddr;
 #[cfg(target_os = "linux")]
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock, mpsc};
 use std::time::Duration;
 
-use futures_lite::{StreamExt, future};
+use futures_lite::future;
 use noex_conformance::common::{PATIENCE, config, patient};
 use noex_tokio::{Cluster, ClusterEvent, ClusterStatus, NodeDownReason, SendError, StartError, WaitError};
 use tokio::runtime::{Builder, Runtime};
@@ -85,6 +86,23 @@ fn a_runtime_that_is_shut_down_leaves_the_node_stopped() {
             tokio::task::yield_now().await;
         }
     }));
+}
+
+/// Nothing is sent beyond loopback: the node only listens there, and dials nobody.
+#[test]
+fn a_node_on_every_interface_is_known_by_one_that_others_reach() {
+    let reachable = |ip: &IpAddr| match ip {
+        IpAddr::V4(ip) => !ip.is_loopback() && !ip.is_link_local(),
+        IpAddr::V6(_) => false,
+    };
+    let own: Vec<_> = if_addrs::get_if_addrs().unwrap().iter().map(if_addrs::Interface::ip).filter(reachable).collect();
+    let cluster = Cluster::new();
+    let runtime = runtime();
+    runtime.block_on(cluster.start(config("a").host("0.0.0.0").cluster_secret("0123456789abcdef"))).unwrap();
+    let host: IpAddr = cluster.local_node_id().unwrap().host().parse().unwrap();
+    // A machine without a network has nothing better than loopback.
+    assert!(own.contains(&host) || own.is_empty() && host.is_loopback(), "{host} is none of {own:?}");
+    runtime.block_on(cluster.stop());
 }
 
 /// What ends with a thread may end after tokio's own part of that thread.

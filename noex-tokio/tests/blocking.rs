@@ -8,7 +8,6 @@ mod driver;
 use std::time::Duration;
 
 use driver::{Heard, Work};
-use futures_lite::StreamExt;
 use noex_proto::Input;
 use noex_tokio::{Cluster, ClusterConfig, ClusterEvent, ClusterStatus, NodeDownReason};
 

@@ -3,7 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use bytes::Bytes;
-use futures_lite::{StreamExt, future};
+use futures_lite::future;
 use noex_conformance::common::{Watch, id, lively, meet, patient, start};
 use noex_conformance::proxy::Proxy;
 use noex_tokio::{Cluster, Limits, SendError, Tokio};

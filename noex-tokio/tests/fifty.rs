@@ -5,7 +5,7 @@
 use std::pin::pin;
 use std::time::{Duration, Instant};
 
-use futures_lite::{StreamExt, future};
+use futures_lite::future;
 use noex_tokio::{Cluster, ClusterConfig, ClusterEvent, EventStream};
 
 const NODES: usize = 50;

@@ -125,7 +125,7 @@ fn adapters_have_the_same_public_items() {
         "impl Runtime for Runtime",
         "struct Runtime {\"Clone\", \"Debug\"}",
         "type Cluster = noex_driver::Cluster<Runtime>",
-        "use noex_driver::EventStream",
+        "type EventStream = noex_driver::EventStream<Runtime>",
         "use noex_driver::ClusterConfig",
         "use noex_driver::StartError",
     ] {

@@ -1,6 +1,6 @@
 //! What the scenarios share, and tests of one runtime may use too.
 
-use std::fmt::{self, Debug, Display};
+use std::fmt::{Debug, Display};
 use std::future::{Future, poll_fn};
 use std::net::TcpListener;
 use std::panic::Location;
@@ -10,7 +10,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use async_io::Timer;
-use futures_lite::{StreamExt, future};
+use futures_lite::future;
 use noex_driver::{
     Cluster, ClusterConfig, ClusterError, ClusterEvent, ClusterStatus, EventStream, Message, MessageStream, NodeDownReason,
     NodeId, Runtime,
@@ -141,21 +141,16 @@ pub async fn all<T>(futures: impl IntoIterator<Item = impl Future<Output = T>>) 
 }
 
 /// A subscriber who remembers what it was told.
-pub struct Watch {
-    events: EventStream,
+#[derive(Debug)]
+pub struct Watch<R: Runtime> {
+    events: EventStream<R>,
     /// All that was read of the stream, until it is forgotten.
     pub seen: Vec<ClusterEvent>,
 }
 
-impl Debug for Watch {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Watch").field(&self.seen).finish()
-    }
-}
-
-impl Watch {
+impl<R: Runtime> Watch<R> {
     /// Subscribes.
-    pub fn new<R: Runtime>(cluster: &Cluster<R>) -> Self {
+    pub fn new(cluster: &Cluster<R>) -> Self {
         Self { events: cluster.events(), seen: Vec::new() }
     }
 
@@ -248,6 +243,6 @@ impl Watch {
 }
 
 /// The next message of a stream.
-pub async fn message(messages: &mut MessageStream) -> Message {
+pub async fn message<R: Runtime>(messages: &mut MessageStream<R>) -> Message {
     within_patience("a message arrives", messages.next()).await.expect("the stream is open").expect("the reader is fast enough")
 }

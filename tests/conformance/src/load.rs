@@ -6,7 +6,7 @@ use std::pin::pin;
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
-use futures_lite::{StreamExt, future};
+use futures_lite::future;
 use noex_driver::{Cluster, ClusterEvent, ClusterStatus, Limits, MessageStream, Runtime, SendError};
 
 use crate::common::*;
@@ -53,7 +53,7 @@ struct Tally {
 
 impl Tally {
     /// Reads what is there. Each message has its number, so that none comes twice or out of order.
-    async fn read(&mut self, messages: &mut MessageStream) {
+    async fn read<R: Runtime>(&mut self, messages: &mut MessageStream<R>) {
         while let Some(Some(message)) = future::poll_once(pin!(messages.next())).await {
             match message {
                 Ok(message) => {

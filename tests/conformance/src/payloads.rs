@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use bytes::Bytes;
-use futures_lite::{StreamExt, future};
+use futures_lite::future;
 use noex_driver::{Cluster, Limits, Message, Runtime, SendError};
 
 use crate::common::*;

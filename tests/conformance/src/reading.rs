@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
-use futures_lite::{StreamExt, future};
+use futures_lite::future;
 use noex_driver::{
     Cluster, ClusterConfig, ClusterError, ClusterEvent, ClusterNotStartedError, ClusterStatus, Limits, LocalFault,
     MessagesLagged, NodeDownReason, NodeId, NodeInfo, NodeStatus, Runtime, SendError, WaitError, defaults,

@@ -4,7 +4,6 @@
 
 use std::time::UNIX_EPOCH;
 
-use futures_lite::StreamExt;
 use noex_driver::{Cluster, ClusterEvent, ClusterStatus, Runtime, Secret};
 use noex_proto::{Action, Machine, Recording};
 

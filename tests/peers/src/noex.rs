@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use futures_lite::StreamExt;
 use noex_driver::Runtime;
 use noex_tokio::{Bytes, ClusterConfig, MessageStream, NodeId};
 

@@ -5,7 +5,7 @@ use std::pin::pin;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use futures_lite::{StreamExt, future};
+use futures_lite::future;
 use hmac::{Hmac, KeyInit, Mac};
 use noex_bench::Work;
 use noex_tokio::{Cluster, ClusterEvent, EventStream, Limits};

@@ -4,7 +4,6 @@ use std::hint::black_box;
 use std::sync::Arc;
 use std::time::Instant;
 
-use futures_lite::StreamExt;
 use hmac::{Hmac, KeyInit, Mac};
 use noex_tokio::{Bytes, Cluster, MessageStream, NodeId};
 use sha2::Sha256;

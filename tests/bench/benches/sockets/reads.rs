@@ -4,7 +4,7 @@ use std::hint::black_box;
 use std::pin::pin;
 use std::time::{Duration, Instant};
 
-use futures_lite::{StreamExt, future};
+use futures_lite::future;
 use noex_tokio::{Cluster, ClusterEvent};
 use tokio::runtime::Builder;
 
