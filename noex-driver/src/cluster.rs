@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_lite::future;
-use noex_proto::{Input, Instant, Machine, Message};
+use noex_proto::{Input, Machine, Message};
 
 use crate::shared::{Shared, State};
 use crate::time::{sleep, system_time, wall};
@@ -78,7 +78,7 @@ impl<R: Runtime> Cluster<R> {
     /// # Errors
     /// [`StartError::AlreadyRunning`] unless the node is stopped; [`StartError::Config`] for an invalid configuration;
     /// [`StartError::Bind`] where the address cannot be listened on; [`StartError::Entropy`] where the system has no randomness to
-    /// give; [`StartError::Runtime`] outside a runtime; [`StartError::Stopped`] where the node was stopped before the start was over.
+    /// give; [`StartError::Runtime`] outside a runtime, or where it ends meanwhile; [`StartError::Stopped`] where the node was stopped before the start was over.
     pub async fn start(&self, config: ClusterConfig) -> Result<(), StartError> {
         listen::start(self.shared(), config).await
     }
@@ -103,7 +103,7 @@ impl<R: Runtime> Cluster<R> {
     /// Whether the node takes part in a cluster.
     #[must_use]
     pub fn status(&self) -> ClusterStatus {
-        self.read(|machine, _| machine.status())
+        self.read(|state| state.machine.status())
     }
 
     /// A handle that does not keep the node running.
@@ -118,52 +118,52 @@ impl<R: Runtime> Cluster<R> {
 impl<R: Runtime> Cluster<R> {
     /// The local node's identity.
     pub fn local_node_id(&self) -> Result<NodeId, ClusterNotStartedError> {
-        self.read(|machine, _| machine.local_node_id())
+        self.read(|state| state.machine.local_node_id())
     }
 
     /// The local node, as its peers see it.
     pub fn local_node_info(&self) -> Result<NodeInfo, ClusterNotStartedError> {
-        self.read(|machine, now| machine.local_node_info(now, wall())).map(|node| node.map_time(system_time))
+        self.read(|state| state.machine.local_node_info(state.now(), wall())).map(|node| node.map_time(system_time))
     }
 
     /// All known nodes but the local one, also those that are not connected.
     pub fn nodes(&self) -> Result<Vec<NodeInfo>, ClusterNotStartedError> {
-        self.read(|machine, _| machine.nodes()).map(system_times)
+        self.read(|state| state.machine.nodes()).map(system_times)
     }
 
     /// The nodes that a session is up with.
     pub fn connected_nodes(&self) -> Result<Vec<NodeInfo>, ClusterNotStartedError> {
-        self.read(|machine, _| machine.connected_nodes()).map(system_times)
+        self.read(|state| state.machine.connected_nodes()).map(system_times)
     }
 
     /// The identities of all known nodes but the local one.
     pub fn node_ids(&self) -> Result<Vec<NodeId>, ClusterNotStartedError> {
-        self.read(|machine, _| machine.node_ids())
+        self.read(|state| state.machine.node_ids())
     }
 
     /// One node, if it is known.
     pub fn node(&self, id: &NodeId) -> Result<Option<NodeInfo>, ClusterNotStartedError> {
-        self.read(|machine, _| machine.node(id)).map(|node| node.map(|node| node.map_time(system_time)))
+        self.read(|state| state.machine.node(id)).map(|node| node.map(|node| node.map_time(system_time)))
     }
 
     /// Whether a session with a node is up.
     pub fn is_node_connected(&self, id: &NodeId) -> Result<bool, ClusterNotStartedError> {
-        self.read(|machine, _| machine.is_node_connected(id))
+        self.read(|state| state.machine.is_node_connected(id))
     }
 
     /// The number of nodes that a session is up with.
     pub fn connected_node_count(&self) -> Result<usize, ClusterNotStartedError> {
-        self.read(|machine, _| machine.connected_node_count())
+        self.read(|state| state.machine.connected_node_count())
     }
 
     /// How long the node has been running.
     pub fn uptime(&self) -> Result<Duration, ClusterNotStartedError> {
-        self.read(Machine::uptime)
+        self.read(|state| state.machine.uptime(state.now()))
     }
 
     /// Which of the local node's secrets the session with a node was authenticated with; `None` where no session is up.
     pub fn secret_use(&self, id: &NodeId) -> Result<Option<SecretUse>, ClusterNotStartedError> {
-        self.read(|machine, _| machine.secret_use(id))
+        self.read(|state| state.machine.secret_use(id))
     }
 }
 
@@ -232,8 +232,18 @@ impl<R: Runtime> Cluster<R> {
             Err(WaitError::TimedOut { .. }) => None,
             outcome => Some(outcome),
         });
+        // In the runtime, whose timers may panic elsewhere once it is shut down.
+        let (timer, rung) = async_channel::bounded(1);
+        let rt = run.rt.clone();
+        run.rt.spawn(async move {
+            future::or(timer.closed(), sleep(&rt, timeout)).await;
+            let _gone = timer.try_send(());
+        });
         let late = async {
-            sleep(&run.rt, timeout).await;
+            // It ends without a word where its runtime does, and then the run is over soon.
+            if rung.recv().await.is_err() {
+                future::pending().await
+            }
             outcome(&self.shared().lock())
         };
         future::or(over, late).await
@@ -244,7 +254,7 @@ impl<R: Runtime> Cluster<R> {
 impl<R: Runtime> Cluster<R> {
     /// Sends a message to a connected node: authenticated, in order with others to it, and at most once. `Ok` means that it is
     /// queued, not that it arrived. Bytes with an owner ([`Bytes::from_owner`]) may be dropped under the node's lock: the owner's `Drop`
-    /// must not call the node.
+    /// must not call the node, hold a handle of it, or panic.
     ///
     /// # Errors
     /// Says why it was not queued.
@@ -280,7 +290,7 @@ impl<R: Runtime> Cluster<R> {
     /// What the node has counted since it was made, through all its starts.
     #[must_use]
     pub fn counters(&self) -> Counters {
-        self.read(|machine, _| machine.counters())
+        self.read(|state| state.machine.counters())
     }
 
     /// What was recorded since it was last taken; the pieces, in their order, are the recording. Empty without a recorder.
@@ -298,9 +308,8 @@ impl<R: Runtime> Cluster<R> {
         handlers::register(self.events(), move |event| kind(event).into_iter().for_each(&mut handler))
     }
 
-    fn read<T>(&self, read: impl FnOnce(&Machine, Instant) -> T) -> T {
-        let state = self.shared().lock();
-        read(&state.machine, state.now())
+    fn read<T>(&self, read: impl FnOnce(&State<R>) -> T) -> T {
+        read(&self.shared().lock())
     }
 
     fn shared(&self) -> &Arc<Shared<R>> {

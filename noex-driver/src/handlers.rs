@@ -37,7 +37,8 @@ pub(crate) fn register<R: Runtime, T: 'static>(
         while let Some(item) = future::block_on(subscribed.next()) {
             let rt = subscribed.shared.lock().runtime();
             if let Some(message) = panic_of(|| rt.enter(|| handler(item))) {
-                subscribed.shared.feed(Input::Report(LocalFault::HandlerPanicked { message }));
+                // What logs this may panic too.
+                panic_of(|| subscribed.shared.feed(Input::Report(LocalFault::HandlerPanicked { message })));
             }
         }
     });

@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use std::{io, mem};
 
@@ -12,7 +12,7 @@ use noex_proto::{ClusterConfig, ClusterStatus, Input, ListenOn, LocalFault, Star
 
 use crate::Runtime;
 use crate::connection::Connection;
-use crate::shared::{Run, Shared};
+use crate::shared::{Run, Shared, State};
 use crate::time::sleep;
 
 /// How long to wait after a failed accept, which mostly is a want of descriptors. Each is reported.
@@ -22,14 +22,16 @@ const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 pub(crate) async fn start<R: Runtime>(shared: &Arc<Shared<R>>, config: ClusterConfig) -> Result<(), StartError> {
     let rt = R::current().map_err(|cause| StartError::Runtime { cause })?;
     // The last run may hold the last handle of its runtime: it is dropped outside the lock.
-    let (on, run, _last) = loop {
-        if let Some(begun) = shared.drive(|state| (!state.is_ending()).then(|| state.begin_run(&config, &rt))) {
+    let (node, _last) = loop {
+        let begun = shared.drive(|state| (!state.is_ending()).then(|| Node::begin(shared, state, &config, &rt)));
+        if let Some(begun) = begun {
             break begun?;
         }
         shared.until(&shared.events, |state| (!state.is_ending()).then_some(())).await;
     };
+    let run = node.run.clone();
     // A task, as a start need not be polled to its end, and a stop waits until the port is free.
-    rt.spawn(Node { end: StartError::Stopped, run: run.clone(), shared: shared.clone() }.serve(on));
+    rt.spawn(node.serve());
     let pending = Pending(shared, &run);
     let outcome = shared.until(&shared.events, |state| match run.end.get() {
         Some(error) => Some(Err(error.clone())),
@@ -40,6 +42,8 @@ pub(crate) async fn start<R: Runtime>(shared: &Arc<Shared<R>>, config: ClusterCo
     outcome
 }
 
+// What is dropped here may be dropped as a thread ends, where a runtime's clock can be gone: the time is the machine's last.
+
 /// A start that is waited for. Dropped, it stops the node.
 struct Pending<'a, R: Runtime>(&'a Arc<Shared<R>>, &'a Run<R>);
 
@@ -47,25 +51,28 @@ impl<R: Runtime> Drop for Pending<'_, R> {
     fn drop(&mut self) {
         self.0.drive(|state| {
             if self.1.end.get().is_none() {
-                state.handle(Input::Stop);
+                state.machine.handle(state.machine.now(), Input::Stop);
             }
         });
     }
 }
 
-/// What a run's task holds. However it ends, also where it is dropped with its runtime, the port is free and the machine is stopped
-/// thereafter.
+/// What a run's task holds. However it ends, also where it panics or is dropped with its runtime, the port is free and the machine is
+/// stopped thereafter.
 struct Node<R: Runtime> {
     /// What a start is told that waits for the run.
     end: StartError,
+    on: ListenOn,
     run: Arc<Run<R>>,
     shared: Arc<Shared<R>>,
 }
 
+/// A run that begins, and the one before it.
+type Begun<R> = (Node<R>, Option<Arc<Run<R>>>);
+
 impl<R: Runtime> Drop for Node<R> {
     fn drop(&mut self) {
         self.shared.drive(|state| {
-            // Not at the runtime's time: that may be gone with the thread that this runs on.
             state.machine.handle(state.machine.now(), Input::Halt);
             self.run.end.get_or_init(|| self.end.clone());
         });
@@ -74,8 +81,18 @@ impl<R: Runtime> Drop for Node<R> {
 }
 
 impl<R: Runtime> Node<R> {
-    async fn serve(mut self, on: ListenOn) {
-        let Err(end) = future::or(self.keep_time(), self.accept(&on)).await;
+    /// Begins a run.
+    fn begin(shared: &Arc<Shared<R>>, state: &mut State<R>, config: &ClusterConfig, rt: &R) -> Result<Begun<R>, StartError> {
+        let (began, rt) = (rt.now(), rt.clone());
+        let on = state.machine.start(state.now(), config.clone())?;
+        let run = Arc::new(Run { began, end: OnceLock::new(), machine_began: state.machine.now(), rt });
+        let end = StartError::Runtime { cause: "it ended, or panicked, before the node listened".into() };
+        let last = state.run.replace(run.clone());
+        Ok((Self { end, on, run, shared: shared.clone() }, last))
+    }
+
+    async fn serve(mut self) {
+        let Err(end) = future::or(self.keep_time(), self.accept()).await;
         self.end = end;
     }
 
@@ -102,9 +119,9 @@ impl<R: Runtime> Node<R> {
     }
 
     /// Listens, and accepts connections for ever.
-    async fn accept(&self, on: &ListenOn) -> Result<Infallible, StartError> {
+    async fn accept(&self) -> Result<Infallible, StartError> {
         let (shared, rt) = (&self.shared, &self.run.rt);
-        let (listener, listening) = listen(rt, on).await?;
+        let (listener, listening) = listen(rt, &self.on).await?;
         shared.feed(listening);
         loop {
             match rt.accept(&listener).await {

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant as RealInstant;
 
 use event_listener::Event;
-use noex_proto::{Action, ClusterConfig, ClusterStatus, ConnId, Input, Instant, ListenOn, Machine, StartError};
+use noex_proto::{Action, ClusterStatus, ConnId, Input, Instant, Machine, StartError};
 
 use crate::connection::{Connection, Link};
 use crate::{Runtime, log};
@@ -36,15 +36,12 @@ pub(crate) struct State<R: Runtime> {
 /// One run's runtime and clock. The machine's time goes on from where it stood, whatever clock the next runtime has.
 #[derive(Debug)]
 pub(crate) struct Run<R> {
-    began: RealInstant,
+    pub(crate) began: RealInstant,
     /// Set once the port is free again, which is a little after the machine has stopped: what a start is told that still waits.
     pub(crate) end: OnceLock<StartError>,
-    machine_began: Instant,
+    pub(crate) machine_began: Instant,
     pub(crate) rt: R,
 }
-
-/// Where to listen, the run that begins, and the one before it.
-pub(crate) type Begun<R> = (ListenOn, Arc<Run<R>>, Option<Arc<Run<R>>>);
 
 impl<R: Runtime> Shared<R> {
     pub(crate) fn new(machine: Machine) -> Self {
@@ -64,11 +61,13 @@ impl<R: Runtime> Shared<R> {
 
     /// Takes one step under the lock, performs every action that it leads to, and re-arms the timer.
     pub(crate) fn drive<T>(self: &Arc<Self>, step: impl FnOnce(&mut State<R>) -> T) -> T {
-        let (mut events, mut messages, mut rearm) = (Vec::new(), false, false);
+        let (mut dials, mut events, mut messages, mut rearm) = (Vec::new(), Vec::new(), false, false);
+        // Declared first, so that it is dropped outside the lock should anything below panic.
+        let result;
         let mut guard = self.lock();
         let state = &mut *guard;
         let armed = state.machine.poll_timeout();
-        let result = step(state);
+        result = step(state);
         while let Some(action) = state.machine.poll_action() {
             match action {
                 Action::Close { conn, how } => {
@@ -77,7 +76,7 @@ impl<R: Runtime> Shared<R> {
                 }
                 Action::Connect { conn, host, port, skip } => {
                     let rt = state.runtime();
-                    rt.spawn(Connection::link(self, &rt, conn, &mut state.links).dial(host, port, skip));
+                    dials.push((Connection::link(self, &rt, conn, &mut state.links).dial(host, port, skip), rt));
                 }
                 Action::Event(event) => events.push(event),
                 Action::Message => messages = true,
@@ -91,6 +90,7 @@ impl<R: Runtime> Shared<R> {
         rearm |= state.machine.poll_timeout().is_some_and(|due| armed.is_none_or(|armed| due < armed));
         // What follows may run code of the application.
         drop(guard);
+        dials.into_iter().for_each(|(dial, rt)| rt.spawn(dial));
         if rearm {
             self.timer.notify(usize::MAX);
         }
@@ -136,13 +136,6 @@ impl<R: Runtime> State<R> {
 
     pub(crate) fn handle(&mut self, input: Input) {
         self.machine.handle(self.now(), input);
-    }
-
-    /// Begins a run; gives it and the last one, and says where to listen.
-    pub(crate) fn begin_run(&mut self, config: &ClusterConfig, rt: &R) -> Result<Begun<R>, StartError> {
-        let on = self.machine.start(self.now(), config.clone())?;
-        let run = Arc::new(Run { began: rt.now(), end: OnceLock::new(), machine_began: self.machine.now(), rt: rt.clone() });
-        Ok((on, run.clone(), self.run.replace(run)))
     }
 
     /// The runtime of the last run.

@@ -385,7 +385,7 @@ pub enum StartError {
         /// What it said.
         cause: String,
     },
-    /// The asynchronous runtime is missing: `start` was called outside it.
+    /// The asynchronous runtime is missing: `start` was called outside it, or it ended, or panicked for want of something, meanwhile.
     Runtime {
         /// What is missing.
         cause: String,
