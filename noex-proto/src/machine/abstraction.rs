@@ -92,6 +92,7 @@ impl<'a, H: Hasher> Abstraction<'a, H> {
             looks,
             conns,
             closing,
+            closing_most: _,
             half_open: _,
             half_open_count,
             peers,

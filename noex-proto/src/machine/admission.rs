@@ -11,7 +11,7 @@ use super::node::{Ended, Intro, Node, Peer, Session, Stage, Wait};
 use super::session::probe_timeout;
 use crate::message::Control;
 use crate::millis;
-use crate::{Close, ClusterError, ClusterEvent, ClusterStatus, ConnId, NodeDownReason, NodeId, PeerFault, Refusal, WallTime};
+use crate::{Close, ClusterError, ClusterStatus, ConnId, NodeDownReason, NodeId, PeerFault, Refusal, WallTime};
 
 /// How long each message of the admission may take.
 const ADMISSION_TIMEOUT: Duration = Duration::from_secs(10);
@@ -146,13 +146,17 @@ impl Node {
     }
 
     /// A session is no more. If it was chosen or in use, whatever waited for it has its turn.
-    pub(super) fn session_ended(&mut self, conn: ConnId, session: &Session, reason: NodeDownReason) {
+    pub(super) fn session_ended(&mut self, conn: ConnId, session: &Session, near: bool, reason: NodeDownReason) {
         self.session_count -= 1;
         self.waits.cancel(&Wait::Admission(conn));
         self.forget_request(conn);
         let id = &session.id;
         let Some(peer) = self.peers.get_mut(id) else { return };
         peer.admission.sessions.retain(|other| *other != conn);
+        // Nothing is left that a late INTRO could come on, and who named a high count once keeps nobody out.
+        if peer.admission.sessions.is_empty() {
+            peer.admission.accepted = 0;
+        }
         if peer.admission.chosen == Some(conn) {
             peer.admission.chosen = None;
             self.chosen_count -= 1;
@@ -160,7 +164,7 @@ impl Node {
         } else if peer.session == Some(conn) {
             peer.admission.named = 0;
             self.waits.cancel(&Wait::Probe(conn));
-            self.go_down(id, conn, session, reason);
+            self.go_down(id, conn, session, near, reason);
             self.decide_all(id);
         }
         self.forget_if_never_up(id);
@@ -324,7 +328,7 @@ impl Node {
         if self.conflict_reported.is_none_or(|at| self.now - at >= self.settings.reconnect_max_delay) {
             self.conflict_reported = Some(self.now);
             let id = self.id.clone();
-            self.out.emit(ClusterEvent::Error(ClusterError::IdentityConflict { id }));
+            self.report_limited(ClusterError::IdentityConflict { id });
         }
     }
 

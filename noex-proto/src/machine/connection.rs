@@ -248,7 +248,7 @@ impl Node {
             self.out.emit(ClusterEvent::Error(error));
         } else {
             self.out.counters.reports_held_back += 1;
-            self.timers.set(Timer::Reports, self.reports.due());
+            self.timers.set_earliest(Timer::Reports, self.reports.due());
         }
     }
 
@@ -257,10 +257,12 @@ impl Node {
         self.out.emit(ClusterEvent::Error(ClusterError::Suppressed { count }));
     }
 
-    /// Refuses a stranger with a hint for its log, which may be lost where this node stops: it waits for no stranger then.
+    /// Refuses a stranger with a hint for its log, which may be lost: where this node stops, since it waits for no stranger, and where many
+    /// are refused, since half of the room is for those who proved themselves.
     fn reject(&mut self, conn: ConnId, code: RejectCode) {
         self.out.actions.push_back(Action::Send { conn, data: reject_frame(code) });
-        let how = if self.out.status == ClusterStatus::Running { GRACEFUL } else { Close::Abort };
+        let room = self.closing.len() < self.settings.limits.closing_connections.div_ceil(2);
+        let how = if room && self.out.status == ClusterStatus::Running { GRACEFUL } else { Close::Abort };
         self.end_conn(conn, Some(how), Ended::Harmless);
     }
 
@@ -291,7 +293,8 @@ impl Node {
             self.close(conn, how);
         }
         if let Phase::Session(session) = state.phase {
-            self.session_ended(conn, &session, reason);
+            let near = state.remote.is_some_and(|remote| remote.ip().to_canonical().is_loopback());
+            self.session_ended(conn, &session, near, reason);
         }
         if let Some(target) = state.target {
             self.dial_ended(&target, conn, state.remote, ended);
@@ -301,12 +304,10 @@ impl Node {
     fn close(&mut self, conn: ConnId, how: Close) {
         let mut how = how;
         if let Close::Graceful { linger } = &mut how {
-            // A stop is bounded by the sessions there are: strangers who are being closed must not keep a peer from hearing of it.
-            let stop = self.timers.get(&Timer::Stop);
-            if stop.is_none() && self.closing.len() >= self.settings.limits.closing_connections {
+            if self.closing.len() >= self.closing_most {
                 how = Close::Abort;
             } else {
-                if let Some(deadline) = stop {
+                if let Some(deadline) = self.timers.get(&Timer::Stop) {
                     *linger = deadline - self.now;
                 }
                 self.closing.insert(conn);

@@ -107,11 +107,14 @@ impl Node {
         if self.out.status != ClusterStatus::Running {
             return;
         }
+        let hint = matches!(&target, Target::Node(id) if self.peers.get(id).is_none_or(|peer| peer.up == 0));
         let Some(dial) = self.dials.get_mut(&target) else { return };
         if dial.conn.is_some() || dial.queued.is_some() {
             return;
         }
-        let place = self.dial_queue.last_key_value().map_or(0, |(place, _)| place + 1);
+        // Seeds, and who was up, go before those that others only told of.
+        let last = self.dial_queue.range((hint, 0)..=(hint, u64::MAX)).next_back();
+        let place = (hint, last.map_or(0, |((_, place), _)| place + 1));
         dial.queued = Some(place);
         self.dial_queue.insert(place, target);
         self.start_queued_dials();
@@ -219,6 +222,9 @@ impl Node {
 
     /// Reports a failure once: who was never up cannot go down.
     fn report_unreachable(&mut self, target: &Target, why: Unreached) {
+        if self.is_reached(target) {
+            return;
+        }
         let Some(dial) = self.dials.get_mut(target) else { return };
         let reported = dial.reported.replace(why).is_some();
         let found = dial.found.clone();
@@ -284,17 +290,21 @@ impl Node {
         }
     }
 
-    /// A node that was up is dialled again; one that left is not, but for a configured seed, at the longest delay.
-    pub(super) fn redial_after_down(&mut self, id: &NodeId, left: bool) {
+    /// A node that was up is dialled again, unless it is on the loopback of another machine, which this one is not to dial its own for; one
+    /// that left is not, but for a configured seed, at the longest delay.
+    pub(super) fn redial_after_down(&mut self, id: &NodeId, near: bool, left: bool) {
         let own = Target::Node(id.clone());
         if left {
             self.remove_dial(&own);
-        } else if self.seed_at(id).is_none() {
+        } else if self.seed_at(id).is_none() && (near || !id.is_loopback()) {
             self.add_dial(own);
         }
         for target in self.targets_of(id) {
             let Some(dial) = self.dials.get_mut(&target) else { continue };
             dial.reported = Some(Unreached::Closed);
+            if let Some(place) = dial.queued.take() {
+                self.dial_queue.remove(&place);
+            }
             let delay = if left { dial.backoff.longest(&mut self.rng) } else { dial.backoff.next(&mut self.rng) };
             self.dial_timers.set(target, self.now + delay);
         }

@@ -34,6 +34,10 @@ impl Machine {
     /// `Starting` to `Running`.
     pub(super) fn listening(&mut self, entropy: [u8; 32], interfaces: &[IpAddr], local: SocketAddr, route: Option<IpAddr>) {
         let State::Idle { out, start } = &mut self.state else { return };
+        // What would be known under a port that nobody can dial does not listen.
+        if local.port() == 0 {
+            return self.halt();
+        }
         let Some(settings) = start.take() else { return };
         let out = core::mem::take(&mut **out);
         let mut node = Box::new(Node::new(out, *settings, entropy, interfaces, local, route));
@@ -102,6 +106,7 @@ impl Node {
             secrets: Secrets::new(settings.secret.as_ref(), &settings.accepted_secrets),
             digest: member_digest(&instance, &id),
             pulse: settings.heartbeat_interval,
+            closing_most: settings.limits.closing_connections,
             dial_tokens: settings.limits.dials_per_second,
             dial_tokens_at: now,
             next_exchange: now,
@@ -174,6 +179,8 @@ impl Node {
         self.dial_queue.clear();
         // What was closed before has been told why, and the driver goes on to close it: nobody's stop waits for a stranger.
         self.closing.clear();
+        // All of the sessions there are hear of it, whoever comes meanwhile.
+        self.closing_most = self.settings.limits.closing_connections.saturating_add(self.session_count);
         let conns: alloc::vec::Vec<ConnId> = self.conns.keys().copied().collect();
         for conn in conns {
             match self.conns.get(&conn).map(|conn| &conn.phase) {

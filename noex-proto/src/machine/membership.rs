@@ -54,7 +54,7 @@ impl Node {
     }
 
     /// The session in use is no more: the node is down. While this node stops, nobody goes down for it.
-    pub(super) fn go_down(&mut self, id: &NodeId, conn: ConnId, session: &Session, reason: NodeDownReason) {
+    pub(super) fn go_down(&mut self, id: &NodeId, conn: ConnId, session: &Session, near: bool, reason: NodeDownReason) {
         let Some(peer) = self.peers.get_mut(id) else { return };
         peer.session = None;
         peer.status = NodeStatus::Disconnected;
@@ -77,7 +77,7 @@ impl Node {
         }
         self.timers.set_earliest(Timer::Forget, self.now + self.settings.forget_after);
         // Before the cap, which may forget this very node, and its dial with it.
-        self.redial_after_down(id, left);
+        self.redial_after_down(id, near, left);
         self.cap_disconnected();
     }
 
@@ -108,8 +108,9 @@ impl Node {
         let mut next: Option<Instant> = None;
         let mut gone = Vec::new();
         for (id, peer) in &self.peers {
-            if peer.status != NodeStatus::Connected && peer.admission.sessions.is_empty() {
-                let due = peer.alive_at + after;
+            if peer.status != NodeStatus::Connected {
+                let pending = !peer.admission.sessions.is_empty();
+                let due = if pending { self.now + after } else { peer.alive_at + after };
                 if due <= self.now {
                     gone.push(id.clone());
                 } else {
@@ -155,8 +156,11 @@ impl Node {
         }
     }
 
-    /// Forgets those lost longest where more are disconnected than may be.
+    /// Forgets those lost longest where more are disconnected than may be. A node that stops forgets all.
     pub(super) fn cap_disconnected(&mut self) {
+        if self.out.status != ClusterStatus::Running {
+            return;
+        }
         let limit = self.settings.limits.disconnected_nodes;
         while self.peers.len() - self.up_count > limit
             && self.without_session(NodeStatus::Disconnected).count() > limit
@@ -172,9 +176,10 @@ impl Node {
         known.filter(move |(_, peer)| peer.status == status && peer.admission.sessions.is_empty())
     }
 
-    /// Of those the one that has been lost, or not been heard of, for the longest time.
+    /// Of those the one that has been lost, or not been heard of, for the longest time; first of all one that was never up, of which
+    /// others only told.
     fn oldest(&self, status: NodeStatus) -> Option<NodeId> {
-        self.without_session(status).min_by_key(|(_, peer)| peer.alive_at).map(|(id, _)| id.clone())
+        self.without_session(status).min_by_key(|(_, peer)| (peer.up > 0, peer.alive_at)).map(|(id, _)| id.clone())
     }
 
     fn cap_departed(&mut self) {

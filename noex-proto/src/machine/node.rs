@@ -57,6 +57,8 @@ pub(super) struct Node {
     pub(super) conns: BTreeMap<ConnId, Box<Conn>>,
     /// Connections that the driver closes gracefully, until it says that it is done.
     pub(super) closing: BTreeSet<ConnId>,
+    /// How many of them there may be.
+    pub(super) closing_most: usize,
     /// Accepted connections that are not authenticated, by origin, the oldest first.
     pub(super) half_open: BTreeMap<Origin, BTreeSet<ConnId>>,
     pub(super) half_open_count: usize,
@@ -76,7 +78,7 @@ pub(super) struct Node {
     // Dialling
     pub(super) dials: BTreeMap<Target, Box<Dial>>,
     /// Targets that are due and wait for a free dial, by the order in which they came.
-    pub(super) dial_queue: BTreeMap<u64, Target>,
+    pub(super) dial_queue: BTreeMap<(bool, u64), Target>,
     pub(super) dials_in_flight: usize,
     /// How many of them only ask whether a silent peer's port is open.
     pub(super) reaching: usize,
@@ -381,7 +383,7 @@ pub(super) struct Dial {
     pub(super) backoff: Backoff,
     pub(super) conn: Option<ConnId>,
     /// Its place in the queue, while it is due and waits for a free dial.
-    pub(super) queued: Option<u64>,
+    pub(super) queued: Option<(bool, u64)>,
     /// The failure that was reported last, if no session was up since.
     pub(super) reported: Option<Unreached>,
     /// The identity that was found at a seed's address.

@@ -462,3 +462,31 @@ fn who_reads_may_ask_many_times_in_a_record() {
     bench.say(b, &(0..1000).map(Control::Ping).collect::<Vec<_>>());
     assert_eq!(bench.faults(), []);
 }
+
+#[test]
+fn what_is_held_back_is_summed_up_though_reports_come_just_before_each_tick() {
+    let mut bench = Bench::new(Limits::default());
+    bench.actions.clear();
+    for _ in 0..60 {
+        for port in 0..17 {
+            let conn = bench.machine.next_conn();
+            bench.feed(Input::Accepted { conn, remote: SocketAddr::from(([10, 9, 9, 9], port)) });
+            bench.receive(conn, foreign_hello());
+        }
+        bench.feed(Input::Tick);
+        bench.now = bench.now + SECOND;
+    }
+    let sums = bench
+        .actions
+        .iter()
+        .filter(|action| matches!(action, Action::Event(ClusterEvent::Error(ClusterError::Suppressed { .. }))));
+    assert!(sums.count() > 10);
+}
+
+#[test]
+fn listening_on_port_0_does_not_panic() {
+    let mut machine = Machine::new();
+    machine.start(Instant::START, ClusterConfig::new("m").host("10.0.0.1")).expect("valid");
+    let local = SocketAddr::from(([10, 0, 0, 1], 0));
+    machine.handle(Instant::START, Input::Listening { entropy: [3; 32], interfaces: Vec::new(), local, route: None });
+}

@@ -100,7 +100,8 @@ fn a_node_with_the_least_of_everything_works() {
 #[test]
 fn closing_connections() {
     let mut machine = lone(config("a", 0).limits(limits(|limits| {
-        limits.closing_connections = 2;
+        // Half of them for strangers.
+        limits.closing_connections = 4;
         limits.half_open = 1;
         limits.half_open_per_address = 1;
     })));

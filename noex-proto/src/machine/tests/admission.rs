@@ -1,12 +1,13 @@
 //! Who is admitted, and when: several sessions with one peer, several instances of it, and room for it.
 
+use std::net::SocketAddr;
 use std::thread;
 use std::vec;
 use std::vec::Vec;
 
-use super::{ADDRESS, Bench, INTERVAL, MS, SECOND, heartbeat, intro, members, node, offer, timed_out};
+use super::{ADDRESS, Bench, INTERVAL, MS, SECOND, foreign_hello, heartbeat, intro, members, node, offer, timed_out};
 use crate::message::Control;
-use crate::{Action, ClusterConfig, ClusterError, ClusterEvent, ConnId, Input, Limits};
+use crate::{Action, Close, ClusterConfig, ClusterError, ClusterEvent, ConnId, Input, Limits};
 
 #[test]
 fn no_more_nodes_are_up_than_may_be_though_several_are_chosen_at_once() {
@@ -201,4 +202,69 @@ fn conflicts_are_reported_at_a_bounded_rate() {
     let conflict = |action: &&Action| matches!(action, Action::Event(ClusterEvent::Error(ClusterError::IdentityConflict { .. })));
     let told = bench.actions.iter().filter(conflict).count();
     assert_eq!((told, bench.machine.counters().reports_held_back), (16, 15));
+}
+
+#[test]
+fn who_was_impersonated_can_come_back() {
+    let mut bench = Bench::new(Limits::default());
+    let z = node("z");
+    bench.up_as(&z, 1, ADDRESS);
+    let forged = bench.authenticate(&z, 1, [10, 6, 6, 6]);
+    bench.say(forged, &[intro(u64::MAX)]);
+    bench.feed(Input::Closed { conn: forged });
+    // The true one tries to come back for 50 minutes, again and again.
+    for n in 2..100 {
+        let conn = bench.authenticate(&z, 1, ADDRESS);
+        bench.say(conn, &[intro(n)]);
+        if bench.machine.is_node_connected(&z) == Ok(true) {
+            return;
+        }
+        bench.run(30 * SECOND);
+    }
+    panic!("never: {:?} stale", bench.machine.counters().stale_admissions);
+}
+
+#[test]
+fn claims_to_the_own_identity_are_reported_at_a_bounded_rate_whatever_the_delays() {
+    let config = ClusterConfig::new("m").heartbeat_interval(INTERVAL).reconnect_base_delay(MS).reconnect_max_delay(MS);
+    let mut bench = Bench::of(config);
+    bench.actions.clear();
+    for _ in 0..100 {
+        bench.now = bench.now + 5 * MS;
+        let conn = bench.authenticate(&node("z"), 1, ADDRESS);
+        bench.say(conn, &[Control::Refused(1)]);
+    }
+    let conflict = |action: &&Action| matches!(action, Action::Event(ClusterEvent::Error(ClusterError::IdentityConflict { .. })));
+    assert!(bench.actions.iter().filter(conflict).count() <= 16);
+}
+
+#[test]
+fn newcomers_during_a_stop_pass_no_limit_of_closing_connections() {
+    let mut bench = Bench::new(Limits { closing_connections: 4, ..Limits::default() });
+    bench.up("b");
+    bench.clogged = true;
+    bench.feed(Input::Stop);
+    for n in 0..50 {
+        bench.authenticate(&node("z"), n, ADDRESS);
+    }
+    assert!(bench.machine.usage().closing_connections <= 5, "{}", bench.machine.usage().closing_connections);
+}
+
+#[test]
+fn who_has_a_session_is_told_why_it_is_refused_whatever_strangers_do() {
+    let mut bench = Bench::new(Limits::default());
+    bench.up("b");
+    for port in 0..256 {
+        let conn = bench.machine.next_conn();
+        bench.feed(Input::Accepted { conn, remote: SocketAddr::from(([10, 9, 9, 9], port)) });
+        bench.receive(conn, foreign_hello());
+    }
+    let again = bench.authenticate(&node("b"), b'b', ADDRESS);
+    bench.say(again, &[offer()]);
+    assert_eq!(bench.members[&again].heard, [Control::Refused(6)]);
+    let how = bench.actions.iter().find_map(|action| match action {
+        Action::Close { conn, how } if *conn == again => Some(*how),
+        _ => None,
+    });
+    assert!(matches!(how, Some(Close::Graceful { .. })), "{how:?}");
 }

@@ -2,6 +2,7 @@
 
 use std::format;
 use std::net::SocketAddr;
+use std::time::Duration;
 use std::vec;
 use std::vec::Vec;
 
@@ -9,7 +10,7 @@ use super::{ADDRESS, Bench, INTERVAL, MS, Rogue, SECOND, SECRET, hint, intro, li
 use crate::handshake::{LocalHello, RejectCode, Responder, ResponderStep, reject_frame};
 use crate::keys::Secrets;
 use crate::message::Control;
-use crate::{ClusterConfig, ConnId, DialError, Input, Limits, NodeId, NodeStatus, Secret};
+use crate::{Action, ClusterConfig, ClusterError, ClusterEvent, ConnId, DialError, Input, Limits, NodeId, NodeStatus, Secret};
 
 /// A node with these seeds, whose interval is that of the tests.
 fn seeded(seeds: &[&str], limits: Limits) -> Bench {
@@ -123,4 +124,77 @@ fn a_far_peer_cannot_make_the_node_dial_its_own_loopback() {
     bench.actions.clear();
     bench.say(b, &[members(vec![("x@127.0.0.1:22".parse().expect("an id"), [1; 16])])]);
     assert_eq!(bench.dials(), Vec::<u16>::new());
+}
+
+#[test]
+fn a_far_peer_that_is_lost_cannot_make_the_node_dial_its_own_loopback() {
+    let mut bench = Bench::new(Limits::default());
+    let far: NodeId = "x@127.0.0.1:22".parse().expect("an id");
+    let conn = bench.up_as(&far, 1, ADDRESS);
+    bench.feed(Input::Closed { conn });
+    bench.actions.clear();
+    bench.run(60 * SECOND);
+    assert_eq!(bench.dials(), Vec::<u16>::new());
+}
+
+#[test]
+fn a_seed_that_left_is_dialled_at_the_longest_delay_though_its_dial_waited() {
+    let config = ClusterConfig::new("m").heartbeat_interval(INTERVAL).seeds(["z@10.0.1.1:1", "a@10.0.3.1:7"]);
+    let mut bench = Bench::of(config.limits(Limits { dials_in_flight: 1, ..Limits::default() }));
+    let dial = bench.dials_to(1)[0];
+    // The seed comes up by itself; the dial to it is answered by one who has no time; the other seed swallows packets.
+    let z = bench.up_as(&node("z"), 1, ADDRESS);
+    bench.feed(Input::Connected { conn: dial, remote: SocketAddr::from((ADDRESS, 1)) });
+    bench.receive(dial, reject_frame(RejectCode::Busy));
+    let slow = bench.dials_to(7)[0];
+    live(&mut bench, &[z], 1500 * MS);
+    bench.say(z, &[Control::Goodbye]);
+    bench.actions.clear();
+    bench.feed(Input::DialFailed { conn: slow, error: DialError::TimedOut });
+    assert_eq!(bench.dials_to(1), []);
+}
+
+#[test]
+fn a_seed_that_is_connected_is_not_reported_as_unreachable() {
+    let mut bench = Bench::of(ClusterConfig::new("m").heartbeat_interval(INTERVAL).seeds(["z@10.0.1.1:1"]));
+    let dial = bench.dials_to(1)[0];
+    bench.up_as(&node("z"), 1, ADDRESS);
+    bench.feed(Input::DialFailed { conn: dial, error: DialError::TimedOut });
+    let wrong = |action: &&Action| matches!(action, Action::Event(ClusterEvent::Error(ClusterError::SeedUnreachable { .. })));
+    assert_eq!(bench.actions.iter().find(wrong), None);
+}
+
+#[test]
+fn a_lost_node_is_dialled_soon_and_kept_though_a_member_told_of_many_with_room_for_all() {
+    lost_among_hints(Limits { disconnected_nodes: 10_000, ..Limits::default() });
+}
+
+#[test]
+fn a_lost_node_is_dialled_soon_though_a_member_told_of_many_that_do_not_answer() {
+    lost_among_hints(Limits::default());
+}
+
+fn lost_among_hints(limits: Limits) {
+    let mut bench = Bench::new(limits);
+    let (b, z) = (bench.up_as(&node("b"), 1, ADDRESS), bench.up_as(&"z@10.0.7.7:9999".parse().expect("an id"), 2, ADDRESS));
+    let hints: Vec<_> = (0..3000_u16)
+        .map(|n| (std::format!("h{n}@10.0.{}.{}:1", 100 + n / 250, 1 + n % 250).parse().expect("an id"), [9; 16]))
+        .collect();
+    for page in hints.chunks(1000) {
+        let last = page.len() < 1000 || page.as_ptr_range().end == hints.as_ptr_range().end;
+        bench.say(b, &[Control::Members { digest: 1, last, members: page.iter().cloned().collect() }]);
+    }
+    live(&mut bench, &[b, z], 5 * SECOND);
+    bench.actions.clear();
+    bench.feed(Input::Closed { conn: z });
+    let mut waited = Duration::ZERO;
+    let mut forgotten = None;
+    while bench.dials_to(9999).is_empty() && waited < 1200 * SECOND {
+        live(&mut bench, &[b], 5 * SECOND);
+        waited += 5 * SECOND;
+        if status(&bench, &"z@10.0.7.7:9999".parse().expect("an id")).is_none() {
+            forgotten.get_or_insert(waited);
+        }
+    }
+    assert!(waited < 60 * SECOND, "{waited:?}, forgotten after {forgotten:?}");
 }

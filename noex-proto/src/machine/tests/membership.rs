@@ -222,3 +222,24 @@ fn who_proves_itself_has_room_before_those_that_others_tell_of() {
     bench.say(k, &[offer()]);
     assert!(matches!(bench.members[&k].heard.last(), Some(Control::Intro { .. })));
 }
+
+#[test]
+fn who_was_coming_back_when_it_was_to_be_forgotten_is_forgotten_later() {
+    let forget_after = 60 * SECOND;
+    let mut bench = Bench::of(ClusterConfig::new("m").heartbeat_interval(INTERVAL).forget_after(forget_after));
+    let conn = bench.up("z");
+    bench.feed(Input::Closed { conn });
+    bench.run(forget_after - SECOND);
+    let conn = bench.authenticate(&node("z"), b'z', ADDRESS);
+    bench.run(2 * SECOND);
+    bench.feed(Input::Closed { conn });
+    for _ in 0..2000 {
+        let dials = bench.dials_to(1);
+        bench.actions.clear();
+        for conn in dials {
+            bench.feed(Input::DialFailed { conn, error: DialError::Refused });
+        }
+        bench.run(SECOND);
+    }
+    assert_eq!(status(&bench, &node("z")), None);
+}
