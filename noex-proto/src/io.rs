@@ -63,7 +63,7 @@ pub enum Input {
         entropy: [u8; 32],
         /// The addresses of the machine's interfaces, of which the first that others may reach can become the node's host.
         interfaces: Vec<IpAddr>,
-        /// The address listened on, with the real port.
+        /// The address listened on, with the real port; with none, the start is over.
         local: SocketAddr,
         /// The local address that routes to [`ClusterConfig::route_target`], if there is one.
         route: Option<IpAddr>,

@@ -14,7 +14,7 @@ use crate::config::{InvalidClusterConfigError, within};
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
     /// Connections that this node has ended and whose last bytes are still on their way. At the limit a further one is cut off at once,
-    /// but for a stop, which every peer is told of.
+    /// but for a stop, which every peer is told of; strangers at half of it.
     pub closing_connections: usize,
     /// Control messages (heartbeats, gossip, answers) waiting to be sent to one peer. A peer that asks for more without reading the
     /// answers is disconnected: [`PeerFault::ControlFlood`](crate::PeerFault::ControlFlood).
