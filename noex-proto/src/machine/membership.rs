@@ -156,11 +156,8 @@ impl Node {
         }
     }
 
-    /// Forgets those lost longest where more are disconnected than may be. A node that stops forgets all.
+    /// Forgets those lost longest where more are disconnected than may be.
     pub(super) fn cap_disconnected(&mut self) {
-        if self.out.status != ClusterStatus::Running {
-            return;
-        }
         let limit = self.settings.limits.disconnected_nodes;
         while self.peers.len() - self.up_count > limit
             && self.without_session(NodeStatus::Disconnected).count() > limit
