@@ -163,8 +163,9 @@ impl<'a> Recording<'a> {
             self.rest = &[];
             return Ok(None);
         };
-        let is_number = self.rest.first().is_some_and(|byte| byte >> 5 == 0);
-        let actions = if is_number { Some(self.item(start)?) } else { None };
+        // Where the machine did not come back from the input, the next one follows, which is an array or null, or nothing does.
+        let is_next = self.rest.first().is_none_or(|byte| matches!(byte, 0x80..=0x9f | 0xf6));
+        let actions = if is_next { None } else { Some(self.item(start)?) };
         Ok(Some(Recorded { actions, at, input, secrets }))
     }
 

@@ -185,7 +185,10 @@ fn what_is_no_recording_of_this_format_is_refused() {
     assert_eq!(reader.version(), env!("CARGO_PKG_VERSION"));
     reader.next().unwrap().unwrap();
     let at = reader.offset();
-    let damaged = [&recording[..at], &[0xff], &recording[at + 1..]].concat();
-    let error = read(&damaged).unwrap_err();
-    assert!(matches!(error, RecordingError::Malformed { at: found, .. } if found == at), "{error}");
+    // The entry itself, and the number of actions before it.
+    for damage in [at, at - 1] {
+        let damaged = [&recording[..damage], &[0xff], &recording[damage + 1..]].concat();
+        let error = read(&damaged).unwrap_err();
+        assert!(matches!(error, RecordingError::Malformed { at: found, .. } if found <= at), "{error}");
+    }
 }
