@@ -78,7 +78,8 @@ impl<R: Runtime> Cluster<R> {
     /// # Errors
     /// [`StartError::AlreadyRunning`] unless the node is stopped; [`StartError::Config`] for an invalid configuration;
     /// [`StartError::Bind`] where the address cannot be listened on; [`StartError::Entropy`] where the system has no randomness to
-    /// give; [`StartError::Runtime`] outside a runtime, or where it ends meanwhile; [`StartError::Stopped`] where the node was stopped before the start was over.
+    /// give; [`StartError::Runtime`] outside a runtime, or where it ends meanwhile; [`StartError::Stopped`] where the node was
+    /// stopped before the start was over.
     pub async fn start(&self, config: ClusterConfig) -> Result<(), StartError> {
         listen::start(self.shared(), config).await
     }

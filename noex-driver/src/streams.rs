@@ -24,8 +24,7 @@ pub type MessageStream<R> = Subscribed<R, Result<Message, MessagesLagged>>;
 /// Its queue is bounded by the limits of the configuration, and what was dropped is said. It stays open while the cluster is
 /// stopped, for a later start, and ends when the last handle is gone and what was queued is read. Dropping it ends the
 /// subscription. It may be polled on any runtime, or on none; a waker of one's own must neither panic nor drop the stream
-/// while it wakes. [`next`](Self::next) needs no trait in scope; what else streams can do
-/// comes with `futures-lite` or its like.
+/// while it wakes. [`next`](Self::next) needs no trait in scope; what else streams can do comes with `futures-lite` or its like.
 #[derive(Debug)]
 #[must_use = "what is not read is dropped"]
 pub struct Subscribed<R: Runtime, T> {

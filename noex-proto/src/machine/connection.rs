@@ -275,6 +275,7 @@ impl Node {
     /// [`Node::end_conn`] with the reason of the down, if there is one.
     pub(super) fn end_conn_as(&mut self, conn: ConnId, how: Option<Close>, ended: Ended, reason: NodeDownReason) {
         let Some(state) = self.conns.remove(&conn) else { return };
+        let near = state.is_near();
         match state.phase {
             Phase::Dialling => self.waits.cancel(&Wait::Connect(conn)),
             Phase::Reaching(_) => {
@@ -293,7 +294,6 @@ impl Node {
             self.close(conn, how);
         }
         if let Phase::Session(session) = state.phase {
-            let near = state.remote.is_some_and(|remote| remote.ip().to_canonical().is_loopback());
             self.session_ended(conn, &session, near, reason);
         }
         if let Some(target) = state.target {

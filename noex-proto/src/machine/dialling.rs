@@ -40,10 +40,8 @@ impl Node {
 
     pub(super) fn remove_dial(&mut self, target: &Target) {
         self.dial_timers.cancel(target);
-        let Some(dial) = self.dials.remove(target) else { return };
-        if let Some(place) = dial.queued {
-            self.dial_queue.remove(&place);
-        }
+        let Some(mut dial) = self.dials.remove(target) else { return };
+        dial.leave(&mut self.dial_queue);
         let Some(conn) = dial.conn else { return };
         // What is still under way would be in flight beyond the limit, for nobody.
         if matches!(self.conns.get(&conn).map(|conn| &conn.phase), Some(Phase::Dialling | Phase::Initiating(_))) {
@@ -112,7 +110,6 @@ impl Node {
         if dial.conn.is_some() || dial.queued.is_some() {
             return;
         }
-        // Seeds, and who was up, go before those that others only told of.
         let last = self.dial_queue.range((hint, 0)..=(hint, u64::MAX)).next_back();
         let place = (hint, last.map_or(0, |((_, place), _)| place + 1));
         dial.queued = Some(place);
@@ -266,9 +263,7 @@ impl Node {
             self.dial_timers.cancel(&target);
             let Some(dial) = self.dials.get_mut(&target) else { continue };
             dial.reported = None;
-            if let Some(place) = dial.queued.take() {
-                self.dial_queue.remove(&place);
-            }
+            dial.leave(&mut self.dial_queue);
             if dial.conn == Some(conn) {
                 dial.conn = None;
                 dial.skip.clear();
@@ -302,9 +297,7 @@ impl Node {
         for target in self.targets_of(id) {
             let Some(dial) = self.dials.get_mut(&target) else { continue };
             dial.reported = Some(Unreached::Closed);
-            if let Some(place) = dial.queued.take() {
-                self.dial_queue.remove(&place);
-            }
+            dial.leave(&mut self.dial_queue);
             let delay = if left { dial.backoff.longest(&mut self.rng) } else { dial.backoff.next(&mut self.rng) };
             self.dial_timers.set(target, self.now + delay);
         }

@@ -149,7 +149,7 @@ impl Node {
     }
 
     fn answer(&mut self, conn: ConnId, Answer { after, digest }: Answer) {
-        let near = self.is_near(conn);
+        let near = self.conns.get(&conn).is_some_and(|conn| conn.is_near());
         let Some(session) = self.conns.get_mut(&conn).and_then(|state| state.session_mut()) else { return };
         let from = after.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
         let up = self.peers.range((from, Bound::Unbounded)).filter(|(_, peer)| peer.session.is_some());
@@ -160,15 +160,10 @@ impl Node {
         self.send_control(conn, page);
     }
 
-    /// Whether a peer is on this machine, so that loopback addresses mean the same to both.
-    fn is_near(&self, conn: ConnId) -> bool {
-        self.conns.get(&conn).and_then(|conn| conn.remote).is_some_and(|remote| remote.ip().to_canonical().is_loopback())
-    }
-
     /// A page of members. One that nobody asked for, or that comes too late, tells nothing.
     pub(super) fn members_told(&mut self, conn: ConnId, last: bool, mut members: Members) -> Result<(), PeerFault> {
         let limit = self.settings.limits.members;
-        let near = self.is_near(conn);
+        let near = self.conns.get(&conn).is_some_and(|conn| conn.is_near());
         let Some(asked) = self.asked.as_mut().filter(|asked| asked.conn == conn) else { return Ok(()) };
         let room = limit.saturating_sub(asked.received);
         asked.received += members.len();

@@ -103,10 +103,10 @@ impl Node {
             .expect("the name and the host were validated, and a bound port is not 0");
         let now = out.now;
         let mut node = Self {
+            closing_most: settings.limits.closing_connections,
             secrets: Secrets::new(settings.secret.as_ref(), &settings.accepted_secrets),
             digest: member_digest(&instance, &id),
             pulse: settings.heartbeat_interval,
-            closing_most: settings.limits.closing_connections,
             dial_tokens: settings.limits.dials_per_second,
             dial_tokens_at: now,
             next_exchange: now,

@@ -77,8 +77,8 @@ pub(super) struct Node {
 
     // Dialling
     pub(super) dials: BTreeMap<Target, Box<Dial>>,
-    /// Targets that are due and wait for a free dial, by the order in which they came.
-    pub(super) dial_queue: BTreeMap<(bool, u64), Target>,
+    /// Targets that are due and wait for a free dial.
+    pub(super) dial_queue: BTreeMap<Place, Target>,
     pub(super) dials_in_flight: usize,
     /// How many of them only ask whether a silent peer's port is open.
     pub(super) reaching: usize,
@@ -378,12 +378,15 @@ pub(super) enum Target {
     Seed(usize),
 }
 
+/// A place among the dials that wait: first seeds and who was up, then those that others only told of; each by the order in which they came.
+pub(super) type Place = (bool, u64);
+
 #[derive(Clone, Debug)]
 pub(super) struct Dial {
     pub(super) backoff: Backoff,
     pub(super) conn: Option<ConnId>,
     /// Its place in the queue, while it is due and waits for a free dial.
-    pub(super) queued: Option<(bool, u64)>,
+    pub(super) queued: Option<Place>,
     /// The failure that was reported last, if no session was up since.
     pub(super) reported: Option<Unreached>,
     /// The identity that was found at a seed's address.
@@ -394,7 +397,21 @@ pub(super) struct Dial {
     pub(super) skip: Vec<SocketAddr>,
 }
 
+impl Dial {
+    /// It waits no more for a free dial.
+    pub(super) fn leave(&mut self, queue: &mut BTreeMap<Place, Target>) {
+        if let Some(place) = self.queued.take() {
+            queue.remove(&place);
+        }
+    }
+}
+
 impl Conn {
+    /// Whether the peer is on this machine, so that loopback addresses mean the same to both.
+    pub(super) fn is_near(&self) -> bool {
+        self.remote.is_some_and(|remote| remote.ip().to_canonical().is_loopback())
+    }
+
     pub(super) fn session(&self) -> Option<&Session> {
         match &self.phase {
             Phase::Session(session) => Some(session),

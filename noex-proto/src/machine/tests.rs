@@ -15,8 +15,8 @@ use crate::keys::Secrets;
 use crate::message::{Control, Member, kind};
 use crate::record::{Opener, RecordBuilder, Sealer};
 use crate::{
-    Action, ClusterConfig, ClusterError, ClusterEvent, ConnId, Input, Instant, Limits, NodeDownReason, NodeId, NodeStatus,
-    PeerFault, Refusal, Secret, WallTime,
+    Action, ClusterConfig, ClusterError, ClusterEvent, ClusterStatus, ConnId, Input, Instant, Limits, NodeDownReason, NodeId,
+    NodeStatus, PeerFault, Refusal, Secret, WallTime,
 };
 
 mod admission;
@@ -484,9 +484,10 @@ fn what_is_held_back_is_summed_up_though_reports_come_just_before_each_tick() {
 }
 
 #[test]
-fn listening_on_port_0_does_not_panic() {
+fn listening_on_port_0_ends_the_start() {
     let mut machine = Machine::new();
     machine.start(Instant::START, ClusterConfig::new("m").host("10.0.0.1")).expect("valid");
     let local = SocketAddr::from(([10, 0, 0, 1], 0));
     machine.handle(Instant::START, Input::Listening { entropy: [3; 32], interfaces: Vec::new(), local, route: None });
+    assert_eq!(machine.status(), ClusterStatus::Stopped);
 }
