@@ -173,7 +173,7 @@ impl<'a, H: Hasher> Abstraction<'a, H> {
         self.write(asked.as_ref().map(|asked| (asked.joining, asked.received)));
         self.write(asked.as_ref().map(|asked| self.place(asked.conn)));
         for told in told {
-            self.write((told.joining, &told.members));
+            self.write((told.joining, told.near, &told.members));
         }
     }
 
@@ -241,11 +241,11 @@ impl<'a, H: Hasher> Abstraction<'a, H> {
             alive_at: _,
             admission: Admission { chosen, named, instance: admitted_instance, admitted, accepted, sessions },
             conflict,
-            view: PeerView { announced, differs, exchanged, unanswered, answered },
+            view: PeerView { announced, differs, exchanged, ask_after, unanswered, answered },
         } = peer;
         self.write((status, instance, (*up).min(1), named, admitted_instance, admitted, accepted));
-        self.write((conflict, announced, differs));
-        self.write(unanswered.map(|at| self.age(at)));
+        self.write((conflict, announced, differs, unanswered));
+        self.write(self.grains(*ask_after - self.node.now));
         self.write(session.map(|conn| self.place(conn)));
         self.write(chosen.map(|conn| self.place(conn)));
         self.write(sessions.len());

@@ -7,7 +7,7 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use super::detection::CONNECT_TIMEOUT;
-use super::node::{Dial, Ended, InstanceId, Node, Peer, Phase, Target, Timer, Wait};
+use super::node::{Dial, Ended, InstanceId, Node, Peer, Phase, Prospect, Target, Timer, Wait};
 use crate::backoff::Backoff;
 use crate::{
     Action, Close, ClusterError, ClusterEvent, ClusterStatus, ConnId, DialError, Instant, NodeId, NodeStatus, Unreached,
@@ -105,16 +105,26 @@ impl Node {
         if self.out.status != ClusterStatus::Running {
             return;
         }
-        let hint = matches!(&target, Target::Node(id) if self.peers.get(id).is_none_or(|peer| peer.up == 0));
+        let hint = self.is_hint(&target);
         let Some(dial) = self.dials.get_mut(&target) else { return };
         if dial.conn.is_some() || dial.queued.is_some() {
             return;
         }
-        let last = self.dial_queue.range((hint, 0)..=(hint, u64::MAX)).next_back();
-        let place = (hint, last.map_or(0, |((_, place), _)| place + 1));
+        let prospect = match dial.reported {
+            _ if hint => Prospect::Hint,
+            Some(Unreached::Dial(DialError::TimedOut)) => Prospect::Doubtful,
+            _ => Prospect::Good,
+        };
+        let last = self.dial_queue.range((prospect, 0)..=(prospect, u64::MAX)).next_back();
+        let place = (prospect, last.map_or(0, |((_, place), _)| place + 1));
         dial.queued = Some(place);
         self.dial_queue.insert(place, target);
         self.start_queued_dials();
+    }
+
+    /// Whether others only told of it.
+    fn is_hint(&self, target: &Target) -> bool {
+        matches!(target, Target::Node(id) if self.peers.get(id).is_none_or(|peer| peer.up == 0))
     }
 
     /// One dial less is in flight: another may begin.
@@ -123,14 +133,20 @@ impl Node {
         self.start_queued_dials();
     }
 
-    /// Starts the dials that wait, as far as their number and their rate allow.
+    /// Starts the dials that wait, as far as their number and their rate allow. A quarter of those in flight is for good prospects: where
+    /// packets vanish, the others take the rest for as long as a connect may take.
     pub(super) fn start_queued_dials(&mut self) {
         if self.now - self.dial_tokens_at >= RATE_WINDOW {
             self.dial_tokens_at = self.now;
             self.dial_tokens = self.settings.limits.dials_per_second;
         }
-        while self.dials_in_flight < self.settings.limits.dials_in_flight {
-            if self.dial_tokens == 0 && !self.dial_queue.is_empty() {
+        let limit = self.settings.limits.dials_in_flight;
+        while let Some(((prospect, _), _)) = self.dial_queue.first_key_value() {
+            let most = if *prospect == Prospect::Good { limit } else { limit - limit / 4 };
+            if self.dials_in_flight >= most {
+                return;
+            }
+            if self.dial_tokens == 0 {
                 self.timers.set(Timer::DialRate, self.dial_tokens_at + RATE_WINDOW);
                 return;
             }

@@ -58,8 +58,8 @@ impl Node {
         let known = self.peers.len() as u64;
         let enough = self.timers.get(&Timer::Settled).map_or(0, |_| known);
         let unasked = self.peers.values().filter(|peer| peer.view.announced > enough);
-        // Who let a question run out comes last.
-        let rank = |view: &PeerView| (view.unanswered.is_none(), view.announced);
+        // Who let its last question run out comes last.
+        let rank = |view: &PeerView| (!view.unanswered, view.announced);
         let next = unasked.filter_map(|peer| Some((rank(&peer.view), peer.session?))).max_by_key(|(rank, _)| *rank);
         if let Some(((_, announced), conn)) = next {
             self.ask(conn, announced > known);
@@ -67,29 +67,40 @@ impl Node {
     }
 
     fn ask(&mut self, conn: ConnId, joining: bool) {
-        let Some(id) = self.conn_session(conn).map(|session| session.id.clone()) else { return };
+        let Some(session) = self.conn_session(conn) else { return };
+        // The peer need not answer sooner than that.
+        let (id, spacing) = (session.id.clone(), session.interval() / 2);
         if let Some(peer) = self.peers.get_mut(&id) {
             peer.view.announced = 0;
+            peer.view.ask_after = peer.view.ask_after.max(self.now + spacing);
         }
-        self.asked = Some(Asked { conn, joining, received: 0 });
+        self.asked = Some(Asked { at: self.run, conn, id, joining, received: 0 });
         self.waits.set(Wait::Answer, self.run + ANSWER_TIMEOUT);
         self.send_control(conn, Control::MembersRequest { digest: self.digest });
     }
 
-    pub(super) fn answer_overdue(&mut self) {
-        let Some(asked) = self.asked.take() else { return };
-        let id = self.conn_session(asked.conn).map(|session| session.id.clone());
-        if let Some(peer) = id.and_then(|id| self.peers.get_mut(&id)) {
-            peer.view.unanswered = Some(self.now);
+    /// A question is over: answered, or not. Who took long keeps nobody from being asked: twice that time is for the others.
+    fn question_is_over(&mut self, answered: bool) {
+        let Some(Asked { at, id, .. }) = self.asked.take() else { return };
+        self.waits.cancel(&Wait::Answer);
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        let view = &mut peer.view;
+        view.ask_after = view.ask_after.max(self.now + 2 * (self.run - at));
+        view.unanswered = !answered;
+        if !answered {
+            view.exchanged = None;
         }
+    }
+
+    pub(super) fn answer_overdue(&mut self) {
+        self.question_is_over(false);
         self.ask_next();
     }
 
     /// The session that was asked is no more.
     pub(super) fn forget_request(&mut self, conn: ConnId) {
         if self.asked.as_ref().is_some_and(|asked| asked.conn == conn) {
-            self.waits.cancel(&Wait::Answer);
-            self.asked = None;
+            self.question_is_over(false);
             self.ask_next();
         }
     }
@@ -102,9 +113,8 @@ impl Node {
         let Some(peer) = self.peers.get_mut(id) else { return };
         peer.view.differs = peer.view.differs.saturating_add(1);
         let settled = matches!(peer.view.exchanged.as_deref(), Some((ours, theirs, at)) if *ours == own && *theirs == digest && self.now - *at < repeat);
-        // Who lets questions run out would keep all others from being asked.
-        let silent = peer.view.unanswered.is_some_and(|at| self.now - at < repeat);
-        if peer.view.differs < DIFFERENCES || settled || silent || asking || self.now < self.next_exchange {
+        let soon = self.now < peer.view.ask_after.max(self.next_exchange);
+        if peer.view.differs < DIFFERENCES || settled || soon || asking {
             return;
         }
         peer.view.exchanged = Some(Box::new((own, digest, self.now)));
@@ -174,8 +184,7 @@ impl Node {
             self.told.push_back(Told { joining, members, near });
         }
         if last {
-            self.waits.cancel(&Wait::Answer);
-            self.asked = None;
+            self.question_is_over(true);
         }
         // What waits is taken in in its time.
         if !taking {

@@ -33,6 +33,7 @@ impl Node {
         peer.view.announced = intro.members;
         peer.view.answered = None;
         peer.view.differs = 0;
+        peer.view.exchanged = None;
         let (info, up) = (peer.info(&id), peer.up);
         self.up_count += 1;
         self.digest = self.digest.wrapping_add(member_digest(&instance, &id));

@@ -327,8 +327,10 @@ pub(super) struct PeerView {
     pub(super) differs: u32,
     /// The digests, own and the peer's, for which members were exchanged last, and when.
     pub(super) exchanged: Option<Box<(u64, u64, Instant)>>,
-    /// When it let a question run out.
-    pub(super) unanswered: Option<Instant>,
+    /// When it may be asked about a difference again.
+    pub(super) ask_after: Instant,
+    /// Its last question was not answered.
+    pub(super) unanswered: bool,
     /// When members were last sent to it.
     pub(super) answered: Option<Instant>,
 }
@@ -344,7 +346,10 @@ impl PeerView {
 /// A request for members that is under way.
 #[derive(Clone, Debug)]
 pub(super) struct Asked {
+    /// When, in running time: a pause of this node is nobody's fault.
+    pub(super) at: Instant,
     pub(super) conn: ConnId,
+    pub(super) id: NodeId,
     /// The node joins: it dials whom it learns of at once.
     pub(super) joining: bool,
     /// How many ids have come.
@@ -378,8 +383,19 @@ pub(super) enum Target {
     Seed(usize),
 }
 
-/// A place among the dials that wait: first seeds and who was up, then those that others only told of; each by the order in which they came.
-pub(super) type Place = (bool, u64);
+/// How likely it is that a dial finds somebody, the likeliest first. Where packets vanish, a dial is in flight for long.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(super) enum Prospect {
+    /// A seed, or a node that was up.
+    Good,
+    /// The same, but the last dial to it ran out.
+    Doubtful,
+    /// A node that others only told of.
+    Hint,
+}
+
+/// A place among the dials that wait: by their prospects, then in the order in which they came.
+pub(super) type Place = (Prospect, u64);
 
 #[derive(Clone, Debug)]
 pub(super) struct Dial {

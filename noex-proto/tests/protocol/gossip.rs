@@ -223,3 +223,23 @@ fn an_id_on_loopback_is_not_told_to_a_peer_that_is_not_on_one() {
     assert_eq!(net.nodes[2].machine.node_ids(), Ok(vec![id("n", 0)]));
     assert!(net.nodes[2].dials.iter().all(|(_, host, _)| *host == address(0).ip().to_string()));
 }
+
+/// c is behind a firewall: nobody can dial it, so that it depends on what it is told.
+#[test]
+fn a_peer_that_was_frozen_while_it_was_asked_is_asked_again() {
+    let calm = |name, host| config(name, host).heartbeat_interval(5 * SECOND);
+    let mut net = Net::new(3);
+    net.no_dial(0, 2);
+    net.no_dial(1, 2);
+    net.start(0, calm("a", 0));
+    net.start(1, calm("b", 1).seeds([id("a", 0).to_string()]));
+    net.run(20 * SECOND);
+    net.start(2, calm("c", 2).seeds([id("a", 0).to_string()]));
+    net.run_until(SECOND, |net| net.is_up(2, &id("a", 0)));
+    net.freeze(0);
+    // Longer than an answer may take, and no failure.
+    net.run(12 * SECOND);
+    net.thaw(0);
+    net.run_until(30 * SECOND, |net| net.is_up(2, &id("b", 1)));
+    assert_eq!(net.total_downs(), 0);
+}

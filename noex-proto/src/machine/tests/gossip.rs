@@ -138,25 +138,89 @@ fn a_node_that_stops_asks_nobody() {
 #[test]
 fn differences_are_asked_about_one_at_a_time_and_not_more_often_than_four_times_in_an_interval() {
     let mut bench = Bench::new(Limits::default());
-    let (b, c) = (bench.up("b"), bench.up("c"));
-    live(&mut bench, &[b, c], 2 * SECOND);
+    let all = [bench.up("b"), bench.up("c"), bench.up("d")];
+    let [b, c, d] = all;
+    live(&mut bench, &all, 2 * SECOND);
+    bench.say(d, &[members(vec![])]);
     bench.say(c, &[members(vec![])]);
-    let before = asked(&bench, [b, c]);
+    live(&mut bench, &all, INTERVAL);
+    let before = asked(&bench, all);
     let differ = |bench: &mut Bench, conn, digest| {
         bench.say(conn, &[heartbeat(digest), heartbeat(digest)]);
-        let now = asked(bench, [b, c]);
-        [now[0] - before[0], now[1] - before[1]]
+        let now = asked(bench, all);
+        [now[0] - before[0], now[1] - before[1], now[2] - before[2]]
     };
-    assert_eq!(differ(&mut bench, b, 5), [1, 0]);
+    assert_eq!(differ(&mut bench, b, 5), [1, 0, 0]);
     bench.run(INTERVAL / 2);
-    assert_eq!(differ(&mut bench, c, 5), [1, 0], "the answer of the other is still to come");
+    assert_eq!(differ(&mut bench, c, 5), [1, 0, 0], "the answer of the other is still to come");
     bench.say(b, &[members(vec![])]);
-    assert_eq!(differ(&mut bench, c, 5), [1, 1]);
+    assert_eq!(differ(&mut bench, c, 5), [1, 1, 0]);
     bench.say(c, &[members(vec![])]);
     bench.run(INTERVAL / 4 - 10 * MS);
-    assert_eq!(differ(&mut bench, b, 6), [1, 1], "too soon");
+    assert_eq!(differ(&mut bench, d, 5), [1, 1, 0], "too soon");
     bench.run(10 * MS);
-    assert_eq!(differ(&mut bench, b, 6), [2, 1]);
+    assert_eq!(differ(&mut bench, d, 5), [1, 1, 1]);
+}
+
+#[test]
+fn a_peer_is_asked_about_a_difference_twice_in_its_interval_at_most() {
+    let mut bench = Bench::new(Limits::default());
+    let b = bench.up("b");
+    // Given: it was asked just now, when its session came up. It need not answer sooner than half an interval after that.
+    bench.run(INTERVAL / 2 - 10 * MS);
+    bench.say(b, &[heartbeat(5), heartbeat(5)]);
+    assert_eq!(bench.requests(b), 0);
+    bench.run(10 * MS);
+    bench.say(b, &[heartbeat(5)]);
+    assert_eq!(bench.requests(b), 1);
+}
+
+#[test]
+fn a_question_that_the_end_of_a_session_cut_off_is_asked_in_the_next() {
+    for answered in [false, true] {
+        let mut bench = Bench::new(Limits::default());
+        let c = bench.up("c");
+        live(&mut bench, &[c], 2 * INTERVAL);
+        bench.say(c, &[heartbeat(5), heartbeat(5)]);
+        assert_eq!(bench.requests(c), 1);
+        if answered {
+            bench.say(c, &[members(vec![])]);
+        }
+        bench.feed(Input::Closed { conn: c });
+        let c = bench.up("c");
+        live(&mut bench, &[c], INTERVAL);
+        bench.say(c, &[heartbeat(5), heartbeat(5)]);
+        assert_eq!(bench.requests(c), 1, "the same difference, answered before: {answered}");
+    }
+}
+
+#[test]
+fn who_let_a_question_run_out_is_asked_again_after_twenty_seconds() {
+    let mut bench = Bench::new(Limits::default());
+    let b = bench.up("b");
+    live(&mut bench, &[b], INTERVAL);
+    bench.say(b, &[heartbeat(5), heartbeat(5)]);
+    assert_eq!(bench.requests(b), 1);
+    live(&mut bench, &[b], 30 * SECOND - 10 * MS);
+    bench.say(b, &[heartbeat(5)]);
+    assert_eq!(bench.requests(b), 1);
+    bench.run(10 * MS);
+    bench.say(b, &[heartbeat(5)]);
+    assert_eq!(bench.requests(b), 2);
+}
+
+#[test]
+fn a_pause_of_this_node_does_not_put_the_next_question_off() {
+    let mut bench = Bench::new(Limits::default());
+    let b = bench.up("b");
+    live(&mut bench, &[b], INTERVAL);
+    bench.say(b, &[heartbeat(5), heartbeat(5)]);
+    assert_eq!(bench.requests(b), 1);
+    bench.now = bench.now + 3600 * SECOND;
+    bench.say(b, &[members(vec![])]);
+    live(&mut bench, &[b], 5 * SECOND);
+    bench.say(b, &[heartbeat(6)]);
+    assert_eq!(bench.requests(b), 2);
 }
 
 #[test]
@@ -189,6 +253,7 @@ fn later_the_lesser_dials_at_once_and_the_greater_after_a_second_or_an_interval(
     for (interval, courtesy) in [(500, 500), (2000, 1000)] {
         let mut bench = Bench::with(Duration::from_millis(interval), Limits::default());
         let conn = bench.up("b");
+        live(&mut bench, &[conn], INTERVAL);
         bench.say(conn, &[heartbeat(5)]);
         bench.say(conn, &[heartbeat(5)]);
         assert_eq!(bench.requests(conn), 1);
@@ -284,6 +349,7 @@ fn hints_beyond_the_nodes_that_may_be_known_are_passed_over() {
     let page = |ports: std::ops::Range<u8>| members(ports.map(|port| hint("x", port)).collect());
     bench.say(conn, &[page(1..4)]);
     assert_eq!(bench.dials(), [1, 2, 3]);
+    live(&mut bench, &[conn], INTERVAL);
     bench.say(conn, &[heartbeat(5), heartbeat(5), page(4..7)]);
     assert_eq!(bench.requests(conn), 2);
     assert!(bench.dials().is_empty());
@@ -346,6 +412,34 @@ fn one_that_never_answers_does_not_keep_others_from_being_asked() {
         }
     }
     assert!(bench.requests(b) > 0);
+    assert_ne!(bench.requests(c), 0);
+}
+
+#[test]
+fn one_that_answers_late_and_always_differs_does_not_keep_others_from_being_asked() {
+    let mut bench = Bench::new(Limits::default());
+    let (b, c) = (bench.up("b"), bench.up("c"));
+    live(&mut bench, &[b, c], 3 * SECOND);
+    bench.say(c, &[members(vec![])]);
+    bench.members.get_mut(&c).expect("up").heard.clear();
+    let (mut answered, mut due) = (0, None);
+    for step in 0..6_000 {
+        // b has another view at each moment, and lets each question wait for nine seconds; c keeps to its interval.
+        if due.is_none() && bench.requests(b) > answered {
+            due = Some(bench.now + 9 * SECOND);
+        }
+        if due.is_some_and(|due| due <= bench.now) {
+            due = None;
+            answered += 1;
+            bench.say(b, &[members(vec![])]);
+        }
+        bench.say(b, &[heartbeat(100 + step), heartbeat(100 + step)]);
+        bench.run(10 * MS);
+        if step % 193 == 57 {
+            bench.say(c, &[heartbeat(5)]);
+        }
+    }
+    assert!(answered > 0);
     assert_ne!(bench.requests(c), 0);
 }
 

@@ -122,6 +122,7 @@ fn who_left_is_remembered_longer_than_it_is_listed() {
         bench.say(leaving, &[Control::Goodbye]);
     }
     assert_eq!(bench.machine.node_ids(), Ok(vec![node("b"), node("y")]));
+    live(&mut bench, &[conn], INTERVAL);
     bench.say(conn, &[heartbeat(5), heartbeat(5)]);
     assert_eq!(bench.requests(conn), 1);
     bench.say(conn, &[members(vec![told("x", b'x')])]);
