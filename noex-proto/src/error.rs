@@ -42,7 +42,8 @@ pub enum ClusterError {
         /// What it said.
         reason: Refusal,
     },
-    /// The node that was found at a seed's address has another identity; reported once per seed and identity.
+    /// The node that was found at a seed's address has another identity; reported once per seed and identity, of which the last 16 are
+    /// remembered.
     SeedMismatch {
         /// The identity that was proved.
         found: NodeId,

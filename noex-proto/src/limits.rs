@@ -16,8 +16,8 @@ pub struct Limits {
     /// Connections that this node has ended and whose last bytes are still on their way. At the limit a further one is cut off at once,
     /// but for a stop, which every peer is told of; strangers at half of it.
     pub closing_connections: usize,
-    /// Control messages (heartbeats, gossip, answers) waiting to be sent to one peer. A peer that asks for more without reading the
-    /// answers is disconnected: [`PeerFault::ControlFlood`](crate::PeerFault::ControlFlood).
+    /// Answers waiting to be sent to one peer, beside the few control messages that a node sends by itself. A peer that asks for more
+    /// without reading the answers is disconnected: [`PeerFault::ControlFlood`](crate::PeerFault::ControlFlood).
     pub control_messages: usize,
     /// Nodes that left and are remembered, so that a late rumour does not bring them back. At the limit the oldest is forgotten.
     pub departed_nodes: usize,
@@ -27,7 +27,7 @@ pub struct Limits {
     pub dials_per_second: usize,
     /// Nodes without a session that are kept for a reconnection. At the limit the one that has been gone for longest is forgotten.
     pub disconnected_nodes: usize,
-    /// Error events about strangers in one second. What is over the limit is counted in
+    /// Error events about strangers, and about nodes that others only told of, in one second. What is over the limit is counted in
     /// [`ClusterError::Suppressed`](crate::ClusterError::Suppressed).
     pub error_reports_per_second: usize,
     /// Events waiting for one subscriber. At the limit they are dropped, and it gets

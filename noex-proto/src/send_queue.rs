@@ -47,6 +47,12 @@ impl SendQueue {
         self.control.len()
     }
 
+    /// Whether this many answers to PING wait. What this node asks by itself is no fault of the peer.
+    pub(crate) fn has_pongs(&self, limit: usize) -> bool {
+        let pongs = || self.control.iter().filter(|control| matches!(control, Control::Pong { .. })).count();
+        self.control.len() >= limit && pongs() >= limit
+    }
+
     /// The cost of all queued payloads.
     pub(crate) const fn queued(&self) -> usize {
         self.queued

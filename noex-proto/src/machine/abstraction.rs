@@ -258,8 +258,8 @@ impl<'a, H: Hasher> Abstraction<'a, H> {
     }
 
     fn dial(&mut self, dial: &Dial) {
-        let Dial { backoff, conn, queued, reported, found, mismatch, skip } = dial;
-        self.write((backoff.delay(), queued.is_some(), reported, found, mismatch, skip));
+        let Dial { backoff, conn, queued, reported, found, mismatches, skip } = dial;
+        self.write((backoff.delay(), queued.is_some(), reported, found, mismatches, skip));
         self.write(conn.map(|conn| self.place(conn)));
     }
 }

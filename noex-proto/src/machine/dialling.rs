@@ -4,6 +4,7 @@ use core::net::SocketAddr;
 use core::time::Duration;
 
 use alloc::boxed::Box;
+use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
 use super::detection::CONNECT_TIMEOUT;
@@ -19,6 +20,9 @@ const RATE_WINDOW: Duration = Duration::from_secs(1);
 /// The most addresses of one name that are remembered as this node's own.
 const SKIP_MAX: usize = 16;
 
+/// The most identities that are remembered as found at one seed's address, so that each is reported once.
+const MISMATCHES_MAX: usize = 16;
+
 /// The longest that the greater of two ids leaves the dial to the lesser.
 const COURTESY: Duration = Duration::from_secs(1);
 
@@ -32,7 +36,7 @@ impl Node {
             queued: None,
             reported: None,
             found: None,
-            mismatch: None,
+            mismatches: VecDeque::new(),
             skip: Vec::new(),
         };
         self.dials.entry(target).or_insert_with(|| Box::new(dial));
@@ -233,7 +237,7 @@ impl Node {
         self.start_queued_dials();
     }
 
-    /// Reports a failure once: who was never up cannot go down.
+    /// Reports a failure once: who was never up cannot go down. Of those that others told of there may be many.
     fn report_unreachable(&mut self, target: &Target, why: Unreached) {
         if self.is_reached(target) {
             return;
@@ -253,7 +257,7 @@ impl Node {
             peer.status = NodeStatus::Disconnected;
             peer.alive_at = self.now;
             self.timers.set_earliest(Timer::Forget, self.now + self.settings.forget_after);
-            self.out.emit(ClusterEvent::Error(ClusterError::NodeUnreachable { id, why }));
+            self.report_limited(ClusterError::NodeUnreachable { id, why });
             self.cap_disconnected();
         }
     }
@@ -266,8 +270,11 @@ impl Node {
         let Some(dial) = self.dials.get_mut(&Target::Seed(place)) else { return };
         dial.found = Some(id.clone());
         let seed = &self.settings.seeds[place];
-        if seed != id && dial.mismatch.as_ref() != Some(id) {
-            dial.mismatch = Some(id.clone());
+        if seed != id && !dial.mismatches.contains(id) {
+            if dial.mismatches.len() == MISMATCHES_MAX {
+                dial.mismatches.pop_front();
+            }
+            dial.mismatches.push_back(id.clone());
             let error = ClusterError::SeedMismatch { found: id.clone(), seed: seed.clone() };
             self.out.emit(ClusterEvent::Error(error));
         }

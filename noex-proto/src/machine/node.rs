@@ -407,8 +407,8 @@ pub(super) struct Dial {
     pub(super) reported: Option<Unreached>,
     /// The identity that was found at a seed's address.
     pub(super) found: Option<NodeId>,
-    /// The identity whose mismatch was reported.
-    pub(super) mismatch: Option<NodeId>,
+    /// The identities whose mismatch was reported last.
+    pub(super) mismatches: VecDeque<NodeId>,
     /// Addresses that proved to be this node itself, for the present try.
     pub(super) skip: Vec<SocketAddr>,
 }

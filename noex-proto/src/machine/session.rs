@@ -128,7 +128,7 @@ impl Node {
             Control::MembersRequest { digest } => self.members_requested(conn, digest),
             Control::Ping(echo) => {
                 let leaving = self.out.status != ClusterStatus::Running;
-                self.push_control(conn, Control::Pong { echo, leaving })
+                self.push_pong(conn, echo, leaving)
             }
             Control::Pong { leaving, .. } => {
                 if leaving && session.probing {
@@ -183,10 +183,10 @@ impl Node {
 
     // Outputs
 
-    /// Queues a control message. A peer that makes this node queue more than it reads breaks a rule.
-    pub(super) fn push_control(&mut self, conn: ConnId, control: Control) -> Result<(), PeerFault> {
+    /// Queues an answer to PING. A peer that makes this node queue more than it reads breaks a rule.
+    fn push_pong(&mut self, conn: ConnId, echo: u64, leaving: bool) -> Result<(), PeerFault> {
         let limit = self.settings.limits.control_messages;
-        let is_full = |session: &mut Session| session.queue.control_len() >= limit;
+        let is_full = |session: &mut Session| session.queue.has_pongs(limit);
         // One record may ask for more than is queued at a time: what the peer takes is no fault.
         if self.conn_session_mut(conn).is_some_and(is_full) {
             self.flush(conn);
@@ -195,7 +195,7 @@ impl Node {
         if is_full(session) {
             return Err(PeerFault::ControlFlood);
         }
-        session.queue.push_control(control);
+        session.queue.push_control(Control::Pong { echo, leaving });
         Ok(())
     }
 

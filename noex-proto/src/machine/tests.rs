@@ -300,6 +300,19 @@ fn who_asks_more_than_it_reads_is_disconnected() {
 }
 
 #[test]
+fn a_question_of_the_node_itself_makes_no_flood_of_a_peers_first() {
+    let mut bench = Bench::new(Limits { control_messages: 1, send_window_bytes: 1, ..Limits::default() });
+    let b = bench.up("b");
+    live(&mut bench, &[b], INTERVAL);
+    bench.clogged = true;
+    // An answer fills the window, and the node's question waits behind it.
+    bench.say(b, &[Control::Ping(1), heartbeat(5), heartbeat(5), Control::Ping(2)]);
+    assert_eq!(bench.faults(), []);
+    bench.say(b, &[Control::Ping(3)]);
+    assert_eq!(bench.faults(), [PeerFault::ControlFlood]);
+}
+
+#[test]
 fn what_a_reader_that_takes_nothing_makes_the_node_hold_is_bounded() {
     let limits = Limits { control_messages: 64, send_window_bytes: 1000, ..Limits::default() };
     let mut bench = Bench::new(limits);

@@ -90,6 +90,21 @@ fn a_seed_that_is_another_node_is_reported_once_and_used() {
 }
 
 #[test]
+fn each_of_those_that_take_turns_at_a_seeds_address_is_reported_once() {
+    let mut net = Net::new(2);
+    net.start(1, config("b", 1).seeds([id("zebra", 0).to_string()]));
+    for name in ["a", "c", "a", "c"] {
+        net.start(0, config(name, 0));
+        net.run(60 * SECOND);
+        net.crash(0);
+    }
+    let mismatch = |name| ClusterError::SeedMismatch { found: id(name, 0), seed: id("zebra", 0) };
+    let mut errors = net.errors(1);
+    errors.retain(|error| matches!(error, ClusterError::SeedMismatch { .. }));
+    assert_eq!(errors, [mismatch("a"), mismatch("c")]);
+}
+
+#[test]
 fn a_seed_that_is_oneself_is_skipped_and_retried_at_the_longest_delay() {
     let mut net = Net::new(2);
     net.names.insert("cluster".into(), vec![address(0), address(1)]);

@@ -154,6 +154,60 @@ fn a_seed_that_left_is_dialled_at_the_longest_delay_though_its_dial_waited() {
     assert_eq!(bench.dials_to(1), []);
 }
 
+/// What is dialled at a port runs out, as where packets vanish.
+fn run_out(bench: &mut Bench, port: u16) {
+    for conn in bench.dials_to(port) {
+        bench.feed(Input::DialFailed { conn, error: DialError::TimedOut });
+    }
+}
+
+#[test]
+fn dials_that_ran_out_and_hints_leave_a_quarter_of_those_in_flight_to_others() {
+    // Given: a dozen lost nodes to which packets vanish, and others that were only told of.
+    let mut bench = Bench::new(Limits { dials_in_flight: 4, ..Limits::default() });
+    let lost: Vec<u16> = (100..112).collect();
+    for port in &lost {
+        let conn = bench.up_as(&format!("x@10.0.3.1:{port}").parse().expect("an id"), 1, ADDRESS);
+        bench.say(conn, &[members(vec![])]);
+        bench.feed(Input::Closed { conn });
+    }
+    for _ in 0..40 {
+        bench.run(100 * MS);
+        for port in &lost {
+            run_out(&mut bench, *port);
+        }
+        bench.actions.clear();
+    }
+    let (b, z) = (bench.up_as(&node("b"), 1, ADDRESS), bench.up("z"));
+    bench.say(b, &[members((1..20).map(|port| hint("y", port)).collect())]);
+    live(&mut bench, &[b, z], 9 * SECOND);
+    bench.actions.clear();
+    // When another is lost, it need not wait for any of them.
+    bench.feed(Input::Closed { conn: z });
+    bench.run(4 * SECOND);
+    assert_ne!(bench.dials_to(1), []);
+}
+
+#[test]
+fn reports_of_those_that_others_told_of_are_bounded() {
+    let mut bench = Bench::new(Limits { error_reports_per_second: 3, ..Limits::default() });
+    let b = bench.up_as(&node("b"), 1, ADDRESS);
+    bench.say(b, &[members((1..17).map(|port| hint("y", port)).collect())]);
+    for port in 1..17 {
+        for conn in bench.dials_to(port) {
+            bench.feed(Input::DialFailed { conn, error: DialError::Refused });
+        }
+    }
+    live(&mut bench, &[b], SECOND);
+    let count = |wrong: fn(&ClusterError) -> bool| {
+        let errors =
+            bench.actions.iter().filter(|action| matches!(action, Action::Event(ClusterEvent::Error(error)) if wrong(error)));
+        errors.count()
+    };
+    assert_eq!(count(|error| matches!(error, ClusterError::NodeUnreachable { .. })), 3);
+    assert_eq!(count(|error| matches!(error, ClusterError::Suppressed { count: 13 })), 1);
+}
+
 #[test]
 fn a_seed_that_is_connected_is_not_reported_as_unreachable() {
     let mut bench = Bench::of(ClusterConfig::new("m").heartbeat_interval(INTERVAL).seeds(["z@10.0.1.1:1"]));
