@@ -104,6 +104,7 @@ impl<'a, H: Hasher> Abstraction<'a, H> {
             admissions,
             dials,
             dial_queue,
+            hint_had_its_turn,
             dials_in_flight,
             reaching,
             dial_tokens,
@@ -116,7 +117,7 @@ impl<'a, H: Hasher> Abstraction<'a, H> {
         } = self.node;
         self.write((id, instance, pulse, digest, admissions));
         self.write((half_open_count, up_count, session_count, dials_in_flight, reaching, (*dial_tokens).min(1)));
-        self.write(held.is_some());
+        self.write((held.is_some(), hint_had_its_turn));
         self.write(self.grains(*next_exchange - *now));
         self.write(conflict_reported.map(|at| self.age(at)));
         self.write(closing.len());
@@ -258,8 +259,8 @@ impl<'a, H: Hasher> Abstraction<'a, H> {
     }
 
     fn dial(&mut self, dial: &Dial) {
-        let Dial { backoff, conn, queued, reported, found, mismatches, skip } = dial;
-        self.write((backoff.delay(), queued.is_some(), reported, found, mismatches, skip));
+        let Dial { backoff, conn, queued, ran_out, reported, found, mismatches, skip } = dial;
+        self.write((backoff.delay(), queued.is_some(), ran_out, reported, found, mismatches, skip));
         self.write(conn.map(|conn| self.place(conn)));
     }
 }

@@ -8,10 +8,11 @@ use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
 use super::detection::CONNECT_TIMEOUT;
-use super::node::{Dial, Ended, InstanceId, Node, Peer, Phase, Prospect, Target, Timer, Wait};
+use super::node::{Dial, Ended, InstanceId, Node, Peer, Phase, Place, Prospect, Target, Timer, Wait};
 use crate::backoff::Backoff;
 use crate::{
-    Action, Close, ClusterError, ClusterEvent, ClusterStatus, ConnId, DialError, Instant, NodeId, NodeStatus, Unreached,
+    Action, Close, ClusterError, ClusterEvent, ClusterStatus, ConnId, DialError, Instant, NodeId, NodeStatus, PeerFault,
+    Unreached,
 };
 
 /// The time over which dials are counted for their rate.
@@ -34,6 +35,7 @@ impl Node {
             backoff: Backoff::new(self.settings.reconnect_base_delay, self.settings.reconnect_max_delay),
             conn: None,
             queued: None,
+            ran_out: false,
             reported: None,
             found: None,
             mismatches: VecDeque::new(),
@@ -114,10 +116,10 @@ impl Node {
         if dial.conn.is_some() || dial.queued.is_some() {
             return;
         }
-        let prospect = match dial.reported {
+        let prospect = match dial.ran_out {
             _ if hint => Prospect::Hint,
-            Some(Unreached::Dial(DialError::TimedOut)) => Prospect::Doubtful,
-            _ => Prospect::Good,
+            true => Prospect::Doubtful,
+            false => Prospect::Good,
         };
         let last = self.dial_queue.range((prospect, 0)..=(prospect, u64::MAX)).next_back();
         let place = (prospect, last.map_or(0, |((_, place), _)| place + 1));
@@ -137,6 +139,14 @@ impl Node {
         self.start_queued_dials();
     }
 
+    /// Which of the dials that wait is next: one with good prospects, else a doubtful one and a hint in turn.
+    fn next_dial(&self) -> Option<Place> {
+        let first = |prospect| self.dial_queue.range((prospect, 0)..=(prospect, u64::MAX)).next().map(|(place, _)| *place);
+        let (doubtful, hint) = (first(Prospect::Doubtful), first(Prospect::Hint));
+        let in_turn = if self.hint_had_its_turn { doubtful.or(hint) } else { hint.or(doubtful) };
+        first(Prospect::Good).or(in_turn)
+    }
+
     /// Starts the dials that wait, as far as their number and their rate allow. A quarter of those in flight is for good prospects: where
     /// packets vanish, the others take the rest for as long as a connect may take.
     pub(super) fn start_queued_dials(&mut self) {
@@ -145,8 +155,8 @@ impl Node {
             self.dial_tokens = self.settings.limits.dials_per_second;
         }
         let limit = self.settings.limits.dials_in_flight;
-        while let Some(((prospect, _), _)) = self.dial_queue.first_key_value() {
-            let most = if *prospect == Prospect::Good { limit } else { limit - limit / 4 };
+        while let Some(place @ (prospect, _)) = self.next_dial() {
+            let most = if prospect == Prospect::Good { limit } else { limit - limit / 4 };
             if self.dials_in_flight >= most {
                 return;
             }
@@ -154,7 +164,10 @@ impl Node {
                 self.timers.set(Timer::DialRate, self.dial_tokens_at + RATE_WINDOW);
                 return;
             }
-            let Some((_, target)) = self.dial_queue.pop_first() else { return };
+            let Some(target) = self.dial_queue.remove(&place) else { return };
+            if prospect != Prospect::Good {
+                self.hint_had_its_turn = prospect == Prospect::Hint;
+            }
             let reached = self.is_reached(&target);
             let Some(dial) = self.dials.get_mut(&target) else { continue };
             dial.queued = None;
@@ -229,6 +242,12 @@ impl Node {
             Ended::Failed(_) => dial.backoff.next(&mut self.rng),
             Ended::Later | Ended::ToSelf => dial.backoff.longest(&mut self.rng),
         };
+        dial.ran_out = matches!(
+            ended,
+            Ended::Failed(
+                Unreached::Closed | Unreached::Dial(DialError::TimedOut) | Unreached::Fault(PeerFault::HandshakeTimeout)
+            )
+        );
         self.dial_timers.set(target.clone(), self.now + delay);
         if let Ended::Failed(why) = ended {
             self.out.counters.dial_failures += 1;
@@ -286,6 +305,7 @@ impl Node {
             self.dial_timers.cancel(&target);
             let Some(dial) = self.dials.get_mut(&target) else { continue };
             dial.reported = None;
+            dial.ran_out = false;
             dial.leave(&mut self.dial_queue);
             if dial.conn == Some(conn) {
                 dial.conn = None;

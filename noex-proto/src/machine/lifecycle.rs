@@ -136,6 +136,7 @@ impl Node {
             admissions: 0,
             dials: BTreeMap::new(),
             dial_queue: BTreeMap::new(),
+            hint_had_its_turn: false,
             dials_in_flight: 0,
             reaching: 0,
             asked: None,

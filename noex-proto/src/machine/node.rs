@@ -79,6 +79,8 @@ pub(super) struct Node {
     pub(super) dials: BTreeMap<Target, Box<Dial>>,
     /// Targets that are due and wait for a free dial.
     pub(super) dial_queue: BTreeMap<Place, Target>,
+    /// Of those without good prospects, a hint was dialled last.
+    pub(super) hint_had_its_turn: bool,
     pub(super) dials_in_flight: usize,
     /// How many of them only ask whether a silent peer's port is open.
     pub(super) reaching: usize,
@@ -394,7 +396,7 @@ pub(super) enum Prospect {
     Hint,
 }
 
-/// A place among the dials that wait: by their prospects, then in the order in which they came.
+/// A place among the dials that wait: by prospect, and in the order in which they came.
 pub(super) type Place = (Prospect, u64);
 
 #[derive(Clone, Debug)]
@@ -403,6 +405,8 @@ pub(super) struct Dial {
     pub(super) conn: Option<ConnId>,
     /// Its place in the queue, while it is due and waits for a free dial.
     pub(super) queued: Option<Place>,
+    /// The last dial took all the time that it had, and no session was up since.
+    pub(super) ran_out: bool,
     /// The failure that was reported last, if no session was up since.
     pub(super) reported: Option<Unreached>,
     /// The identity that was found at a seed's address.

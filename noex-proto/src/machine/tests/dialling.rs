@@ -189,6 +189,22 @@ fn dials_that_ran_out_and_hints_leave_a_quarter_of_those_in_flight_to_others() {
 }
 
 #[test]
+fn hints_and_dials_that_ran_out_take_turns() {
+    // Given: one dial at a time, and two seeds to which packets vanish, so that one of them always waits.
+    let config = ClusterConfig::new("m").heartbeat_interval(INTERVAL).seeds(["s@10.0.1.1:101", "s@10.0.1.1:102"]);
+    let mut bench = Bench::of(config.reconnect_max_delay(SECOND).limits(Limits { dials_in_flight: 1, ..Limits::default() }));
+    bench.run(30 * SECOND);
+    let b = bench.up_as(&node("b"), 1, ADDRESS);
+    bench.say(b, &[members((1..4).map(|port| hint("y", port)).collect())]);
+    bench.actions.clear();
+    live(&mut bench, &[b], 80 * SECOND);
+    let dials = bench.dials();
+    let hints: Vec<bool> = dials.iter().map(|port| *port < 100).collect();
+    assert!(dials.len() >= 7, "{dials:?}");
+    assert!(hints.windows(2).all(|pair| pair[0] != pair[1]), "{dials:?}");
+}
+
+#[test]
 fn reports_of_those_that_others_told_of_are_bounded() {
     let mut bench = Bench::new(Limits { error_reports_per_second: 3, ..Limits::default() });
     let b = bench.up_as(&node("b"), 1, ADDRESS);
