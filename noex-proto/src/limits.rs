@@ -21,7 +21,8 @@ pub struct Limits {
     pub control_messages: usize,
     /// Nodes that left and are remembered, so that a late rumour does not bring them back. At the limit the oldest is forgotten.
     pub departed_nodes: usize,
-    /// Dials under way at one moment. At the limit the next ones wait.
+    /// Dials under way at one moment. At the limit the next ones wait; those to nodes that others only told of, or that ran out the last
+    /// time, at three quarters of it.
     pub dials_in_flight: usize,
     /// Dials begun in one second. At the limit the next ones wait.
     pub dials_per_second: usize,
