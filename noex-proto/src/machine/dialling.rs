@@ -242,12 +242,8 @@ impl Node {
             Ended::Failed(_) => dial.backoff.next(&mut self.rng),
             Ended::Later | Ended::ToSelf => dial.backoff.longest(&mut self.rng),
         };
-        dial.ran_out = matches!(
-            ended,
-            Ended::Failed(
-                Unreached::Closed | Unreached::Dial(DialError::TimedOut) | Unreached::Fault(PeerFault::HandshakeTimeout)
-            )
-        );
+        let ran_out = [Unreached::Dial(DialError::TimedOut), Unreached::Fault(PeerFault::HandshakeTimeout)];
+        dial.ran_out = matches!(ended, Ended::Failed(why) if ran_out.contains(&why));
         self.dial_timers.set(target.clone(), self.now + delay);
         if let Ended::Failed(why) = ended {
             self.out.counters.dial_failures += 1;

@@ -179,13 +179,72 @@ fn dials_that_ran_out_and_hints_leave_a_quarter_of_those_in_flight_to_others() {
         bench.actions.clear();
     }
     let (b, z) = (bench.up_as(&node("b"), 1, ADDRESS), bench.up("z"));
-    bench.say(b, &[members((1..20).map(|port| hint("y", port)).collect())]);
-    live(&mut bench, &[b, z], 9 * SECOND);
-    bench.actions.clear();
+    bench.say(b, &[members((2..20).map(|port| hint("y", port)).collect())]);
+    live(&mut bench, &[b, z], SECOND);
     // When another is lost, it need not wait for any of them.
     bench.feed(Input::Closed { conn: z });
-    bench.run(4 * SECOND);
+    bench.run(2 * SECOND);
     assert_ne!(bench.dials_to(1), []);
+}
+
+#[test]
+fn a_seed_that_was_up_since_its_dial_ran_out_does_not_wait_for_hints() {
+    type Failure = fn(&mut Bench, ConnId);
+    let failures: [(Failure, bool); 3] = [
+        (|bench, conn| bench.feed(Input::DialFailed { conn, error: DialError::TimedOut }), false),
+        (
+            |bench, conn| {
+                bench.feed(Input::Connected { conn, remote: SocketAddr::from((ADDRESS, 1)) });
+                bench.run(5 * SECOND);
+            },
+            false,
+        ),
+        (|bench, conn| bench.feed(Input::DialFailed { conn, error: DialError::Refused }), true),
+    ];
+    for (fail, at_once) in failures {
+        for was_up in [false, true] {
+            // Given: hints to which packets vanish, and a seed that could not be reached.
+            let mut bench = seeded(&["z@10.0.1.1:1"], Limits { dials_in_flight: 4, ..Limits::default() });
+            let dial = bench.dials_to(1)[0];
+            fail(&mut bench, dial);
+            if was_up {
+                let conn = bench.up("z");
+                live(&mut bench, &[conn], 2 * INTERVAL);
+                bench.feed(Input::Closed { conn });
+            }
+            let b = bench.up_as(&node("b"), 1, ADDRESS);
+            bench.actions.clear();
+            bench.say(b, &[members((2..20).map(|port| hint("y", port)).collect())]);
+            live(&mut bench, &[b], 2500 * MS);
+            assert_eq!(!bench.dials_to(1).is_empty(), at_once || was_up, "at once: {at_once}, up: {was_up}");
+        }
+    }
+}
+
+#[test]
+fn of_those_found_at_a_seeds_address_the_last_sixteen_are_remembered() {
+    let mut bench = seeded(&["s@10.0.1.1:1"], Limits::default());
+    let mut mismatch = |name: &str| {
+        while bench.dials_to(1).is_empty() {
+            bench.run(100 * MS);
+        }
+        let dial = bench.dials_to(1)[0];
+        answer_dial(&mut bench, dial, &node(name), 1);
+        let found = |action: &Action| matches!(action, Action::Event(ClusterEvent::Error(ClusterError::SeedMismatch { .. })));
+        let reported = bench.actions.iter().any(found);
+        bench.actions.clear();
+        bench.feed(Input::Closed { conn: dial });
+        bench.actions.clear();
+        reported
+    };
+    let names: Vec<_> = (0..17).map(|n| format!("n{n}")).collect();
+    for name in &names[..16] {
+        assert!(mismatch(name), "{name}");
+    }
+    assert!(!mismatch(&names[0]));
+    assert!(mismatch(&names[16]));
+    assert!(!mismatch(&names[1]));
+    assert!(mismatch(&names[0]), "forgotten");
 }
 
 #[test]

@@ -219,7 +219,7 @@ fn a_pause_of_this_node_does_not_put_the_next_question_off() {
     bench.now = bench.now + 3600 * SECOND;
     bench.say(b, &[members(vec![])]);
     live(&mut bench, &[b], 5 * SECOND);
-    bench.say(b, &[heartbeat(6)]);
+    bench.say(b, &[heartbeat(6), heartbeat(6)]);
     assert_eq!(bench.requests(b), 2);
 }
 
