@@ -236,14 +236,14 @@ impl Node {
             self.dial_due(target.clone());
             return;
         }
+        let ran_out = [Unreached::Dial(DialError::TimedOut), Unreached::Fault(PeerFault::HandshakeTimeout)];
+        dial.ran_out = matches!(ended, Ended::Failed(why) if ran_out.contains(&why));
         dial.skip.clear();
         let delay = match ended {
             Ended::Harmless => self.settings.reconnect_base_delay,
             Ended::Failed(_) => dial.backoff.next(&mut self.rng),
             Ended::Later | Ended::ToSelf => dial.backoff.longest(&mut self.rng),
         };
-        let ran_out = [Unreached::Dial(DialError::TimedOut), Unreached::Fault(PeerFault::HandshakeTimeout)];
-        dial.ran_out = matches!(ended, Ended::Failed(why) if ran_out.contains(&why));
         self.dial_timers.set(target.clone(), self.now + delay);
         if let Ended::Failed(why) = ended {
             self.out.counters.dial_failures += 1;
