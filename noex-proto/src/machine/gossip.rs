@@ -68,8 +68,9 @@ impl Node {
 
     fn ask(&mut self, conn: ConnId, joining: bool) {
         let Some(session) = self.conn_session(conn) else { return };
-        // The peer need not answer sooner than that.
-        let (id, spacing) = (session.id.clone(), session.interval() / 2);
+        // The peer need not answer sooner than half its interval. And where it beats more often than this node, others have a time in which
+        // to be asked.
+        let (id, spacing) = (session.id.clone(), session.interval().max(self.settings.heartbeat_interval) / 2);
         if let Some(peer) = self.peers.get_mut(&id) {
             peer.view.announced = 0;
             peer.view.ask_after = peer.view.ask_after.max(self.now + spacing);

@@ -444,6 +444,30 @@ fn one_that_answers_late_and_always_differs_does_not_keep_others_from_being_aske
 }
 
 #[test]
+fn one_that_beats_often_and_always_differs_does_not_keep_others_from_being_asked() {
+    // Given: b's interval is shorter than the node's own.
+    let mut bench = Bench::with(4 * INTERVAL, Limits::default());
+    let (b, c) = (bench.up("b"), bench.up("c"));
+    live(&mut bench, &[b, c], 3 * SECOND);
+    bench.say(c, &[members(vec![])]);
+    bench.members.get_mut(&c).expect("up").heard.clear();
+    let mut answered = 0;
+    for step in 0..6_000 {
+        bench.say(b, &[heartbeat(100 + step), heartbeat(100 + step)]);
+        if bench.requests(b) > answered {
+            answered += 1;
+            bench.say(b, &[members(vec![])]);
+        }
+        bench.run(10 * MS);
+        if step % 193 == 57 {
+            bench.say(c, &[heartbeat(5)]);
+        }
+    }
+    assert!(answered > 0);
+    assert_ne!(bench.requests(c), 0);
+}
+
+#[test]
 fn members_are_taken_in_by_steps_though_pages_follow_at_once() {
     let mut bench = Bench::new(Limits::default());
     let b = bench.up_as(&node("b"), 1, ADDRESS);
