@@ -57,7 +57,9 @@ impl Node {
         // Without this node, which no INTRO that it got has counted.
         let known = self.peers.len() as u64;
         let enough = self.timers.get(&Timer::Settled).map_or(0, |_| known);
-        let unasked = self.peers.values().filter(|peer| peer.view.announced > enough);
+        // Who let its last question run out would take each turn by a new session.
+        let waits = |view: &PeerView| view.unanswered && self.now < view.ask_after;
+        let unasked = self.peers.values().filter(|peer| peer.view.announced > enough && !waits(&peer.view));
         // Who let its last question run out comes last.
         let rank = |view: &PeerView| (!view.unanswered, view.announced);
         let next = unasked.filter_map(|peer| Some((rank(&peer.view), peer.session?))).max_by_key(|(rank, _)| *rank);

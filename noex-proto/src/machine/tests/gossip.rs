@@ -468,6 +468,23 @@ fn one_that_beats_often_and_always_differs_does_not_keep_others_from_being_asked
 }
 
 #[test]
+fn one_that_comes_again_and_again_does_not_keep_others_from_being_asked() {
+    let mut bench = Bench::new(Limits::default());
+    let c = bench.up("c");
+    live(&mut bench, &[c], 3 * SECOND);
+    for _ in 0..10 {
+        // b announces much, answers nothing, and has a new session each time before a question runs out. c keeps to its interval.
+        let b = bench.announce(&node("b"), 1, ADDRESS, 1000);
+        for _ in 0..5 {
+            live(&mut bench, &[b, c], INTERVAL - 20 * MS);
+            bench.say(c, &[heartbeat(5)]);
+        }
+        bench.feed(Input::Closed { conn: b });
+    }
+    assert_ne!(bench.requests(c), 0);
+}
+
+#[test]
 fn members_are_taken_in_by_steps_though_pages_follow_at_once() {
     let mut bench = Bench::new(Limits::default());
     let b = bench.up_as(&node("b"), 1, ADDRESS);
