@@ -21,14 +21,14 @@ pub struct Limits {
     pub control_messages: usize,
     /// Nodes that left and are remembered, so that a late rumour does not bring them back. At the limit the oldest is forgotten.
     pub departed_nodes: usize,
-    /// Dials under way at one moment. At the limit the next ones wait; those to nodes that others only told of, or that ran out the last
-    /// time, at three quarters of it.
+    /// Dials under way at one moment. At the limit the next ones wait; those to nodes that others only told of, or that took long the
+    /// last time, at three quarters of it, rounded up.
     pub dials_in_flight: usize,
     /// Dials begun in one second. At the limit the next ones wait.
     pub dials_per_second: usize,
     /// Nodes without a session that are kept for a reconnection. At the limit the one that has been gone for longest is forgotten.
     pub disconnected_nodes: usize,
-    /// Error events about strangers, and about nodes that others only told of, in one second. What is over the limit is counted in
+    /// Error events about strangers in one second. What is over the limit is counted in
     /// [`ClusterError::Suppressed`](crate::ClusterError::Suppressed).
     pub error_reports_per_second: usize,
     /// Events waiting for one subscriber. At the limit they are dropped, and it gets

@@ -259,8 +259,8 @@ impl<'a, H: Hasher> Abstraction<'a, H> {
     }
 
     fn dial(&mut self, dial: &Dial) {
-        let Dial { backoff, conn, queued, ran_out, reported, found, mismatches, skip } = dial;
-        self.write((backoff.delay(), queued.is_some(), ran_out, reported, found, mismatches, skip));
+        let Dial { backoff, conn, queued, slow, reported, found, mismatches, skip } = dial;
+        self.write((backoff.delay(), queued.is_some(), slow, reported, found, mismatches, skip));
         self.write(conn.map(|conn| self.place(conn)));
     }
 }

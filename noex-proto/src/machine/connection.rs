@@ -297,7 +297,7 @@ impl Node {
             self.session_ended(conn, &session, near, reason);
         }
         if let Some(target) = state.target {
-            self.dial_ended(&target, conn, state.remote, ended);
+            self.dial_ended(&target, conn, state.remote, ended, self.now - state.since);
         }
     }
 

@@ -11,8 +11,7 @@ use super::detection::CONNECT_TIMEOUT;
 use super::node::{Dial, Ended, InstanceId, Node, Peer, Phase, Place, Prospect, Target, Timer, Wait};
 use crate::backoff::Backoff;
 use crate::{
-    Action, Close, ClusterError, ClusterEvent, ClusterStatus, ConnId, DialError, Instant, NodeId, NodeStatus, PeerFault,
-    Unreached,
+    Action, Close, ClusterError, ClusterEvent, ClusterStatus, ConnId, DialError, Instant, NodeId, NodeStatus, Unreached,
 };
 
 /// The time over which dials are counted for their rate.
@@ -23,6 +22,9 @@ const SKIP_MAX: usize = 16;
 
 /// The most identities that are remembered as found at one seed's address, so that each is reported once.
 const MISMATCHES_MAX: usize = 16;
+
+/// A dial that has been in flight for this long and led to no session is likely to take as long the next time.
+const SLOW: Duration = Duration::from_secs(1);
 
 /// The longest that the greater of two ids leaves the dial to the lesser.
 const COURTESY: Duration = Duration::from_secs(1);
@@ -35,7 +37,7 @@ impl Node {
             backoff: Backoff::new(self.settings.reconnect_base_delay, self.settings.reconnect_max_delay),
             conn: None,
             queued: None,
-            ran_out: false,
+            slow: false,
             reported: None,
             found: None,
             mismatches: VecDeque::new(),
@@ -116,7 +118,7 @@ impl Node {
         if dial.conn.is_some() || dial.queued.is_some() {
             return;
         }
-        let prospect = match dial.ran_out {
+        let prospect = match dial.slow {
             _ if hint => Prospect::Hint,
             true => Prospect::Doubtful,
             false => Prospect::Good,
@@ -147,8 +149,8 @@ impl Node {
         first(Prospect::Good).or(in_turn)
     }
 
-    /// Starts the dials that wait, as far as their number and their rate allow. A quarter of those in flight is for good prospects: where
-    /// packets vanish, the others take the rest for as long as a connect may take.
+    /// Starts the dials that wait, as far as their number and their rate allow. Where four or more may be in flight, a quarter is for good
+    /// prospects: where packets vanish, the others take the rest for as long as a connect may take.
     pub(super) fn start_queued_dials(&mut self) {
         if self.now - self.dial_tokens_at >= RATE_WINDOW {
             self.dial_tokens_at = self.now;
@@ -221,7 +223,7 @@ impl Node {
     }
 
     /// A dialled connection ended before a session on it was up: when is the next try?
-    pub(super) fn dial_ended(&mut self, target: &Target, conn: ConnId, remote: Option<SocketAddr>, ended: Ended) {
+    pub(super) fn dial_ended(&mut self, target: &Target, conn: ConnId, remote: Option<SocketAddr>, ended: Ended, took: Duration) {
         let Some(dial) = self.dials.get_mut(target) else { return };
         if dial.conn != Some(conn) {
             return;
@@ -236,8 +238,7 @@ impl Node {
             self.dial_due(target.clone());
             return;
         }
-        let ran_out = [Unreached::Dial(DialError::TimedOut), Unreached::Fault(PeerFault::HandshakeTimeout)];
-        dial.ran_out = matches!(ended, Ended::Failed(why) if ran_out.contains(&why));
+        dial.slow = took >= SLOW;
         dial.skip.clear();
         let delay = match ended {
             Ended::Harmless => self.settings.reconnect_base_delay,
@@ -252,7 +253,7 @@ impl Node {
         self.start_queued_dials();
     }
 
-    /// Reports a failure once: who was never up cannot go down. Of those that others told of there may be many.
+    /// Reports a failure once: who was never up cannot go down.
     fn report_unreachable(&mut self, target: &Target, why: Unreached) {
         if self.is_reached(target) {
             return;
@@ -272,7 +273,7 @@ impl Node {
             peer.status = NodeStatus::Disconnected;
             peer.alive_at = self.now;
             self.timers.set_earliest(Timer::Forget, self.now + self.settings.forget_after);
-            self.report_limited(ClusterError::NodeUnreachable { id, why });
+            self.out.emit(ClusterEvent::Error(ClusterError::NodeUnreachable { id, why }));
             self.cap_disconnected();
         }
     }
@@ -301,7 +302,7 @@ impl Node {
             self.dial_timers.cancel(&target);
             let Some(dial) = self.dials.get_mut(&target) else { continue };
             dial.reported = None;
-            dial.ran_out = false;
+            dial.slow = false;
             dial.leave(&mut self.dial_queue);
             if dial.conn == Some(conn) {
                 dial.conn = None;

@@ -390,7 +390,7 @@ pub(super) enum Target {
 pub(super) enum Prospect {
     /// A seed, or a node that was up.
     Good,
-    /// The same, but the last dial to it ran out.
+    /// The same, but the last dial to it took long.
     Doubtful,
     /// A node that others only told of.
     Hint,
@@ -405,8 +405,8 @@ pub(super) struct Dial {
     pub(super) conn: Option<ConnId>,
     /// Its place in the queue, while it is due and waits for a free dial.
     pub(super) queued: Option<Place>,
-    /// The last dial took all the time that it had, and no session was up since.
-    pub(super) ran_out: bool,
+    /// The last dial was in flight for long, and no session was up since.
+    pub(super) slow: bool,
     /// The failure that was reported last, if no session was up since.
     pub(super) reported: Option<Unreached>,
     /// The identity that was found at a seed's address.
