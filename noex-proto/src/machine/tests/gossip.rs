@@ -485,6 +485,26 @@ fn one_that_comes_again_and_again_does_not_keep_others_from_being_asked() {
 }
 
 #[test]
+fn who_answers_again_comes_no_longer_last() {
+    let mut bench = Bench::new(Limits::default());
+    let (b, d) = (bench.announce(&node("b"), 1, ADDRESS, 1), bench.up("d"));
+    // Given: b let its first question run out, and answered the next.
+    live(&mut bench, &[b, d], 31 * SECOND);
+    assert_eq!(asked(&bench, [b]), [1]);
+    bench.say(b, &[heartbeat(5), heartbeat(5), members(vec![])]);
+    assert_eq!(asked(&bench, [b]), [2]);
+    bench.feed(Input::Closed { conn: b });
+    // When it comes again while d is asked, with more to tell than another.
+    live(&mut bench, &[d], 10 * SECOND);
+    bench.say(d, &[heartbeat(5), heartbeat(5)]);
+    let b = bench.announce(&node("b"), 1, ADDRESS, 99);
+    let c = meet(&mut bench, "c", 98);
+    assert_eq!(asked(&bench, [b, c]), [0, 0]);
+    bench.say(d, &[members(vec![])]);
+    assert_eq!(asked(&bench, [b, c]), [1, 0]);
+}
+
+#[test]
 fn members_are_taken_in_by_steps_though_pages_follow_at_once() {
     let mut bench = Bench::new(Limits::default());
     let b = bench.up_as(&node("b"), 1, ADDRESS);
