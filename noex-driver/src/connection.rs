@@ -40,10 +40,10 @@ impl<R: Runtime> Connection<R> {
     }
 
     /// The task of an outgoing connection.
-    pub(crate) async fn dial(self, host: String, port: u16, skip: Vec<SocketAddr>) {
+    pub(crate) async fn dial(self, host: String, port: u16, plan: DialPlan) {
         let Self { conn, ref rt, ref shared, .. } = self;
         let given_up = async { self.close.recv().await.map_or(None, |_| None) };
-        match future::or(given_up, async { Some(connect(rt, &host, port, &skip).await) }).await {
+        match future::or(given_up, async { Some(connect(rt, &host, port, plan).await) }).await {
             Some(Ok((stream, remote))) => {
                 shared.feed(Input::Connected { conn, remote });
                 self.serve(stream).await;
@@ -116,9 +116,9 @@ async fn connect<R: Runtime>(
     rt: &R,
     host: &str,
     port: u16,
-    skip: &[SocketAddr],
+    mut plan: DialPlan,
 ) -> Result<((R::Reader, R::Writer), SocketAddr), DialError> {
-    let mut plan = DialPlan::new(rt.resolve(host, port).await.unwrap_or_default(), skip);
+    plan.resolved(rt.resolve(host, port).await.unwrap_or_default());
     while let Some((addr, patience)) = plan.next() {
         let late = async {
             sleep(rt, patience).await;

@@ -74,9 +74,9 @@ impl<R: Runtime> Shared<R> {
                     // To send, here and below, fails where the task is gone with its runtime.
                     let _gone = state.links.remove(&conn).map(|link| link.close.try_send(how));
                 }
-                Action::Connect { conn, host, port, skip } => {
+                Action::Connect { conn, host, plan, port } => {
                     let rt = state.runtime();
-                    dials.push((Connection::link(self, &rt, conn, &mut state.links).dial(host, port, skip), rt));
+                    dials.push((Connection::link(self, &rt, conn, &mut state.links).dial(host, port, plan), rt));
                 }
                 Action::Event(event) => events.push(event),
                 Action::Message => messages = true,

@@ -10,7 +10,7 @@ use core::time::Duration;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::{ClusterConfig, ClusterEvent, LocalFault, NodeId, Secret, WallTime};
+use crate::{ClusterConfig, ClusterEvent, DialPlan, LocalFault, NodeId, Secret, WallTime};
 
 /// One connection, dialled or accepted. Never reused, so what arrives late for an old one is harmless.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
@@ -131,7 +131,7 @@ fn no_secret() -> Secret {
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DialError {
-    /// Every address of the name was in [`Action::Connect::skip`].
+    /// Every address of the name is this node itself.
     Exhausted,
     /// The address answered that nobody listens.
     Refused,
@@ -166,17 +166,17 @@ pub enum Action {
         /// How.
         how: Close,
     },
-    /// Resolve `host` and connect to its first address that answers and is not in `skip`, as [`DialPlan`](crate::DialPlan) says; then
-    /// [`Input::Connected`] or [`Input::DialFailed`].
+    /// Resolve `host` and connect to the first of its addresses that answers, as `plan` says; then [`Input::Connected`] or
+    /// [`Input::DialFailed`].
     Connect {
         /// The number of the new connection.
         conn: ConnId,
         /// An address or a name.
         host: String,
+        /// Which of its addresses to try, and for how long.
+        plan: DialPlan,
         /// The port.
         port: u16,
-        /// Addresses that are to be passed over.
-        skip: Vec<SocketAddr>,
     },
     /// Something happened. It stands in the queue of every subscription already; a driver with subscriptions only wakes their readers.
     Event(ClusterEvent),

@@ -125,10 +125,10 @@ impl Driver {
         while let Some(action) = self.machine.poll_action() {
             match action {
                 Action::Close { conn, how } => self.close(conn, how),
-                Action::Connect { conn, host, port, skip } => {
+                Action::Connect { conn, host, plan, port } => {
                     self.dials.insert(conn);
                     let work = self.work.clone();
-                    thread::spawn(move || work.send(dial(conn, &host, port, &skip)));
+                    thread::spawn(move || work.send(dial(conn, &host, port, plan)));
                 }
                 Action::Event(_) | Action::Message => {}
                 Action::Send { conn, data } => {
@@ -179,8 +179,8 @@ impl Driver {
     }
 }
 
-fn dial(conn: ConnId, host: &str, port: u16, skip: &[SocketAddr]) -> Work {
-    let mut plan = DialPlan::new((host, port).to_socket_addrs().map(Vec::from_iter).unwrap_or_default(), skip);
+fn dial(conn: ConnId, host: &str, port: u16, mut plan: DialPlan) -> Work {
+    plan.resolved((host, port).to_socket_addrs().map(Vec::from_iter).unwrap_or_default());
     while let Some((addr, patience)) = plan.next() {
         match TcpStream::connect_timeout(&addr, patience) {
             Ok(stream) => return Work::Dialled(conn, addr, stream),

@@ -259,7 +259,8 @@ impl<'a, H: Hasher> Abstraction<'a, H> {
     }
 
     fn dial(&mut self, dial: &Dial) {
-        let Dial { backoff, conn, queued, slow, reported, found, mismatches, skip } = dial;
+        // Dead ends tell names with several addresses which comes next, and no such name is explored.
+        let Dial { backoff, conn, queued, slow, reported, found, mismatches, dead_ends: _, skip } = dial;
         self.write((backoff.delay(), queued.is_some(), slow, reported, found, mismatches, skip));
         self.write(conn.map(|conn| self.place(conn)));
     }

@@ -9,7 +9,8 @@ use rand_chacha::rand_core::Rng;
 
 use super::membership::fraction;
 use super::node::{Ended, Node, Phase, Reach, Session, Wait};
-use crate::{Action, Close, ClusterStatus, ConnId, DialError, Instant, NodeDownReason, PeerFault, WallTime};
+use crate::dial_plan::CONNECT_TIMEOUT;
+use crate::{Action, Close, ClusterStatus, ConnId, DialError, DialPlan, Instant, NodeDownReason, PeerFault, WallTime};
 
 /// A heartbeat comes early by one to two of these parts of an interval: early, so that a healthy peer is never silent for a whole
 /// interval, and by chance, so that the heartbeats of many nodes do not fall into step.
@@ -18,9 +19,6 @@ const HEARTBEAT_EARLY: u32 = 32;
 /// How many silent peers are asked at a time whether their port is open. Where a machine is so busy that heartbeats of many are late, more
 /// would make them later still.
 const ASKED_AT_ONCE: usize = 4;
-
-/// How long a connection attempt may take.
-pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl Session {
     /// The longest silence that is no failure: the peer's interval times the local threshold and half an interval. A millisecond more,
@@ -159,7 +157,7 @@ impl Node {
         self.insert_conn(reach, None, None, Phase::Reaching(conn));
         self.waits.set(Wait::Connect(reach), self.run + CONNECT_TIMEOUT);
         let host = alloc::format!("{}", remote.ip());
-        self.out.actions.push_back(Action::Connect { conn: reach, host, port: remote.port(), skip: alloc::vec::Vec::new() });
+        self.out.actions.push_back(Action::Connect { conn: reach, host, plan: DialPlan::default(), port: remote.port() });
     }
 
     /// The port is open: the process may be alive. It is asked again if the silence goes on.

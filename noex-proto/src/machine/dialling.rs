@@ -7,11 +7,11 @@ use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
-use super::detection::CONNECT_TIMEOUT;
 use super::node::{Dial, Ended, InstanceId, Node, Peer, Phase, Place, Prospect, Target, Timer, Wait};
 use crate::backoff::Backoff;
+use crate::dial_plan::CONNECT_TIMEOUT;
 use crate::{
-    Action, Close, ClusterError, ClusterEvent, ClusterStatus, ConnId, DialError, Instant, NodeId, NodeStatus, Unreached,
+    Action, Close, ClusterError, ClusterEvent, ClusterStatus, ConnId, DialError, DialPlan, Instant, NodeId, NodeStatus, Unreached,
 };
 
 /// The time over which dials are counted for their rate.
@@ -41,6 +41,7 @@ impl Node {
             reported: None,
             found: None,
             mismatches: VecDeque::new(),
+            dead_ends: 0,
             skip: Vec::new(),
         };
         self.dials.entry(target).or_insert_with(|| Box::new(dial));
@@ -185,7 +186,8 @@ impl Node {
         let (host, port) = (address.host().into(), address.port());
         let Some(dial) = self.dials.get_mut(&target) else { return };
         dial.conn = Some(conn);
-        let connect = Action::Connect { conn, host, port, skip: dial.skip.clone() };
+        let plan = DialPlan::new(dial.skip.clone(), dial.dead_ends);
+        let connect = Action::Connect { conn, host, plan, port };
         self.dials_in_flight += 1;
         self.dial_tokens -= 1;
         self.out.counters.dials += 1;
@@ -239,6 +241,7 @@ impl Node {
             return;
         }
         dial.slow = took >= SLOW;
+        dial.dead_ends = dial.dead_ends.wrapping_add(remote.is_some().into());
         dial.skip.clear();
         let delay = match ended {
             Ended::Harmless => self.settings.reconnect_base_delay,
@@ -303,6 +306,7 @@ impl Node {
             let Some(dial) = self.dials.get_mut(&target) else { continue };
             dial.reported = None;
             dial.slow = false;
+            dial.dead_ends = 0;
             dial.leave(&mut self.dial_queue);
             if dial.conn == Some(conn) {
                 dial.conn = None;

@@ -413,6 +413,8 @@ pub(super) struct Dial {
     pub(super) found: Option<NodeId>,
     /// The identities whose mismatch was reported last.
     pub(super) mismatches: VecDeque<NodeId>,
+    /// How often an address took the connection and led to no session, since one was up.
+    pub(super) dead_ends: u32,
     /// Addresses that proved to be this node itself, for the present try.
     pub(super) skip: Vec<SocketAddr>,
 }

@@ -199,6 +199,27 @@ fn names_are_resolved_at_each_try() {
 }
 
 #[test]
+fn addresses_of_a_name_that_take_connections_and_lead_nowhere_have_turns_with_the_others() {
+    // Given: of three nodes behind a name, always in this order, two are frozen; their systems take connections.
+    let mut net = Net::new(4);
+    for host in 1..4 {
+        net.start(host, config(["", "b", "c", "d"][host], host));
+    }
+    net.freeze(1);
+    net.freeze(2);
+    net.names.insert("cluster".into(), vec![address(1), address(2), address(3)]);
+    net.start(0, config("a", 0).seeds(["x@cluster:4369"]));
+    // Two handshakes run out, and two delays pass.
+    net.run(2 * 5 * SECOND + 3 * SECOND + 50 * MS);
+    assert!(net.is_up(0, &id("d", 3)), "{:#?}", net.story(0));
+    // A loss begins with the resolver's order again.
+    net.thaw(1);
+    net.crash(3);
+    net.run(5 * SECOND);
+    assert!(net.is_up(0, &id("b", 1)), "{:#?}", net.story(0));
+}
+
+#[test]
 fn who_was_found_by_name_is_dialled_again_though_the_name_is_gone() {
     let mut net = Net::new(2);
     net.no_dial(1, 0);

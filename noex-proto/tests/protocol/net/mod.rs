@@ -270,7 +270,7 @@ impl Net {
 
     fn act(&mut self, host: Host, action: Action) {
         match action {
-            Action::Connect { conn, host: name, port, skip } => {
+            Action::Connect { conn, host: name, mut plan, port } => {
                 let node = &mut self.nodes[host];
                 assert!(node.conns.insert(conn), "connection {conn} is reused");
                 node.dials.push((self.now.since_start(), name.clone(), port));
@@ -278,10 +278,13 @@ impl Net {
                     Ok(ip) => vec![SocketAddr::new(ip, port)],
                     Err(_) => self.names.get(&name).cloned().unwrap_or_default(),
                 };
-                let error = if addresses.is_empty() { DialError::Unresolved } else { DialError::Exhausted };
-                match addresses.into_iter().find(|address| !skip.contains(address)) {
-                    None => self.after(MS, Happening::Input { host, input: Input::DialFailed { conn, error } }),
-                    Some(target) => {
+                plan.resolved(addresses);
+                match plan.next() {
+                    None => {
+                        let error = plan.error();
+                        self.after(MS, Happening::Input { host, input: Input::DialFailed { conn, error } });
+                    }
+                    Some((target, _)) => {
                         let to = (0..self.nodes.len()).find(|to| address(*to).ip() == target.ip());
                         match to {
                             Some(to) => self.after(self.latency(host, to), Happening::Arrive { from: (host, conn), to }),

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use bytes::Bytes;
-use noex_proto::{Action, Close, ClusterEvent, ClusterStatus, ConnId, DialError, Input, NodeDownReason, NodeId, SendError};
+use noex_proto::{Action, Close, ClusterEvent, ClusterStatus, ConnId, Input, NodeDownReason, NodeId, SendError};
 
 use super::link::{EndState, Link};
 use super::state::{Checked, State, address};
@@ -83,15 +83,16 @@ impl State {
 
     fn act(&mut self, host: HostId, action: Action, inputs: &mut VecDeque<Input>, ups: &mut Vec<NodeId>) -> Checked {
         match action {
-            Action::Connect { conn, host: name, port, skip } => {
+            Action::Connect { conn, host: name, mut plan, port } => {
                 self.count(host, Activity::Connect)?;
                 if !self.hosts[host].is_running() {
                     return self.violate(host, Invariant::NothingAfterStop, format!("a dial of {name}"));
                 }
-                let to = (0..self.hosts.len())
-                    .find(|to| address(*to, port).ip().to_string() == name && !skip.contains(&address(*to, port)));
-                let Some(to) = to else {
-                    inputs.push_back(Input::DialFailed { conn, error: DialError::Unreachable });
+                let addrs = (0..self.hosts.len()).map(|to| address(to, port));
+                plan.resolved(addrs.filter(|addr| addr.ip().to_string() == name).collect());
+                let next = plan.next();
+                let Some(to) = (0..self.hosts.len()).find(|to| next.is_some_and(|(addr, _)| addr == address(*to, port))) else {
+                    inputs.push_back(Input::DialFailed { conn, error: plan.error() });
                     return Ok(());
                 };
                 self.links_made += 1;

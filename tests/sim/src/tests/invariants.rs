@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use noex_proto::{
-    Action, Close, ClusterConfig, ClusterError, ClusterEvent, ClusterStatus, ConnId, Counters, Instant, Limits, Machine,
-    NodeDownReason, NodeId, Usage,
+    Action, Close, ClusterConfig, ClusterError, ClusterEvent, ClusterStatus, ConnId, Counters, DialPlan, Instant, Limits,
+    Machine, NodeDownReason, NodeId, Usage,
 };
 
 use super::{pair, quiet, start, with};
@@ -345,7 +345,7 @@ fn a_dial_after_the_stop() {
     let dials = stopped(|world, host, action| match action {
         Action::Close { .. } if host == 1 => {
             let conn = world.machine(host).next_conn();
-            vec![action, Action::Connect { conn, host: "10.0.0.1".into(), port: 4369, skip: Vec::new() }]
+            vec![action, Action::Connect { conn, host: "10.0.0.1".into(), plan: DialPlan::default(), port: 4369 }]
         }
         action => vec![action],
     });

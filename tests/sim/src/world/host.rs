@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use noex_proto::{
-    Action, Close, ClusterEvent, ClusterStatus, ConnId, DialError, Input, Instant, Machine, NodeDownReason, NodeId, SendError,
-    SubscriptionId, WallTime,
+    Action, Close, ClusterEvent, ClusterStatus, ConnId, DialError, DialPlan, Input, Instant, Machine, NodeDownReason, NodeId,
+    SendError, SubscriptionId, WallTime,
 };
 
 use super::queue::Happening;
@@ -259,7 +259,7 @@ impl World {
             timeline.action(host, self.now, &action);
         }
         match action {
-            Action::Connect { conn, host: name, port, skip } => self.connect(host, conn, &name, port, &skip),
+            Action::Connect { conn, host: name, plan, port } => self.connect(host, conn, &name, port, plan),
             Action::Close { conn, how } => self.close(host, conn, how),
             Action::Event(event) => self.event(host, event),
             Action::Message => self.read_messages(host),
@@ -305,7 +305,7 @@ impl World {
     }
 
     /// Adds a connection to the tables; its dialler is `host`.
-    pub(super) fn connect(&mut self, host: HostId, id: ConnId, name: &str, port: u16, skip: &[std::net::SocketAddr]) {
+    pub(super) fn connect(&mut self, host: HostId, id: ConnId, name: &str, port: u16, mut plan: DialPlan) {
         self.count(host, Activity::Connect);
         let place = self.conns.len();
         let at = &mut self.hosts[host];
@@ -325,10 +325,9 @@ impl World {
                 ips.iter().map(|host| std::net::SocketAddr::new(network::ip(*host), port)).collect()
             }),
         };
-        let error = if addrs.is_empty() { DialError::Unresolved } else { DialError::Exhausted };
-        let to = addrs.into_iter().find(|addr| !skip.contains(addr));
-        let (target, step) = match to.map(network::host_at) {
-            None => (host, DialStep::Fail(error)),
+        plan.resolved(addrs);
+        let (target, step) = match plan.next().map(|(addr, _)| network::host_at(addr)) {
+            None => (host, DialStep::Fail(plan.error())),
             Some(None) => (host, DialStep::Fail(DialError::Unreachable)),
             Some(Some(to)) if to >= self.hosts.len() => (host, DialStep::Fail(DialError::Unreachable)),
             Some(Some(to)) => (to, DialStep::Request),

@@ -1,7 +1,7 @@
 //! Strangers: peers without the secret, which speak as they like.
 
 use bytes::Bytes;
-use noex_proto::{ConnId, Input};
+use noex_proto::{ConnId, DialPlan, Input};
 use serde::{Deserialize, Serialize};
 
 use super::wire::EndState;
@@ -41,7 +41,7 @@ impl World {
         let ip = super::network::ip(target).to_string();
         for _ in 0..count {
             let id = ConnId(self.hosts[rogue].conns.len() as u64 + 1);
-            self.connect(rogue, id, &ip, noex_proto::defaults::PORT, &[]);
+            self.connect(rogue, id, &ip, noex_proto::defaults::PORT, DialPlan::default());
         }
     }
 
