@@ -1,8 +1,9 @@
 //! Frames: the byte stream of a connection, cut at its length prefixes.
 
+use alloc::vec::Vec;
 use core::mem;
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, Bytes};
 
 use crate::PeerFault;
 
@@ -23,7 +24,7 @@ pub(crate) const TAG_LEN: usize = 16;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct FrameBuffer {
     /// The beginning of a frame, where its end was not in the same chunk.
-    partial: BytesMut,
+    partial: Vec<u8>,
 }
 
 impl FrameBuffer {
@@ -53,7 +54,7 @@ impl FrameBuffer {
         loop {
             let whole = if self.partial.len() < LENGTH_LEN { LENGTH_LEN } else { LENGTH_LEN + frame_len(&self.partial, limit)? };
             if self.partial.len() == whole {
-                let mut frame = mem::take(&mut self.partial).freeze();
+                let mut frame = Bytes::from(mem::take(&mut self.partial));
                 frame.advance(LENGTH_LEN);
                 return Ok(Some(frame));
             }
@@ -62,9 +63,19 @@ impl FrameBuffer {
                 return Ok(None);
             }
             let taken = chunk.split_to(missing.min(chunk.len()));
-            self.partial.extend_from_slice(&taken);
+            gather(&mut self.partial, &taken, whole);
         }
     }
+}
+
+/// Adds bytes to those that were gathered of a whole which has `most` at most: the allocation doubles up to that, and no further.
+pub(crate) fn gather(gathered: &mut Vec<u8>, bytes: &[u8], most: usize) {
+    let needed = gathered.len() + bytes.len();
+    if needed > gathered.capacity() {
+        let capacity = gathered.capacity().saturating_mul(2).min(most).max(needed);
+        gathered.reserve_exact(capacity - gathered.len());
+    }
+    gathered.extend_from_slice(bytes);
 }
 
 /// The length that a frame's first four bytes announce.

@@ -12,8 +12,9 @@ use serde::de::value::SeqAccessDeserializer;
 use serde::de::{DeserializeOwned, Error, IgnoredAny, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::frame::gather;
 use crate::handshake::canonical_id;
-use crate::record::BODY_MAX;
+use crate::record::{BODY_MAX, PIECE};
 use crate::{NodeId, PeerFault};
 
 /// What a message is, by its first byte.
@@ -505,20 +506,20 @@ impl Assembler {
     /// Takes a piece, which is a part of the record; `more` says that it is not the last. The payload, once it is whole, is at most
     /// `limit` bytes long.
     pub(crate) fn push(&mut self, record: &Bytes, piece: &[u8], more: bool, limit: usize) -> Result<Option<Bytes>, PeerFault> {
+        if piece.len() > PIECE || more && piece.is_empty() {
+            return Err(PeerFault::MalformedRecord);
+        }
         if piece.len() > limit.saturating_sub(self.pieces.len()) {
             return Err(PeerFault::MessageTooLarge);
         }
         if more {
-            if piece.is_empty() {
-                return Err(PeerFault::MalformedRecord);
-            }
-            self.pieces.extend_from_slice(piece);
+            gather(&mut self.pieces, piece, limit);
             return Ok(None);
         }
         if self.pieces.is_empty() {
             return Ok(Some(if piece.len() < SHARED_MIN { Bytes::copy_from_slice(piece) } else { record.slice_ref(piece) }));
         }
-        self.pieces.extend_from_slice(piece);
+        gather(&mut self.pieces, piece, limit);
         Ok(Some(mem::take(&mut self.pieces).into_boxed_slice().into()))
     }
 }

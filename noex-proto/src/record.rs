@@ -12,8 +12,10 @@ use crate::keys::{HmacSha256, TagKey};
 
 /// The bytes that a message takes beside its body: kind and size.
 pub(crate) const MESSAGE_HEAD: usize = 5;
+/// The most that the messages of one record take, with their heads.
+pub(crate) const MESSAGES_MAX: usize = RECORD_MAX - TAG_LEN;
 /// The longest body that a message of one record can have.
-pub(crate) const BODY_MAX: usize = RECORD_MAX - TAG_LEN - MESSAGE_HEAD;
+pub(crate) const BODY_MAX: usize = MESSAGES_MAX - MESSAGE_HEAD;
 /// The longest piece of a payload: 64 KiB fit one record, and leave room for a heartbeat beside them.
 pub(crate) const PIECE: usize = 64 * 1024;
 
@@ -55,7 +57,7 @@ impl RecordBuilder {
         body(&mut self.bytes);
         let size = u32::try_from(self.bytes.len() - start).expect("a body fits its record");
         self.bytes[start - 4..start].copy_from_slice(&size.to_be_bytes());
-        debug_assert!(self.len() <= RECORD_MAX - TAG_LEN, "a message over the record's room");
+        debug_assert!(self.len() <= MESSAGES_MAX, "a message over the record's room");
     }
 
     /// Adds a message with this body. It must fit.
@@ -81,7 +83,8 @@ impl Sealer {
         bytes[..LENGTH_LEN].copy_from_slice(&len.to_be_bytes());
         let tag = self.0.next().chain_update(&bytes).finalize();
         bytes.extend_from_slice(&tag.as_bytes()[..TAG_LEN]);
-        bytes.into()
+        // Room that was left is not kept until the record has been sent.
+        bytes.into_boxed_slice().into()
     }
 }
 

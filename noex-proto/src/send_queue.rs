@@ -7,7 +7,7 @@ use core::hash::{Hash, Hasher};
 use bytes::{Buf, Bytes};
 
 use crate::message::{Control, kind};
-use crate::record::{BODY_MAX, MESSAGE_HEAD, PIECE, RecordBuilder};
+use crate::record::{MESSAGE_HEAD, MESSAGES_MAX, PIECE, RecordBuilder};
 
 /// While bytes are on their way out, smaller records than this wait, so that a burst of small messages shares a record and its tag.
 const BATCH: usize = 16 * 1024;
@@ -17,6 +17,9 @@ const SMALL_CONTROL: usize = 128;
 
 /// What a payload costs in the queue beyond its bytes, so that empty ones are bounded too.
 pub(crate) const PAYLOAD_OVERHEAD: usize = 64;
+
+/// The payloads that an empty queue keeps room for.
+const AT_REST: usize = 16;
 
 /// The bounded queue to one peer. The limits are checked where messages are queued.
 #[derive(Clone, Debug, Default)]
@@ -111,8 +114,8 @@ impl SendQueue {
         self.in_flight += bytes;
     }
 
-    /// How many bytes all that waits takes, or the most that a record has room for. Where it is one record, that record is an allocation
-    /// of just its size.
+    /// How many bytes all that waits takes, or the most that the messages of a record do. Where it is one record, that record is an
+    /// allocation of just its size.
     fn waiting(&self, heartbeat: &Control) -> usize {
         let heartbeat = self.heartbeat.then_some(heartbeat);
         let controls = self.control.iter().chain(heartbeat).chain(self.last.as_deref()).map(Control::body_len);
@@ -120,8 +123,8 @@ impl SendQueue {
         let mut waiting = 0;
         for body in bodies {
             waiting += MESSAGE_HEAD + body;
-            if waiting >= BODY_MAX {
-                return BODY_MAX;
+            if waiting >= MESSAGES_MAX {
+                return MESSAGES_MAX;
             }
         }
         waiting
@@ -173,6 +176,9 @@ impl SendQueue {
             self.queued -= payload.len() + PAYLOAD_OVERHEAD;
             self.payloads.pop_front();
         }
+        if self.payloads.is_empty() {
+            self.payloads.shrink_to(AT_REST);
+        }
         let is_last = self.payloads.is_empty() && record.room() >= Some(SMALL_CONTROL) && self.last.is_some();
         if is_last && let Some(last) = self.last.take() {
             record.push(last.kind(), |body| last.encode_into(body));
@@ -189,7 +195,7 @@ mod tests {
     use super::*;
     use crate::keys::hmac;
     use crate::message::Members;
-    use crate::record::{Opener, Sealer};
+    use crate::record::{BODY_MAX, Opener, Sealer};
 
     const BEAT: Control = Control::Heartbeat { digest: 1, process_count: 0, uptime_ms: 0 };
     const GOODBYE: Control = Control::Goodbye;

@@ -12,6 +12,9 @@ pub struct SubscriptionId(pub(crate) u64);
 /// What a message costs in a queue beyond its bytes, so that empty ones are bounded too.
 pub(crate) const MESSAGE_OVERHEAD: usize = 64;
 
+/// The items that an empty queue keeps room for.
+const AT_REST: usize = 16;
+
 /// A member as a subscriber may have to be told of it: its data, and the number of its present up-period.
 pub(crate) type Member = (NodeInfo, u64);
 
@@ -52,7 +55,6 @@ struct Resync {
 
 impl Resync {
     fn miss(&mut self, event: ClusterEvent, told: &BTreeMap<NodeId, u64>) {
-        self.missed += 1;
         match event {
             ClusterEvent::NodeDown { id, reason } if told.contains_key(&id) => {
                 self.reasons.insert(id, reason);
@@ -141,7 +143,11 @@ impl Subscriptions {
 
     pub(crate) fn poll_message(&mut self, id: SubscriptionId) -> Option<Result<Message, MessagesLagged>> {
         let queue = self.messages.get_mut(&id)?;
-        Some(match queue.queue.pop_front()? {
+        let delivery = queue.queue.pop_front()?;
+        if queue.queue.is_empty() {
+            queue.queue.shrink_to(AT_REST);
+        }
+        Some(match delivery {
             Delivery::Lagged(missed) => Err(MessagesLagged { missed }),
             Delivery::Message(message) => {
                 queue.bytes -= cost(&message);
@@ -163,6 +169,8 @@ impl EventQueue {
             return;
         }
         let resync = self.resync.get_or_insert_default();
+        // What was given at once is given again by the next read, as far as it still holds.
+        resync.missed += 1 + self.queue.len().saturating_sub(self.given) as u64;
         for queued in self.queue.drain(..) {
             resync.miss(queued.event, &self.told);
         }
@@ -206,6 +214,9 @@ impl EventQueue {
 
     fn pop(&mut self) -> Option<ClusterEvent> {
         let Queued { event, up } = self.queue.pop_front()?;
+        if self.queue.is_empty() {
+            self.queue.shrink_to(AT_REST);
+        }
         self.given = self.given.saturating_sub(1);
         match &event {
             ClusterEvent::NodeUp(info) => {

@@ -296,6 +296,15 @@ fn a_large_payload_is_handed_over_and_a_small_one_copied() {
 }
 
 #[test]
+fn a_piece_has_a_length_of_its_own() {
+    let record = Bytes::from(vec![7; BODY_MAX]);
+    for more in [true, false] {
+        let push = |len| Assembler::default().push(&record, &record[..len], more, usize::MAX).map(|_| ());
+        assert_eq!([push(PIECE), push(PIECE + 1)], [Ok(()), Err(PeerFault::MalformedRecord)]);
+    }
+}
+
+#[test]
 fn an_empty_piece_may_only_be_the_last() {
     let mut assembler = Assembler::default();
     let record = Bytes::from_static(b"ab");

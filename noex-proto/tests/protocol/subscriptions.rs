@@ -84,6 +84,21 @@ fn a_lagging_subscriber_is_told_how_many_it_missed_and_by_what_its_picture_diffe
 }
 
 #[test]
+fn what_is_told_again_is_not_counted_as_missed() {
+    let mut net = cluster(4, few(1));
+    let slow = net.nodes[0].machine.subscribe_events();
+    let report = Input::Report(noex_proto::LocalFault::NoSecret);
+    // The three ups that a subscription begins with, and those of a catch-up, are told again in the next one.
+    for reports in [2, 3] {
+        for _ in 0..reports {
+            net.feed(0, report.clone());
+        }
+        assert_eq!(net.nodes[0].machine.poll_event(slow), Some(ClusterEvent::Lagged { missed: reports }));
+    }
+    assert_eq!(events(&mut net, 0, slow).len(), 3);
+}
+
+#[test]
 fn ups_and_downs_alternate_for_a_subscriber_who_ignores_that_it_lags() {
     let mut net = cluster(3, few(2));
     let slow = net.nodes[0].machine.subscribe_events();

@@ -13,9 +13,11 @@ use bytes::Bytes;
 use super::{Bench, Control, INTERVAL, SECRET, heartbeat, members, node};
 use crate::frame::RECORD_MAX;
 use crate::handshake::{Initiator, LocalHello};
-use crate::keys::Secrets;
-use crate::message::kind;
-use crate::record::{BODY_MAX, PIECE, RecordBuilder};
+use crate::keys::{Secrets, hmac};
+use crate::machine::node::Answer;
+use crate::message::{Assembler, kind};
+use crate::record::{BODY_MAX, MESSAGES_MAX, PIECE, RecordBuilder, Sealer};
+use crate::send_queue::SendQueue;
 use crate::{Action, ConnId, Input, Limits, NodeId, Secret};
 
 /// The most that one unauthenticated connection may hold.
@@ -274,7 +276,8 @@ fn an_answer_is_made_page_by_page_and_is_given_twice_in_an_interval_at_most() {
     }
     let answer = cost(&mut bench, conn, [request()]);
     within("a question for members", answer);
-    assert!(answer.held <= 0, "nothing once it is released: {answer:?}");
+    let place = size_of::<Answer>() as i64;
+    assert!(answer.held <= place, "nothing once it is released but where it goes on: {answer:?}");
     within("another", cost(&mut bench, conn, [request()]));
 }
 
@@ -359,20 +362,101 @@ fn a_heartbeat_at_rest_allocates_its_record_and_nothing_else() {
 
 #[test]
 fn messages_that_wait_hold_what_the_limit_says() {
-    let limit = 64 << 10;
-    let mut bench = Bench::new(Limits { message_bytes: limit, message_bytes_per_subscriber: limit, ..Limits::default() });
-    let b = bench.up("b");
-    let _subscription = bench.machine.subscribe_messages();
+    // Given: small payloads, which are copied out of their records, and such as keep a record alive that is longer by what is ignored and
+    // comes in two reads.
+    for (payload, first_read) in [(1024, MESSAGES_MAX), (16 * 1024, MESSAGES_MAX), (16 * 1024, 65_000), (16 * 1024, 33_000)] {
+        let limit = 1 << 20;
+        let mut bench = Bench::new(Limits { message_bytes: limit, message_bytes_per_subscriber: limit, ..Limits::default() });
+        let b = bench.up("b");
+        let _subscription = bench.machine.subscribe_messages();
+        let held = measure(|| {
+            for _ in 0..limit / payload + 1 {
+                let mut record = RecordBuilder::with_capacity(MESSAGES_MAX);
+                record.push_bytes(kind::PAYLOAD, &vec![7; payload]);
+                record.push_bytes(0x60, &vec![0; BODY_MAX - 5 - payload]);
+                let data = bench.members.get_mut(&b).expect("up").sealer.seal(record);
+                for read in [&data[..first_read], &data[first_read..]] {
+                    let data = Bytes::copy_from_slice(read);
+                    bench.machine.handle(bench.now, Input::Received { conn: b, data, wall: Default::default() });
+                }
+                while bench.machine.poll_action().is_some() {}
+            }
+        });
+        assert!(bench.machine.usage().message_bytes_per_subscriber > limit - 2 * payload);
+        assert!(held.bytes_current < 4 * limit as i64 + limit as i64 / 8, "{payload} {first_read}: {held:?}");
+    }
+}
+
+#[test]
+fn a_payload_in_pieces_holds_no_more_than_its_limit() {
+    let limit = 1 << 20;
+    let mut assembler = Assembler::default();
     let held = measure(|| {
-        for _ in 0..50 {
-            let mut record = RecordBuilder::with_capacity(65_500);
-            record.push_bytes(kind::PAYLOAD, &[7; 1024]);
-            record.push_bytes(0x60, &vec![0; 64_000]);
+        let record = Bytes::from(vec![7; (limit - 1) / 16]);
+        let byte = Bytes::from_static(b"7");
+        for piece in iter::repeat_n(&record, 16).chain(iter::repeat_n(&byte, limit % ((limit - 1) / 16))) {
+            assembler.push(piece, piece, true, limit).expect("within the limit");
+        }
+    });
+    assert_eq!(assembler.len(), limit);
+    assert_eq!(held.bytes_current, limit as i64);
+}
+
+#[test]
+fn a_record_holds_just_its_size() {
+    static PAYLOAD: [u8; 70_000] = [7; 70_000];
+    let last = MESSAGES_MAX - 15 * 4099 - 5;
+    let queues: [(bool, Vec<usize>); 4] = [
+        (true, vec![]),
+        // This payload goes with the next records, since it has to be cut.
+        (true, vec![70_000]),
+        (false, vec![70_000]),
+        (false, iter::repeat_n(4094, 15).chain([last, 1]).collect()),
+    ];
+    for (beats, payloads) in queues {
+        let mut queue = SendQueue::default();
+        if beats {
+            queue.push_heartbeat();
+        }
+        payloads.iter().for_each(|len| queue.push_payload(Bytes::from_static(&PAYLOAD[..*len])));
+        let mut sealer = Sealer::new(hmac(&[7; 32]));
+        let mut data = Bytes::new();
+        let held = measure(|| {
+            let (record, _) = queue.next_record(1 << 20, &heartbeat(1)).expect("a record");
+            data = sealer.seal(record);
+        });
+        assert_eq!(held.bytes_current, data.len() as i64, "{payloads:?}");
+        let cut = payloads.contains(&PAYLOAD.len());
+        assert!(cut || held.count_total == 1, "{payloads:?}: {held:?}");
+    }
+}
+
+#[test]
+fn a_queue_that_was_long_gives_its_room_back() {
+    let mut queue = SendQueue::default();
+    let mut sealer = Sealer::new(hmac(&[7; 32]));
+    let held = measure(|| {
+        while queue.has_room(0, 1 << 20) {
+            queue.push_payload(Bytes::new());
+        }
+        while let Some((record, _)) = queue.next_record(1 << 20, &heartbeat(1)) {
+            drop(sealer.seal(record));
+        }
+    });
+    assert!(held.bytes_current < 1024, "{held:?}");
+
+    let mut bench = Bench::new(Limits { message_bytes: 1 << 20, message_bytes_per_subscriber: 1 << 20, ..Limits::default() });
+    let b = bench.up("b");
+    let subscription = bench.machine.subscribe_messages();
+    let held = measure(|| {
+        for _ in 0..1 << 14 {
+            let mut record = RecordBuilder::with_capacity(5);
+            record.push_bytes(kind::PAYLOAD, &[]);
             let data = bench.members.get_mut(&b).expect("up").sealer.seal(record);
             bench.machine.handle(bench.now, Input::Received { conn: b, data, wall: Default::default() });
             while bench.machine.poll_action().is_some() {}
         }
+        while bench.machine.poll_message(subscription).is_some() {}
     });
-    assert_eq!(bench.machine.usage().message_bytes_per_subscriber, 50 * (1024 + 64));
-    assert!(held.bytes_current < 4 * limit as i64, "{held:?}");
+    assert!(held.bytes_current < 2048, "{held:?}");
 }
