@@ -275,7 +275,7 @@ def decode(body):
 def item(reader, depth):
     first = reader.number(1)
     major, info = first >> 5, first & 31
-    if depth == 0 or info > 27:
+    if info > 27 or (depth == 0 and major in (4, 5)):
         raise Fault("CBOR")
     if major == 7:
         if info not in (20, 21):

@@ -333,6 +333,64 @@ fn rules_of_challenge() {
     }
 }
 
+/// Breaks each two of these rules, which stand in the order of the checks, in one frame.
+fn the_first_broken_rule_is_told(frame: usize, rules: &[(Change, PeerFault, Option<RejectCode>)]) {
+    let (i, r) = sides();
+    for (at, (first, expected, reject)) in rules.iter().enumerate() {
+        for (second, also, _) in &rules[at..] {
+            let outcome = run(&i, &r, Some(&r.id), |sent, bytes| {
+                if sent == frame {
+                    first(bytes);
+                    second(bytes);
+                }
+            });
+            let found = if frame == 0 { outcome.responder } else { outcome.initiator };
+            assert_eq!(found.map(|_| ()), fault(*expected, *reject), "{expected:?} and {also:?}");
+        }
+    }
+}
+
+#[test]
+fn of_the_rules_of_hello_the_first_that_is_broken_is_told() {
+    the_first_broken_rule_is_told(
+        0,
+        &[
+            (|f| f[0] = 3, PeerFault::UnexpectedMessage, None),
+            (|f| f[1] = b'X', PeerFault::InvalidMagic, None),
+            (|f| f[5] = 2, PeerFault::VersionMismatch, Some(RejectCode::Version)),
+            (|f| f.push(0), PeerFault::MalformedHandshake, None),
+            (|f| f[7] |= 2, PeerFault::ReservedFlags, None),
+            (|f| f[73] = 0xFF, PeerFault::InvalidNodeId, None),
+            (|f| f[8] = 1, PeerFault::MalformedHandshake, None),
+            (|f| f[7] &= !1, PeerFault::AuthenticationMissing, Some(RejectCode::AuthenticationRequired)),
+            (|f| f[65..69].fill(0), PeerFault::IntervalOutOfBounds, None),
+            (|f| f[72] = b'_', PeerFault::InvalidNodeId, None),
+            (|f| f[71 + 16 + 2] = b'q', PeerFault::WrongTarget, Some(RejectCode::WrongTarget)),
+            (|f| f[9..41].copy_from_slice(&NONCE_R), PeerFault::NonceReused, None),
+        ],
+    );
+}
+
+#[test]
+fn of_the_rules_of_challenge_the_first_that_is_broken_is_told() {
+    the_first_broken_rule_is_told(
+        1,
+        &[
+            (|f| f[0] = 4, PeerFault::UnexpectedMessage, None),
+            (|f| f[1] = b'X', PeerFault::InvalidMagic, None),
+            (|f| f[5] = 2, PeerFault::VersionMismatch, None),
+            (|f| f.push(0), PeerFault::MalformedHandshake, None),
+            (|f| f[8] |= 2, PeerFault::ReservedFlags, None),
+            (|f| f[73] = 0xFF, PeerFault::InvalidNodeId, None),
+            (|f| f[8] &= !1, PeerFault::AuthenticationMissing, None),
+            (|f| f[65..69].fill(0), PeerFault::IntervalOutOfBounds, None),
+            (|f| f[72] = b'_', PeerFault::InvalidNodeId, None),
+            (|f| f[71] = b'q', PeerFault::WrongTarget, None),
+            (|f| f[9..41].copy_from_slice(&NONCE_I), PeerFault::NonceReused, None),
+        ],
+    );
+}
+
 #[test]
 fn rules_of_the_proofs() {
     assert_eq!(changed(2, |f| f[0] = 1), fault(PeerFault::UnexpectedMessage, None));
