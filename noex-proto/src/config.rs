@@ -9,10 +9,12 @@ use core::net::SocketAddr;
 use core::ops::RangeInclusive;
 use core::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::advertise::serves;
 use crate::host::{Host, is_loopback_ip};
+use crate::keys::Secrets;
 use crate::millis;
 use crate::node_id::{check_name, excerpt};
 use crate::{IntoSecret, Limits, NodeId, NodeIdFault, Secret, bounds, defaults};
@@ -49,7 +51,7 @@ pub struct ClusterConfig {
     cluster_name: String,
     #[serde(default, alias = "clusterSecret", skip_serializing)]
     cluster_secret: Option<Secret>,
-    #[serde(default, skip_serializing)]
+    #[serde(default, deserialize_with = "secret_list", skip_serializing)]
     accepted_secrets: Vec<Secret>,
     #[serde(
         default = "default_heartbeat_interval",
@@ -258,10 +260,17 @@ impl ClusterConfig {
         }
         self.limits.check()?;
         if !bounds::CLUSTER_NAME_BYTES.contains(&self.cluster_name.len()) {
-            return Err(InvalidClusterConfigError::new("cluster_name", "must have 1 to 255 bytes"));
+            return Err(InvalidClusterConfigError::new(
+                "cluster_name",
+                &format!("must have 1 to 255 bytes, not {}", self.cluster_name.len()),
+            ));
         }
         match &self.cluster_secret {
-            Some(primary) => check_secrets(primary, &self.accepted_secrets)?,
+            Some(primary) if primary.as_bytes().is_empty() => {
+                let rule = "must have 16 to 1024 bytes, not none: leave it out for a cluster that anyone can join";
+                return Err(InvalidClusterConfigError::new("cluster_secret", rule));
+            }
+            Some(primary) => check_secrets(("cluster_secret", primary), ("accepted_secrets", &self.accepted_secrets))?,
             None if self.accepted_secrets.is_empty() => {}
             None => return Err(InvalidClusterConfigError::new("accepted_secrets", "must be empty without a cluster_secret")),
         }
@@ -285,8 +294,7 @@ impl ClusterConfig {
             advertise_host,
             seeds: parse_seeds(&self.seeds, self.limits.members)?,
             cluster_name: self.cluster_name.clone(),
-            secret: self.cluster_secret.clone(),
-            accepted_secrets: self.accepted_secrets.clone(),
+            secrets: Secrets::new(self.cluster_secret.as_ref(), &self.accepted_secrets),
             heartbeat_interval: millis::whole(self.heartbeat_interval),
             heartbeat_miss_threshold: self.heartbeat_miss_threshold,
             reconnect_base_delay: millis::whole(self.reconnect_base_delay),
@@ -308,8 +316,7 @@ pub(crate) struct Settings {
     /// In the order given, each once.
     pub(crate) seeds: Vec<NodeId>,
     pub(crate) cluster_name: String,
-    pub(crate) secret: Option<Secret>,
-    pub(crate) accepted_secrets: Vec<Secret>,
+    pub(crate) secrets: Secrets,
     pub(crate) heartbeat_interval: Duration,
     pub(crate) heartbeat_miss_threshold: u32,
     pub(crate) reconnect_base_delay: Duration,
@@ -353,22 +360,30 @@ impl fmt::Display for InvalidClusterConfigError {
 
 impl core::error::Error for InvalidClusterConfigError {}
 
-/// The rule for the secrets of a node.
-pub(crate) fn check_secrets(primary: &Secret, accepted: &[Secret]) -> Result<(), InvalidClusterConfigError> {
-    if primary.as_bytes().is_empty() {
-        let rule = "must have 16 to 1024 bytes, not none: leave it out for a cluster that anyone can join";
-        return Err(InvalidClusterConfigError::new("cluster_secret", rule));
+/// The rule for the secrets of a node, each beside the name that the caller knows it by.
+pub(crate) fn check_secrets(
+    (primary_name, primary): (&'static str, &Secret),
+    (accepted_name, accepted): (&'static str, &[Secret]),
+) -> Result<(), InvalidClusterConfigError> {
+    let bad = |secret: &Secret| Some(secret.as_bytes().len()).filter(|len| !bounds::SECRET_BYTES.contains(len));
+    if let Some(len) = bad(primary) {
+        return Err(InvalidClusterConfigError::new(primary_name, &format!("must have 16 to 1024 bytes, not {len}")));
     }
     if accepted.len() > bounds::ACCEPTED_SECRETS {
-        return Err(InvalidClusterConfigError::new("accepted_secrets", "must be at most 8"));
+        return Err(InvalidClusterConfigError::new(accepted_name, &format!("must be at most 8, not {}", accepted.len())));
     }
-    let named = accepted.iter().map(|secret| ("accepted_secrets", secret));
-    for (field, secret) in core::iter::once(("cluster_secret", primary)).chain(named) {
-        if !bounds::SECRET_BYTES.contains(&secret.as_bytes().len()) {
-            return Err(InvalidClusterConfigError::new(field, "must have 16 to 1024 bytes"));
+    for (place, secret) in accepted.iter().enumerate() {
+        if let Some(len) = bad(secret) {
+            let rule = format!("must have 16 to 1024 bytes each; number {} has {len}", place + 1);
+            return Err(InvalidClusterConfigError::new(accepted_name, &rule));
         }
     }
     Ok(())
+}
+
+/// An error of a secret's place says what is due there, and nothing of what was found.
+fn secret_list<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Secret>, D::Error> {
+    Vec::deserialize(deserializer).map_err(|_| D::Error::custom("accepted_secrets must be a list of texts"))
 }
 
 /// The rule for a value that has bounds.
@@ -449,6 +464,7 @@ mod tests {
     use alloc::string::ToString;
 
     use super::*;
+    use crate::keys::Root;
 
     #[test]
     fn settings_hold_what_was_said() {
@@ -466,8 +482,8 @@ mod tests {
         assert_eq!(settings.advertise_host.expect("set").to_string(), "db.example.org");
         assert_eq!(settings.seeds.iter().map(NodeId::as_str).collect::<Vec<_>>(), ["b@h:1", "a@h:1", "B@h:1"]);
         assert_eq!(settings.cluster_name, defaults::CLUSTER_NAME);
-        assert_eq!(settings.secret.expect("set").as_bytes(), b"correct horse battery");
-        assert_eq!(settings.accepted_secrets[0].as_bytes(), b"staple staple staple");
+        let roots = ["correct horse battery", "staple staple staple"].map(|secret| Root::from_secret(&secret.into()));
+        assert_eq!(settings.secrets.iter().cloned().collect::<Vec<_>>(), roots);
         assert_eq!(settings.heartbeat_interval, defaults::HEARTBEAT_INTERVAL);
         assert_eq!(settings.heartbeat_miss_threshold, defaults::HEARTBEAT_MISS_THRESHOLD);
         assert_eq!(settings.reconnect_base_delay, defaults::RECONNECT_BASE_DELAY);

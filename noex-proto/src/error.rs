@@ -350,7 +350,7 @@ impl core::error::Error for SendError {}
 /// Why secrets were not taken. Nothing changed.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum SetSecretsError {
-    /// A secret breaks a rule of the configuration.
+    /// A secret breaks a rule, or there are too many. The field is the argument's name.
     Invalid(InvalidClusterConfigError),
     /// The cluster is not running.
     NotStarted(ClusterNotStartedError),
@@ -359,7 +359,7 @@ pub enum SetSecretsError {
 impl fmt::Display for SetSecretsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Invalid(error) => error.fmt(f),
+            Self::Invalid(error) => write!(f, "secrets not changed: {}", error.reason()),
             Self::NotStarted(error) => error.fmt(f),
         }
     }

@@ -4,6 +4,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
 
+use serde::de::Error;
 use serde::{Deserialize, Deserializer};
 use zeroize::Zeroizing;
 
@@ -30,7 +31,8 @@ impl fmt::Debug for Secret {
 
 impl<'de> Deserialize<'de> for Secret {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer).map(Self::from)
+        // The error of a text's own place would quote what it found there, such as a number.
+        String::deserialize(deserializer).map(Self::from).map_err(|_| D::Error::custom("a secret must be a text"))
     }
 }
 

@@ -76,7 +76,6 @@ impl<'a, H: Hasher> Abstraction<'a, H> {
         let Node {
             out: _,
             settings: _,
-            secrets: _,
             id,
             instance,
             rng: _,

@@ -15,7 +15,6 @@ use crate::reports::ReportLimiter;
 use crate::timers::{Queue, Timers};
 use crate::{
     Action, Close, ClusterConfig, ClusterError, ClusterEvent, ClusterStatus, ConnId, LocalFault, NodeId, Refusal, advertise,
-    keys::Secrets,
 };
 
 impl Machine {
@@ -104,7 +103,6 @@ impl Node {
         let now = out.now;
         let mut node = Self {
             closing_most: settings.limits.closing_connections,
-            secrets: Secrets::new(settings.secret.as_ref(), &settings.accepted_secrets),
             digest: member_digest(&instance, &id),
             pulse: settings.heartbeat_interval,
             dial_tokens: settings.limits.dials_per_second,
@@ -149,7 +147,7 @@ impl Node {
         if only_loopback {
             node.report_local(LocalFault::LoopbackAdvertised);
         }
-        if node.settings.secret.is_none() && !loopback {
+        if !node.settings.secrets.required && !loopback {
             node.report_local(LocalFault::NoSecret);
         }
         node

@@ -369,13 +369,13 @@ impl Machine {
     }
 
     /// Sets the secrets of later handshakes: the node proves itself with `primary`, and accepts that and each of `accepted`. Sessions
-    /// that are up stay up.
+    /// that are up stay up. A node that had none has one from then on, and refuses nodes without.
     ///
     /// # Errors
     /// [`SetSecretsError`]. Nothing changes then.
     pub fn set_secrets(&mut self, now: Instant, primary: Secret, accepted: Vec<Secret>) -> Result<(), SetSecretsError> {
         self.running().map_err(SetSecretsError::NotStarted)?;
-        check_secrets(&primary, &accepted).map_err(SetSecretsError::Invalid)?;
+        check_secrets(("primary", &primary), ("accepted", &accepted)).map_err(SetSecretsError::Invalid)?;
         self.handle(now, Input::SetSecrets { accepted, primary });
         Ok(())
     }

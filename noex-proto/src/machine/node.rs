@@ -29,7 +29,6 @@ pub(crate) type InstanceId = [u8; 16];
 pub(super) struct Node {
     pub(super) out: Outbox,
     pub(super) settings: Settings,
-    pub(super) secrets: Secrets,
     pub(super) id: NodeId,
     pub(super) instance: InstanceId,
     pub(super) rng: ChaCha12Rng,
@@ -517,7 +516,7 @@ impl Node {
             interval: self.settings.heartbeat_interval,
             caps: 0,
             context: &self.settings.cluster_name,
-            secrets: &self.secrets,
+            secrets: &self.settings.secrets,
         }
     }
 
@@ -536,7 +535,7 @@ impl Node {
             Input::Received { conn, data, wall } => self.received(conn, data, wall),
             Input::Send { payload, to } => self.send_payload(&to, payload),
             Input::Sent { bytes, conn } => self.sent(conn, bytes),
-            Input::SetSecrets { accepted, primary } => self.secrets = Secrets::new(Some(&primary), &accepted),
+            Input::SetSecrets { accepted, primary } => self.settings.secrets = Secrets::new(Some(&primary), &accepted),
             Input::Tick => self.tick(),
             Input::Halt
             | Input::Listening { .. }

@@ -31,7 +31,7 @@ impl Node {
 
     pub(super) fn secret_use(&self, id: &NodeId) -> Option<SecretUse> {
         let session = self.session_with(id)?;
-        Some(self.secrets.use_of(&session.root))
+        Some(self.settings.secrets.use_of(&session.root))
     }
 
     /// The session in use with this node.

@@ -214,6 +214,15 @@ fn a_file_with_an_unknown_key_is_refused() {
 fn an_empty_secret_in_a_file_is_an_error_and_null_is_none() {
     assert_eq!(fault(&read(json!({ "node_name": "a", "cluster_secret": "" })).unwrap()).field(), "cluster_secret");
     assert_eq!(read(json!({ "node_name": "a", "cluster_secret": null })).unwrap().check(), Ok(()));
+    // What stands in a secret's place by mistake may be one.
+    for secrets in
+        [json!({ "cluster_secret": 1234567 }), json!({ "accepted_secrets": "1234567" }), json!({ "accepted_secrets": [1234567] })]
+    {
+        let mut file = json!({ "node_name": "a" });
+        file.as_object_mut().unwrap().extend(secrets.as_object().unwrap().clone());
+        let error = read(file).unwrap_err().to_string();
+        assert!(error.contains("secret") && !error.contains("1234567"), "{error}");
+    }
 }
 
 #[test]

@@ -79,7 +79,7 @@ pub async fn secrets_are_rotated_without_a_down<R: Runtime>() {
     assert_eq!(at_a.downs().len(), 1, "the one that was made");
 
     let invalid = a.set_secrets("short", [""; 0]);
-    assert!(matches!(&invalid, Err(SetSecretsError::Invalid(error)) if error.field() == "cluster_secret"), "{invalid:?}");
+    assert!(matches!(&invalid, Err(SetSecretsError::Invalid(error)) if error.field() == "primary"), "{invalid:?}");
     a.stop().await;
     assert!(matches!(a.set_secrets(OLD, [""; 0]), Err(SetSecretsError::NotStarted(_))));
 }
