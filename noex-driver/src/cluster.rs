@@ -270,7 +270,7 @@ impl<R: Runtime> Cluster<R> {
     }
 
     /// Replaces the secrets, without losing a session: this node proves itself with `primary` from the next handshake on, and accepts
-    /// that and those in `accepted`.
+    /// that and those in `accepted`. A node that had none has one then, and refuses nodes without.
     ///
     /// To rotate a secret, let every node accept the new one, then every node prove the new one, then every node drop the old one, and
     /// finish each round on all nodes before the next. A session that is up keeps the keys that it began with, so

@@ -86,7 +86,7 @@ impl<R: Runtime> Node<R> {
         let (began, rt) = (rt.now(), rt.clone());
         let on = state.machine.start(state.now(), config.clone())?;
         let run = Arc::new(Run { began, end: OnceLock::new(), machine_began: state.machine.now(), rt });
-        let end = StartError::Runtime { cause: "it ended, or panicked, before the node listened".into() };
+        let end = StartError::Runtime { cause: "it ended, or panicked, before the node listened: has it I/O and timers?".into() };
         let last = state.run.replace(run.clone());
         Ok((Self { end, on, run, shared: shared.clone() }, last))
     }
@@ -121,6 +121,8 @@ impl<R: Runtime> Node<R> {
     /// Listens, and accepts connections for ever.
     async fn accept(&self) -> Result<Infallible, StartError> {
         let (shared, rt) = (&self.shared, &self.run.rt);
+        // A runtime without timers says so before the port is open, and not when the first one is needed.
+        drop(rt.sleep_until(rt.now()));
         let (listener, listening) = listen(rt, &self.on).await?;
         shared.feed(listening);
         loop {

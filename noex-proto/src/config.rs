@@ -32,8 +32,8 @@ use crate::{IntoSecret, Limits, NodeId, NodeIdFault, Secret, bounds, defaults};
 /// assert!(config.check().is_ok());
 /// ```
 ///
-/// A configuration can be read with serde, from `snake_case` keys or the `camelCase` ones of the original. Durations are
-/// milliseconds, in keys that end in `_ms`, such as `heartbeat_interval_ms`. Unknown keys are refused. Secrets are never written.
+/// A configuration can be read with serde, from `snake_case` keys, or the original's `camelCase` ones where it has the field.
+/// Durations are milliseconds, in keys that end in `_ms`, such as `heartbeat_interval_ms`. Unknown keys are refused. Secrets are never written.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct ClusterConfig {

@@ -56,7 +56,8 @@ pub enum NodeDownReason {
 pub struct NodeInfo<W = WallTime> {
     /// The node's identity.
     pub id: NodeId,
-    /// When the last verified heartbeat came; now, for the local node; `None` before the first session.
+    /// When the last verified heartbeat came; now, for the local node; `None` before the first session. With serde it is written as the
+    /// type `W` is, seconds and nanoseconds since 1970.
     pub last_heartbeat_at: Option<W>,
     /// The number of processes that the node announced last.
     pub process_count: u64,

@@ -12,44 +12,53 @@
 //! A driver has four duties: feed inputs in the order in which they happen; after each, perform all actions in their order; feed
 //! [`Input::Tick`] at [`Machine::poll_timeout`]; report every byte that the operating system took by [`Input::Sent`].
 //!
-//! Here two machines are driven by hand, over a network that is a queue:
+//! Here two machines, which dial each other, are driven by hand, over a network that is a queue:
 //!
 //! ```
-//! use std::collections::VecDeque;
+//! use std::collections::{BTreeMap, VecDeque};
 //! use std::time::Duration;
 //!
-//! use noex_proto::{Action, ClusterConfig, ConnId, Input, Instant, Machine, WallTime};
+//! use noex_proto::{Action, ClusterConfig, Input, Instant, Machine, WallTime};
 //!
 //! let now = Instant::START;
+//! let hosts = ["10.0.0.1", "10.0.0.2"];
 //! let mut machines = [Machine::new(), Machine::new()];
 //! let mut inputs: VecDeque<(usize, Input)> = VecDeque::new();
 //!
 //! // Each starts, and says where it would have its driver listen. The driver listens there and says so.
-//! for (n, seeds) in [(0, vec![]), (1, vec!["a@10.0.0.1:4369"])] {
-//!     let config = ClusterConfig::new(["a", "b"][n]).host(["10.0.0.1", "10.0.0.2"][n]).port(4369).seeds(seeds);
-//!     let listen_on = machines[n].start(now, config)?;
+//! for (n, seed) in [(0, "b@10.0.0.2:4369"), (1, "a@10.0.0.1:4369")] {
+//!     let listen_on = machines[n].start(now, ClusterConfig::new(["a", "b"][n]).host(hosts[n]).port(4369).seeds([seed]))?;
 //!     let local = format!("{}:{}", listen_on.host, listen_on.port).parse()?;
 //!     inputs.push_back((n, Input::Listening { entropy: [n as u8; 32], interfaces: Vec::new(), local, route: None }));
 //! }
 //!
+//! // A connection has a number at each of its ends: what it is at the other one.
+//! let mut ends = BTreeMap::new();
 //! // The loop of every driver: an input in, then all actions out.
 //! while let Some((n, input)) = inputs.pop_front() {
 //!     machines[n].handle(now, input);
 //!     let peer = 1 - n;
 //!     while let Some(action) = machines[n].poll_action() {
 //!         match action {
-//!             // Machine 1 dials machine 0: both sides have a connection now, each with a number of its own.
+//!             // It is accepted at once, since the next connection gets the next number.
 //!             Action::Connect { conn, port, .. } => {
 //!                 let accepted = machines[peer].next_conn();
-//!                 inputs.push_back((peer, Input::Accepted { conn: accepted, remote: "10.0.0.2:50000".parse()? }));
-//!                 inputs.push_back((n, Input::Connected { conn, remote: format!("10.0.0.1:{port}").parse()? }));
+//!                 ends.extend([((n, conn), accepted), ((peer, accepted), conn)]);
+//!                 machines[peer].handle(now, Input::Accepted { conn: accepted, remote: format!("{}:50000", hosts[n]).parse()? });
+//!                 inputs.push_back((n, Input::Connected { conn, remote: format!("{}:{port}", hosts[peer]).parse()? }));
 //!             }
 //!             Action::Send { conn, data } => {
 //!                 inputs.push_back((n, Input::Sent { bytes: data.len(), conn }));
-//!                 inputs.push_back((peer, Input::Received { conn: ConnId(1), data, wall: WallTime(Duration::ZERO) }));
+//!                 let wall = WallTime(Duration::ZERO);
+//!                 inputs.push_back((peer, Input::Received { conn: ends[&(n, conn)], data, wall }));
+//!             }
+//!             // The other end reads to the end, behind what was sent before, and this one's close is done.
+//!             Action::Close { conn, .. } => {
+//!                 inputs.push_back((peer, Input::Closed { conn: ends[&(n, conn)] }));
+//!                 inputs.push_back((n, Input::Closed { conn }));
 //!             }
 //!             Action::Event(event) => println!("machine {n}: {event}"),
-//!             Action::Close { .. } | Action::Message | Action::Stopped => {}
+//!             Action::Message | Action::Stopped => {}
 //!         }
 //!     }
 //! }
@@ -107,6 +116,7 @@ mod time;
 mod timers;
 mod turn;
 
+pub use bytes::Bytes;
 pub use config::{ClusterConfig, InvalidClusterConfigError};
 pub use dial_plan::DialPlan;
 pub use error::{

@@ -45,11 +45,11 @@ pub struct Limits {
     /// The size of one message, in bytes, at most 1 GiB. A larger one is not taken, [`SendError::TooLarge`](crate::SendError::TooLarge);
     /// a peer that sends one is disconnected, [`PeerFault::MessageTooLarge`](crate::PeerFault::MessageTooLarge).
     pub message_bytes: usize,
-    /// Bytes of messages waiting for one subscriber. At the limit messages are dropped, and it gets
-    /// [`MessagesLagged`](crate::MessagesLagged). At least [`message_bytes`](Self::message_bytes).
+    /// Bytes of messages waiting for one subscriber, each with 64 on top; a first one always has room. At the limit messages are dropped,
+    /// and it gets [`MessagesLagged`](crate::MessagesLagged). At least [`message_bytes`](Self::message_bytes).
     pub message_bytes_per_subscriber: usize,
-    /// Bytes of messages waiting to be sent to one peer. At the limit a message is not taken:
-    /// [`SendError::QueueFull`](crate::SendError::QueueFull). At least [`message_bytes`](Self::message_bytes).
+    /// Bytes of messages waiting to be sent to one peer, each with 64 on top; a first one always has room. At the limit a message is not
+    /// taken: [`SendError::QueueFull`](crate::SendError::QueueFull). At least [`message_bytes`](Self::message_bytes).
     pub send_queue_bytes: usize,
     /// Bytes that were handed to the adapter for one peer and have not left it. At the limit the rest stays in the peer's queue, where
     /// heartbeats overtake it.

@@ -11,6 +11,7 @@
 //! let cluster = Cluster::new();
 //! cluster.on_node_up(|node| println!("{} up, {} processes", node.id, node.process_count));
 //! cluster.on_node_down(|id, reason| println!("{id} down: {reason}"));
+//! cluster.on_error(|error| eprintln!("{error}"));
 //! cluster.start(ClusterConfig::new("app1").port(4369).seeds(["app2@192.168.1.2:4369"])).await?;
 //!
 //! cluster.wait_for_nodes(1, std::time::Duration::from_secs(10)).await?;

@@ -206,10 +206,12 @@ fn a_start_that_panics_on_its_way_leaves_the_node_stopped() {
 #[test]
 fn a_start_on_a_runtime_that_lacks_something_says_so() {
     let cluster = Cluster::new();
-    let lacking = Builder::new_current_thread().enable_time().build().unwrap();
-    let outcome = lacking.block_on(patient(cluster.start(config("a"))));
-    assert!(matches!(outcome, Err(StartError::Runtime { .. })), "{outcome:?}");
-    assert_eq!(cluster.status(), ClusterStatus::Stopped);
+    for lacking in [Builder::new_current_thread().enable_time(), Builder::new_current_thread().enable_io()] {
+        let lacking = lacking.build().unwrap();
+        let outcome = lacking.block_on(cluster.start(config("a")));
+        assert!(matches!(outcome, Err(StartError::Runtime { .. })), "{outcome:?}");
+        assert_eq!(cluster.status(), ClusterStatus::Stopped);
+    }
     let whole = runtime();
     whole.block_on(patient(cluster.start(config("a")))).unwrap();
 }

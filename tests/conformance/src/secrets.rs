@@ -78,8 +78,21 @@ pub async fn secrets_are_rotated_without_a_down<R: Runtime>() {
     at_a.read().await;
     assert_eq!(at_a.downs().len(), 1, "the one that was made");
 
-    let invalid = a.set_secrets("short", [""; 0]);
-    assert!(matches!(&invalid, Err(SetSecretsError::Invalid(error)) if error.field() == "primary"), "{invalid:?}");
+    let refusals = [
+        (a.set_secrets("short", [""; 0]), "primary", "secrets not changed: primary must have 16 to 1024 bytes, not 5"),
+        (
+            a.set_secrets(OLD, [NEW, ""]),
+            "accepted",
+            "secrets not changed: accepted must have 16 to 1024 bytes each; number 2 has 0",
+        ),
+        (a.set_secrets(OLD, [NEW; 9]), "accepted", "secrets not changed: accepted must be at most 8, not 9"),
+    ];
+    for (refused, field, text) in refusals {
+        assert!(
+            matches!(&refused, Err(error @ SetSecretsError::Invalid(why)) if why.field() == field && error.to_string() == text),
+            "{refused:?}"
+        );
+    }
     a.stop().await;
     assert!(matches!(a.set_secrets(OLD, [""; 0]), Err(SetSecretsError::NotStarted(_))));
 }
