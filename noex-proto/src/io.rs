@@ -33,6 +33,7 @@ pub enum Input {
         /// The new connection.
         conn: ConnId,
         /// The peer's address.
+        #[serde(with = "text")]
         remote: SocketAddr,
     },
     /// The read side of a connection ended, or, after [`Close::Graceful`], the connection is done with.
@@ -45,6 +46,7 @@ pub enum Input {
         /// The connection, as numbered by [`Action::Connect`].
         conn: ConnId,
         /// The address that answered.
+        #[serde(with = "text")]
         remote: SocketAddr,
     },
     /// A dial failed: the connection never was.
@@ -64,6 +66,7 @@ pub enum Input {
         /// The addresses of the machine's interfaces, of which the first that others may reach can become the node's host.
         interfaces: Vec<IpAddr>,
         /// The address listened on, with the real port; with none, the start is over.
+        #[serde(with = "text")]
         local: SocketAddr,
         /// The local address that routes to [`ClusterConfig::route_target`], if there is one.
         route: Option<IpAddr>,
@@ -125,6 +128,23 @@ impl Input {
 
 fn no_secret() -> Secret {
     Secret::from("")
+}
+
+/// Addresses as texts, since serde leaves the zone of one with IPv6 out where it writes bytes.
+mod text {
+    use core::net::SocketAddr;
+
+    use alloc::string::String;
+    use serde::de::Error;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(addr: &SocketAddr, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(addr)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SocketAddr, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+    }
 }
 
 /// Why a dial failed.

@@ -172,6 +172,22 @@ fn a_recording_that_is_cut_anywhere_gives_the_inputs_before_and_says_where_it_en
 }
 
 #[test]
+fn the_zone_of_an_address_is_replayed() {
+    let now = Instant::START;
+    let mut machine = Machine::with_recorder(1 << 20);
+    machine.start(now, ClusterConfig::new("a").host("::").advertise_host("10.0.0.1")).unwrap();
+    let local = "[::]:4369".parse().unwrap();
+    machine.handle(now, Input::Listening { entropy: [1; 32], interfaces: vec![], local, route: None });
+    // Given: a stranger on the second interface, whose address is in the event of its fault.
+    let conn = machine.next_conn();
+    machine.handle(now, Input::Accepted { conn, remote: "[fe80::1%2]:5000".parse().unwrap() });
+    machine.handle(now, Input::Received { conn, data: Bytes::from_static(b"GET / HTTP/1.0"), wall: Default::default() });
+    let inputs = read(&machine.take_recording()).unwrap();
+    let events = replay(inputs, std::iter::empty());
+    assert!(events.iter().any(|event| event.to_string().contains("[fe80::1%2]:5000")), "{events:?}");
+}
+
+#[test]
 fn what_is_no_recording_of_this_format_is_refused() {
     assert_eq!(read(b"").unwrap_err(), RecordingError::NotARecording);
     assert_eq!(read(b"{\"seed\":1}").unwrap_err(), RecordingError::NotARecording);
