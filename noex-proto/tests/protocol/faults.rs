@@ -217,3 +217,30 @@ fn the_first_frame_to_a_known_node_names_it_and_that_to_a_seed_does_not() {
     assert!(!of_a.is_empty() && of_a.iter().all(|named| *named), "{of_a:?}");
     assert!(!of_b.is_empty() && of_b.iter().all(|named| !*named), "{of_b:?}");
 }
+
+#[test]
+fn a_seed_that_answers_each_dial_by_the_same_fault_is_reported_once() {
+    let (mut machine, events, mut conn) = dialler();
+    let addr = address(9);
+    for _ in 0..5 {
+        let now = machine.now();
+        // A frame of no bytes.
+        machine.handle(now, Input::Received { conn, data: Bytes::from_static(&[0; 4]), wall: WallTime::default() });
+        conn = loop {
+            let dialled = std::iter::from_fn(|| machine.poll_action()).find_map(|action| match action {
+                Action::Connect { conn, .. } => Some(conn),
+                _ => None,
+            });
+            if let Some(conn) = dialled {
+                break conn;
+            }
+            let due = machine.poll_timeout().unwrap();
+            machine.handle(due, Input::Tick);
+        };
+        let now = machine.now();
+        machine.handle(now, Input::Connected { conn, remote: addr });
+    }
+    let fault = PeerFault::FrameTooShort;
+    let unreachable = ClusterError::SeedUnreachable { seed: id("s", 9), why: Unreached::Fault(fault) };
+    assert_eq!(errors(&mut machine, events), [ClusterError::Peer { addr, fault, id: None }, unreachable]);
+}
