@@ -3,6 +3,7 @@
 
 mod bench;
 
+use std::num::ParseIntError;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -26,10 +27,10 @@ enum Command {
     /// Measure how fast clusters are simulated.
     Bench {
         /// How many nodes.
-        #[arg(long, value_delimiter = ',', default_value = "3,5,10,50,200")]
+        #[arg(long, value_delimiter = ',', default_value = "3,5,10,50,200", value_parser = cluster_size)]
         nodes: Vec<usize>,
         /// For how much virtual time, in seconds, at 5 nodes; less with more nodes.
-        #[arg(long, default_value_t = 7200)]
+        #[arg(long, default_value_t = 7200, value_parser = clap::value_parser!(u64).range(1..=31_536_000))]
         seconds: u64,
     },
     /// Explore a small configuration in every order of events, breadth first, and print the shortest trace to a violation.
@@ -65,7 +66,7 @@ enum Command {
     /// Form one cluster from one seed, and measure that.
     Form {
         /// How many nodes.
-        #[arg(long, default_value_t = 1000)]
+        #[arg(long, default_value_t = 1000, value_parser = cluster_size)]
         nodes: usize,
     },
     /// Print the hash of each seed's run, to compare builds and machines.
@@ -106,7 +107,7 @@ enum Command {
         #[arg(long, default_value_t = 0)]
         rare: u64,
         /// Go on after this many failures.
-        #[arg(long, default_value_t = 10)]
+        #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..))]
         failures: u64,
         /// Draw the first failing run into this file.
         #[arg(long, value_name = "FILE")]
@@ -128,7 +129,13 @@ enum Command {
 fn range(text: &str) -> Result<Range<u64>, String> {
     let (start, end) = text.split_once("..").ok_or("two numbers with .. between them")?;
     let parse = |number: &str| number.parse::<u64>().map_err(|error| error.to_string());
-    Ok(parse(start)?..parse(end)?)
+    let range = parse(start)?..parse(end)?;
+    if range.is_empty() { Err("there is no seed in it".into()) } else { Ok(range) }
+}
+
+fn cluster_size(text: &str) -> Result<usize, String> {
+    let nodes = text.parse().map_err(|error: ParseIntError| error.to_string())?;
+    if nodes < 2 { Err("a cluster has two nodes or more".into()) } else { Ok(nodes) }
 }
 
 fn plan(text: &str) -> Result<Plan, String> {
@@ -173,7 +180,7 @@ fn main() -> ExitCode {
         }
         Command::Replay { plan: text, lines, secret_file, html } => match read_recording(&text) {
             Some(bytes) => replay_recording(&text, &bytes, &secret_file, lines, html.as_deref()),
-            None => plan(&text).and_then(|plan| replay(&plan, lines, html.as_deref())),
+            None => plan(&text).and_then(|plan| replay(&text, &plan, lines, html.as_deref())),
         },
         Command::Run { seeds, jobs, rare, failures, html } => run(&seeds, jobs, rare, failures, html.as_deref()),
         Command::Shrink { plan: text, runs, html } => plan(&text).and_then(|plan| shrink(&plan, runs, html.as_deref())),
@@ -187,23 +194,25 @@ fn main() -> ExitCode {
     }
 }
 
-fn print_failure(seed: u64, outcome: &Outcome, lines: usize) {
+/// `plan` is a seed, or the file of a plan.
+fn print_failure(plan: &str, outcome: &Outcome, lines: usize) {
     let Some(violation) = &outcome.violation else { return };
-    println!("\nseed {seed}: {violation}");
+    let kind = if plan.parse::<u64>().is_ok() { "seed" } else { "plan" };
+    println!("\n{kind} {plan}: {violation}");
     let mut text: Vec<&str> = outcome.text.lines().collect();
     let head = text.remove(0);
     println!("{head}");
     for line in &text[text.len().saturating_sub(lines)..] {
         println!("{line}");
     }
-    println!("replay: noex-sim replay {seed}\nshrink: noex-sim shrink {seed}");
+    println!("replay: noex-sim replay {plan}\nshrink: noex-sim shrink {plan}");
 }
 
 fn write(path: &Path, html: &str) -> Result<(), String> {
     std::fs::write(path, html).map_err(|error| format!("{}: {error}", path.display()))
 }
 
-fn replay(plan: &Plan, lines: usize, html: Option<&Path>) -> Result<(), String> {
+fn replay(text: &str, plan: &Plan, lines: usize, html: Option<&Path>) -> Result<(), String> {
     let outcome = match html {
         Some(path) => {
             let (outcome, html) = plan.run_drawn(lines.max(1));
@@ -213,7 +222,7 @@ fn replay(plan: &Plan, lines: usize, html: Option<&Path>) -> Result<(), String> 
         None => plan.run_keeping(lines.max(1)),
     };
     println!("hash {:016x}, {} steps, {:?}, agreed after {:?}", outcome.hash, outcome.steps, outcome.time, outcome.agreed_after);
-    print_failure(plan.seed, &outcome, lines);
+    print_failure(text, &outcome, lines);
     match outcome.violation {
         Some(violation) => Err(violation.to_string()),
         None => Ok(()),
@@ -293,7 +302,7 @@ fn run(seeds: &Range<u64>, jobs: usize, rare: u64, most: u64, html: Option<&Path
                     if outcome.violation.is_some() {
                         totals.failures += 1;
                         totals.first_failure = Some(totals.first_failure.map_or(seed, |first| first.min(seed)));
-                        print_failure(seed, &outcome, 40);
+                        print_failure(&seed.to_string(), &outcome, 40);
                     }
                 }
             });
@@ -345,7 +354,7 @@ fn explore(scenarios: &[Scenario], depth: usize, states: usize) -> Result<(), St
             if found.exhausted { "yes" } else { "no" },
             began.elapsed().as_secs_f64(),
         );
-        for (what, states) in found.coverage.iter() {
+        for (what, states) in found.coverage.iter().filter(|(_, states)| *states > 0) {
             println!("  {what}: in {states} states");
         }
         if let Some(violation) = found.violation {

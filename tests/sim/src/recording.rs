@@ -1,6 +1,7 @@
 //! Recordings of real nodes, replayed.
 
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use noex_proto::{Action, ClusterEvent, Machine, Recording, RecordingError, Secret};
@@ -39,7 +40,7 @@ pub enum ReplayError {
         /// The actions that it led to here, and in the recording.
         actions: (usize, usize),
     },
-    /// The machine did not come back from the last input.
+    /// The machine did not come back from the last input, here or where it was recorded.
     Panicked {
         /// The number of the input, from 1.
         input: usize,
@@ -93,11 +94,14 @@ impl Replay {
             let fed = recorded.with_secrets(&mut secrets).ok_or(ReplayError::SecretMissing { input, at })?;
             let nanos = u64::try_from(now.since_start().as_nanos()).unwrap_or(u64::MAX);
             self.timeline.input(0, nanos, &fed);
-            machine.handle(now, fed);
             (self.end, self.inputs) = (self.end.max(now.since_start()), input);
-            let mut actions = 0;
-            while let Some(action) = machine.poll_action() {
-                actions += 1;
+            let handle = || {
+                machine.handle(now, fed);
+                std::iter::from_fn(|| machine.poll_action()).collect::<Vec<_>>()
+            };
+            let done = catch_unwind(AssertUnwindSafe(handle)).map_err(|_| ReplayError::Panicked { input })?;
+            let actions = done.len();
+            for action in done {
                 self.timeline.action(0, nanos, &action);
                 if let Action::Event(event) = action {
                     self.events.push((self.end, event));
@@ -152,7 +156,7 @@ impl fmt::Display for ReplayError {
                 "input {input}, at byte {at}, led to {recorded} actions when it was recorded, and to {here} here: \
                  is this another secret, or another version of noex?"
             ),
-            Self::Panicked { input } => write!(f, "input {input} was the last: the recorded machine did not come back from it"),
+            Self::Panicked { input } => write!(f, "input {input} was the last: the machine did not come back from it"),
             Self::Recording { input, error } => write!(f, "input {input}: {error}"),
             Self::SecretMissing { input, at } => write!(f, "input {input}, at byte {at}, needs a secret, and none was given"),
         }

@@ -5,7 +5,7 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::time::Duration;
 
-use noex_proto::{Action, ClusterEvent, ClusterStatus, ConnId, Counters, Instant, Limits, NodeId, Usage};
+use noex_proto::{Action, ClusterError, ClusterEvent, ClusterStatus, ConnId, Counters, Instant, Limits, NodeId, Usage};
 use serde::{Deserialize, Serialize};
 
 use crate::HostId;
@@ -109,7 +109,7 @@ pub(crate) struct Up {
     pub(crate) sent: u64,
     /// The process and the up-period at the peer whose payloads come.
     source: Option<(u64, u64)>,
-    received: u64,
+    pub(crate) received: u64,
     /// The subscriber lost messages: the next one may be later.
     gap: bool,
 }
@@ -124,8 +124,15 @@ pub(crate) struct Monitor {
     periods: u64,
     window: u64,
     ticks: u32,
-    connects: u32,
+    dials: u32,
+    reports: u32,
     sends: u32,
+    /// All that was sent.
+    pub(crate) records: u64,
+    /// How many payloads had come from each node in its last up-period that is over.
+    pub(crate) ended: BTreeMap<NodeId, u64>,
+    /// Seeds that were reported as unreachable, and need not be again.
+    unreachable: BTreeSet<NodeId>,
 }
 
 /// Payloads of the simulator begin with this, the process, its up-period and a number.
@@ -159,6 +166,7 @@ impl Monitor {
                     return broken(Invariant::NoSelf, format!("{} is up at itself", info.id));
                 }
                 self.periods += 1;
+                self.unreachable.clear();
                 let up = Up { period: self.periods, ..Up::default() };
                 if self.status != ClusterStatus::Running {
                     return broken(Invariant::EventsMatchView, format!("{} is up while {}", info.id, self.status));
@@ -171,9 +179,10 @@ impl Monitor {
                 if self.status != ClusterStatus::Running {
                     return broken(Invariant::EventsMatchView, format!("{id} is down while {}", self.status));
                 }
-                if self.up.remove(id).is_none() {
+                let Some(up) = self.up.remove(id) else {
                     return broken(Invariant::EventsAlternate, format!("{id} is down and was not up"));
-                }
+                };
+                self.ended.insert(id.clone(), up.received);
             }
             ClusterEvent::StatusChange(status) => {
                 use ClusterStatus::{Running, Starting, Stopped, Stopping};
@@ -189,10 +198,17 @@ impl Monitor {
                 }
                 self.status = *status;
                 if *status == Stopped {
+                    self.unreachable.clear();
                     self.up.clear();
                 }
             }
             ClusterEvent::Lagged { .. } => return broken(Invariant::EventsAlternate, "an action that says lagged".into()),
+            ClusterEvent::Error(ClusterError::SeedUnreachable { seed, why }) => {
+                if !self.unreachable.insert(seed.clone()) {
+                    return broken(Invariant::NoStorm, format!("{seed} is reported once more as unreachable: {why:?}"));
+                }
+            }
+            ClusterEvent::Error(ClusterError::SeedMismatch { .. }) => self.unreachable.clear(),
             ClusterEvent::Error(_) => {}
         }
         Ok(())
@@ -274,16 +290,20 @@ impl Monitor {
         if back { broken(Invariant::CountersGrow, "a counter went back".into()) } else { Ok(()) }
     }
 
-    /// Counts what a host does within a second of its time.
-    pub(crate) fn count(&mut self, now: u64, what: Activity, hosts: usize) -> Check {
+    /// Counts what a host does within a second of its time. Two windows of a rate lie in it at most.
+    pub(crate) fn count(&mut self, now: u64, what: Activity, hosts: usize, limits: Option<&Limits>) -> Check {
         let window = now / 1_000_000_000;
         if window != self.window {
-            (self.window, self.ticks, self.connects, self.sends) = (window, 0, 0, 0);
+            (self.window, self.ticks, self.dials, self.reports, self.sends) = (window, 0, 0, 0, 0);
         }
+        self.records += u64::from(what == Activity::Send);
         let hosts = u32::try_from(hosts).unwrap_or(u32::MAX);
+        let twice =
+            |rate: fn(&Limits) -> usize| limits.map_or(u32::MAX, |limits| u32::try_from(2 * rate(limits)).unwrap_or(u32::MAX));
         let (count, limit) = match what {
             Activity::Tick => (&mut self.ticks, 1000 + 100 * hosts),
-            Activity::Connect => (&mut self.connects, 600 + 2 * hosts),
+            Activity::Dial => (&mut self.dials, twice(|limits| limits.dials_per_second)),
+            Activity::Report => (&mut self.reports, twice(|limits| limits.error_reports_per_second)),
             Activity::Send => (&mut self.sends, 5000 + 200 * hosts),
         };
         *count += 1;
@@ -408,9 +428,11 @@ pub(crate) fn check_answer(conn: ConnId, action: &Action) -> Check {
 }
 
 /// What is counted against storms.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Activity {
-    Connect,
+    Dial,
+    /// Of what strangers and peers can cause.
+    Report,
     Send,
     Tick,
 }

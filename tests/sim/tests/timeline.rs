@@ -7,7 +7,7 @@ use noex_sim::{Invariant, Plan, World};
 
 /// Three nodes, of which the last two can never connect to each other, and are expected to.
 const IMPOSSIBLE: &str = r#"{
-  "seed": 1, "faults": ["crash"], "rogues": ["silent"], "secret": true, "small_limits": false, "bytes_per_second": null,
+  "seed": 1, "faults": ["crash", "freeze"], "rogues": ["silent"], "secret": true, "small_limits": false, "bytes_per_second": null,
   "window_bytes": 131072, "chunking": "whole", "reset_cuts": false, "latency": {"constant": {"us": 1000}}, "path_latencies": [],
   "undialable": [[1, 2], [2, 1]], "heal_ms": 9000, "core": [0, 1, 2], "watch_ms": 1000,
   "nodes": [

@@ -8,7 +8,7 @@ use noex_proto::{Action, Close, ClusterEvent, ClusterStatus, ConnId, Input, Node
 use super::link::{EndState, Link};
 use super::state::{Checked, State, address};
 use crate::HostId;
-use crate::safety::{Activity, Invariant, Monitor, PAYLOAD_MIN, payload};
+use crate::safety::{self, Activity, Invariant, Monitor, PAYLOAD_MIN, payload};
 
 impl State {
     /// Feeds an input, performs what the machine asks for, tells it that all bytes were taken, and sends a payload to whoever came
@@ -58,6 +58,18 @@ impl State {
         let check = at.monitor.counters(at.machine.counters());
         self.judge(host, check)?;
         let at = &self.hosts[host];
+        let usage = at.machine.usage();
+        let tables = match at.machine.limits() {
+            Some(limits) => safety::check_limits(&usage, limits, !at.is_running()),
+            None => safety::check_stopped(&usage, at.machine.poll_timeout()),
+        };
+        let list = match (at.machine.node_ids(), at.machine.local_node_id()) {
+            (Ok(ids), Ok(own)) => safety::check_list(&ids, &own),
+            _ => Ok(()),
+        };
+        self.judge(host, tables)?;
+        self.judge(host, list)?;
+        let at = &self.hosts[host];
         if at.is_running()
             && let Ok(nodes) = at.machine.connected_nodes()
             && !nodes.iter().map(|node| &node.id).eq(at.monitor.up.keys())
@@ -84,7 +96,7 @@ impl State {
     fn act(&mut self, host: HostId, action: Action, inputs: &mut VecDeque<Input>, ups: &mut Vec<NodeId>) -> Checked {
         match action {
             Action::Connect { conn, host: name, mut plan, port } => {
-                self.count(host, Activity::Connect)?;
+                self.count(host, Activity::Dial)?;
                 if !self.hosts[host].is_running() {
                     return self.violate(host, Invariant::NothingAfterStop, format!("a dial of {name}"));
                 }
@@ -272,7 +284,7 @@ impl State {
         let hosts = self.hosts.len();
         let at = self.host_mut(host);
         let now = u64::try_from(at.now.since_start().as_nanos()).unwrap_or(u64::MAX);
-        let check = at.monitor.count(now, what, hosts);
+        let check = at.monitor.count(now, what, hosts, None);
         self.judge(host, check)
     }
 

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::value::RawValue;
 
 use super::{Op, Plan, Seed};
+use crate::Chunking;
 
 /// The longest that anything in a plan may last: a week.
 const LONGEST_MS: u64 = 7 * 24 * 3_600_000;
@@ -60,6 +61,14 @@ impl Plan {
             if self.core.is_empty() {
                 return Some((Place::Field("core"), "the core is empty".into()));
             }
+            let apart = |node: &&usize| self.nodes[**node].twin_of.is_some() || self.nodes[**node].own_secret.is_some();
+            if let Some(node) = self.core.iter().find(apart) {
+                let detail = format!("node {node} is a twin or has a secret of its own: it never agrees with the others");
+                return Some((Place::Field("core"), detail));
+            }
+            if matches!(self.chunking, Chunking::Pieces { most: 0 }) {
+                return Some((Place::Field("chunking"), "pieces of no byte".into()));
+            }
             let long = [("heal_ms", self.heal_ms), ("watch_ms", self.watch_ms)].into_iter().find(|(_, ms)| *ms > LONGEST_MS);
             long.map(|(field, ms)| (Place::Field(field), format!("{ms} ms, more than a week")))
         };
@@ -110,6 +119,9 @@ impl Plan {
             Op::RogueDials { rogue, .. } if rogue >= self.rogues.len() => Some(format!("stranger {rogue} does not exist")),
             Op::RogueDials { count, .. } | Op::Send { count, .. } if count > MOST => {
                 Some(format!("{count} at once, of at most {MOST}"))
+            }
+            ref op if !op.kinds().is_empty() && !op.kinds().iter().any(|kind| self.faults.contains(kind)) => {
+                Some(format!("a fault of a kind that is not among `faults`: {:?}", op.kinds()))
             }
             Op::Cut { .. } => None,
             _ if named.len() == 2 && named[0] == named[1] => Some(format!("node {} and itself", named[0])),

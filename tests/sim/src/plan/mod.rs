@@ -6,6 +6,7 @@ mod draw;
 mod drawn;
 mod judge;
 mod promises;
+mod rest;
 mod run;
 mod shrink;
 
@@ -474,7 +475,7 @@ impl Plan {
             departed_nodes: 1,
             dials_in_flight: 2,
             dials_per_second: 4,
-            disconnected_nodes: nodes,
+            disconnected_nodes: 1,
             error_reports_per_second: 1,
             events_per_subscriber: 1,
             half_open: nodes,

@@ -7,13 +7,16 @@ use std::time::Duration;
 use noex_proto::{ClusterStatus, NodeDownReason, NodeId, Secret};
 
 use super::dials::DialJudge;
-use super::{Op, Plan};
+use super::{Fault, Op, Plan};
 use crate::coverage::Coverage;
 use crate::timeline;
 use crate::{Dialling, Invariant, Violation, World};
 
 /// How many inputs a run may take before it counts as endless.
 pub const STEP_BOUND: u64 = 30_000_000;
+
+/// The number of the secret that a rotation in its middle leads to.
+const HALFWAY: u8 = 99;
 
 /// The longest stretch of virtual time between two looks at the whole.
 const SLICE_MS: u64 = 500;
@@ -206,7 +209,7 @@ impl Run<'_> {
         self.at(at, act);
     }
 
-    fn now_ms(&self) -> u64 {
+    pub(super) fn now_ms(&self) -> u64 {
         u64::try_from(self.world.now().as_millis()).unwrap_or(u64::MAX)
     }
 
@@ -459,6 +462,24 @@ impl Run<'_> {
             self.start(node);
             self.give_secrets(node);
         }
+        self.halve_rotation();
+    }
+
+    /// Where secrets are rotated, the core stands in the middle of it: half of it has the new secret first, the others the old one, and all
+    /// accept both. What is connected is reset, if it may be, so that handshakes have to cross.
+    fn halve_rotation(&mut self) {
+        let plan = self.plan;
+        if !plan.secret || !plan.faults.contains(&Fault::Rotation) {
+            return;
+        }
+        for (place, &node) in plan.core.iter().enumerate().filter(|(_, node)| plan.nodes[**node].own_secret.is_none()) {
+            let (first, second) = if place % 2 == 0 { (self.secrets.0, HALFWAY) } else { (HALFWAY, self.secrets.0) };
+            let given = self.world.set_secrets(node, secret(first), vec![secret(second)]);
+            debug_assert!(given.is_ok(), "{given:?}");
+        }
+        if !plan.is_calm() {
+            plan.core.windows(2).for_each(|pair| self.world.reset(pair[0], pair[1]));
+        }
     }
 
     fn agree(&mut self) -> Result<(), Violation> {
@@ -483,7 +504,11 @@ impl Run<'_> {
         let before = self.world.downs.len();
         self.world.line(None, "the core is watched");
         self.world.draw_phase("must stay calm");
-        self.run_to(self.now_ms() + self.plan.watch_ms)?;
+        self.send_to_all();
+        self.run_to(self.now_ms() + self.plan.watch_ms / 2)?;
+        let traffic = self.traffic();
+        self.run_to(self.now_ms() + self.plan.watch_ms.div_ceil(2))?;
+        self.judge_rest(&traffic);
         let of_core =
             |down: &&crate::world::Down| self.plan.core.contains(&down.host) && ids.iter().flatten().any(|id| *id == down.id);
         if let Some(down) = self.world.downs[before..].iter().find(of_core).cloned() {
@@ -512,8 +537,10 @@ impl Run<'_> {
         self.world.draw_phase("all leave");
         let before = self.world.downs.len();
         let first = self.plan.core[0];
+        let queued = self.queue_to_all(first);
         self.world.stop(first);
         self.run_to(self.now_ms() + 5500)?;
+        self.judge_farewell(first, queued);
         let id: Option<NodeId> = self.plan.id(first).parse().ok();
         let wrong = self.world.downs[before..].iter().find(|down| {
             Some(&down.id) == id.as_ref()

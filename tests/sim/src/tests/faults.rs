@@ -279,7 +279,9 @@ fn a_reset_ends_a_connection_at_both_ends() {
     }
     // Where resets cut what is on its way before them, that share of the stream is lost.
     let send = Op::Send { from: 1, to: 0, size: 200_000, count: 5 };
-    let plan = Plan { reset_cuts: true, ..with(Fault::Reset, [(5000, send), (5001, Op::Crash { node: 1, ms: Some(100) })]) };
+    let faults = vec![Fault::Crash, Fault::Reset];
+    let steps = [(5000, send), (5001, Op::Crash { node: 1, ms: Some(100) })];
+    let plan = Plan { reset_cuts: true, faults, ..with(Fault::Reset, steps) };
     let cut = |plan: &Plan| run(plan).coverage.iter().any(|(what, count)| what == "reset within a frame" && count > 0);
     assert!((1..20).any(|seed| cut(&Plan { seed, ..plan.clone() })));
 }
@@ -308,7 +310,11 @@ fn a_rotation_drops_nobody_and_shuts_the_old_secret_out() {
     let world = run(&plan);
     assert_eq!(told(&world, 0, 54_000).len(), 2);
     assert_eq!(told(&world, 0, 70_000)[2..], ["-c connection_closed"]);
-    assert_eq!(world.lines().filter(|line| line.what == "has new secrets").count(), 3 * 2 + 2);
+    assert_eq!(
+        world.lines().filter(|line| line.what == "has new secrets").count(),
+        (3 + 1 + 1) * 2,
+        "three rounds, the healing, and its halves"
+    );
 }
 
 #[test]
@@ -331,6 +337,7 @@ fn odd_seeds_are_reported_or_passed_over() {
 fn small_limits_are_reached() {
     let sends = (0..4).map(|round| (5000 + round, Op::Send { from: 1, to: 0, size: 3000, count: 10 }));
     let mut plan = Plan { small_limits: true, window_bytes: 1024, ..with(Fault::SmallLimits, sends) };
+    plan.faults.push(Fault::Crash);
     plan.steps.push(crate::Step { at_ms: 6000, op: Op::Crash { node: 2, ms: Some(1000) } });
     let world = run(&plan);
     for what in ["full queue", "slow subscriber lagged"] {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use noex_proto::{
     Action, Close, ClusterConfig, ClusterError, ClusterEvent, ClusterStatus, ConnId, Counters, DialPlan, Instant, Limits,
-    Machine, NodeDownReason, NodeId, Usage,
+    Machine, NodeDownReason, NodeId, Unreached, Usage,
 };
 
 use super::{pair, quiet, start, with};
@@ -327,10 +327,15 @@ fn a_storm_of_records() {
         action => vec![action],
     });
     assert_eq!(violation.invariant, Invariant::NoStorm, "{violation}");
-    for what in [Activity::Connect, Activity::Send, Activity::Tick] {
+    for what in [Activity::Dial, Activity::Report, Activity::Send, Activity::Tick] {
         let mut monitor = Monitor::default();
-        assert!((0..100_000).any(|_| of(monitor.count(5, what, 3)) == Some(Invariant::NoStorm)), "{what:?}");
+        let limits = Limits::default();
+        assert!((0..100_000).any(|_| of(monitor.count(5, what, 3, Some(&limits))) == Some(Invariant::NoStorm)), "{what:?}");
     }
+    let mut monitor = Monitor::default();
+    let error = ClusterError::SeedUnreachable { seed: id("a"), why: Unreached::Closed };
+    let told: Vec<_> = (0..2).map(|_| of(monitor.event(&ClusterEvent::Error(error.clone()), None))).collect();
+    assert_eq!(told, [None, Some(Invariant::NoStorm)]);
 }
 
 #[test]
@@ -410,6 +415,11 @@ fn payloads_that_are_no_prefix() {
     world.send_checked(1, &to, 100);
     world.send(1, &to, safety::payload(2, 1, 7, 100).into()).expect("a member");
     let violation = world.run_for(Duration::from_secs(1)).expect_err("a violation");
+    assert_eq!(violation.invariant, Invariant::PayloadsArePrefixes, "{violation}");
+
+    // Machines whose applications never hear of a message.
+    let lost: BendAction = |_, _, action| if action == Action::Message { Vec::new() } else { vec![action] };
+    let violation = broken_plan(&with(Fault::Reset, []), bent(lost));
     assert_eq!(violation.invariant, Invariant::PayloadsArePrefixes, "{violation}");
 }
 

@@ -1,7 +1,7 @@
 //! Plans that cannot be run are refused, and the message says where.
 
 use super::{quiet, with};
-use crate::{Fault, Op, Plan, Seed, Step, Tampering};
+use crate::{Chunking, Fault, Op, Plan, Seed, Step, Tampering};
 
 fn refusal(text: &str) -> String {
     Plan::from_text(text).expect_err("an error").to_string()
@@ -31,8 +31,15 @@ fn what_does_not_parse_is_an_error_with_its_line() {
 
 #[test]
 fn who_does_not_exist_is_an_error_with_the_line() {
-    let text = with(Fault::Crash, [(5, Op::Reset { one: 0, other: 1 }), (6, Op::Crash { node: 77, ms: None })]).to_text();
+    let text = with(Fault::Crash, [(5, Op::Processes { node: 0, count: 1 }), (6, Op::Crash { node: 77, ms: None })]).to_text();
     assert_names_line(&text, "77", "node 77");
+    let text = with(Fault::Crash, [(5, Op::Reset { one: 0, other: 1 })]).to_text();
+    assert_names_line(&text, "\"reset\"", "not among `faults`");
+    let plan = Plan { chunking: Chunking::Pieces { most: 0 }, ..quiet() };
+    assert_names_line(&plan.to_text(), "\"chunking\"", "pieces of no byte");
+    let mut plan = quiet();
+    plan.nodes[1].own_secret = Some(3);
+    assert_names_line(&plan.to_text(), "\"core\"", "node 1");
     let text = with(Fault::Partition, [(5, Op::Cut { from: vec![0], to: vec![1, 66], ms: 1, reset: false })]).to_text();
     assert_names_line(&text, "66", "node 66");
     let text = with(Fault::Rogues, [(5, Op::RogueDials { rogue: 3, node: 0, count: 1 })]).to_text();

@@ -2,6 +2,7 @@
 
 use noex_proto::{Action, ClusterEvent, ClusterStatus, ConnId, Input, Instant, NodeId};
 
+use super::wire::EndState;
 use super::{HostId, World};
 use crate::safety::{self, Activity, Invariant};
 
@@ -28,6 +29,9 @@ impl World {
             return;
         }
         let counters = self.hosts[host].machine.counters();
+        for _ in self.hosts[host].monitor.counted().dials..counters.dials {
+            self.count(host, Activity::Dial);
+        }
         let check = self.hosts[host].monitor.counters(counters);
         self.judge(host, check);
         let connected = self.hosts[host].machine.connected_node_count().unwrap_or(0);
@@ -63,7 +67,8 @@ impl World {
 
     pub(super) fn count(&mut self, host: HostId, what: Activity) {
         let hosts = self.hosts.len();
-        let check = self.hosts[host].monitor.count(self.now, what, hosts);
+        let at = &mut self.hosts[host];
+        let check = at.monitor.count(at.clock.at(self.now), what, hosts, at.machine.limits());
         self.judge(host, check);
     }
 
@@ -105,13 +110,13 @@ impl World {
         }
     }
 
-    /// There is, or was, a connection between this host and a process that has the identity.
+    /// There is an open connection between this host and a process that has the identity, or had it.
     pub(super) fn check_up(&mut self, host: HostId, id: &NodeId) {
         let met = self.hosts[host].conns.iter().rev().any(|place| {
             let conn = &self.conns[(place >> 1) as usize];
-            let peer = &conn.ends[1 - (place & 1) as usize];
+            let (own, peer) = (&conn.ends[(place & 1) as usize], &conn.ends[1 - (place & 1) as usize]);
             let ids = &self.hosts[peer.host].ids;
-            ids.get(peer.process as usize).is_some_and(|known| known.as_ref() == Some(id))
+            own.state == EndState::Open && ids.get(peer.process as usize).is_some_and(|known| known.as_ref() == Some(id))
         });
         if !met {
             self.violate(Some(host), Invariant::SessionBeforeUp, format!("{id} is up without a connection to it"));
@@ -122,6 +127,7 @@ impl World {
     pub(super) fn read_slowly(&mut self, host: HostId) {
         let at = &mut self.hosts[host];
         while let Some(event) = at.machine.poll_event(at.slow.0) {
+            at.slow_heard += if let ClusterEvent::Lagged { missed } = event { missed } else { 1 };
             let check = match event {
                 ClusterEvent::Lagged { .. } => {
                     self.coverage.note("slow subscriber lagged");
@@ -144,6 +150,10 @@ impl World {
             if let Err((_, detail)) = check {
                 return self.violate(Some(host), Invariant::SlowSubscriber, detail);
             }
+        }
+        if at.slow_heard < at.emitted {
+            let detail = format!("of {} events it was told {}, with those that it missed", at.emitted, at.slow_heard);
+            return self.violate(Some(host), Invariant::SlowSubscriber, detail);
         }
         let told = at.slow.1.up.keys();
         if at.monitor.status == ClusterStatus::Running && !told.eq(at.monitor.up.keys()) {

@@ -1,12 +1,12 @@
 //! Hosts: a machine, its clock, and a driver that keeps the contract of `noex_proto`.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use bytes::Bytes;
 use noex_proto::{
-    Action, Close, ClusterEvent, ClusterStatus, ConnId, DialError, DialPlan, Input, Instant, Machine, NodeDownReason, NodeId,
-    SendError, SubscriptionId, WallTime,
+    Action, Close, ClusterError, ClusterEvent, ClusterStatus, ConnId, DialError, DialPlan, Input, Instant, Machine,
+    NodeDownReason, NodeId, SendError, SubscriptionId, WallTime,
 };
 
 use super::queue::Happening;
@@ -55,6 +55,11 @@ pub(super) struct Host {
     pub(super) machine: Machine,
     pub(super) clock: Clock,
     pub(super) wall_offset: Duration,
+    /// The events that its machine has emitted, and those that its slow subscriber has read or been told to have missed.
+    pub(super) emitted: u64,
+    pub(super) slow_heard: u64,
+    /// How often the port of each other host has refused since something came from it.
+    pub(super) refusals: BTreeMap<HostId, u32>,
     /// The number of the present process.
     pub(super) process: u32,
     /// A number of the present start that no other start anywhere has.
@@ -96,6 +101,9 @@ impl Host {
             machine,
             clock: Clock { since: now, local: 0, permille: 1000 },
             wall_offset: Duration::from_secs(1_700_000_000),
+            emitted: 0,
+            slow_heard: 0,
+            refusals: BTreeMap::new(),
             process: 0,
             origin: 0,
             ids: vec![None],
@@ -306,7 +314,6 @@ impl World {
 
     /// Adds a connection to the tables; its dialler is `host`.
     pub(super) fn connect(&mut self, host: HostId, id: ConnId, name: &str, port: u16, mut plan: DialPlan) {
-        self.count(host, Activity::Connect);
         let place = self.conns.len();
         let at = &mut self.hosts[host];
         if at.rogue.is_none() && at.monitor.status != ClusterStatus::Running {
@@ -341,6 +348,7 @@ impl World {
             retries: 0,
             port,
             tampering: None,
+            opened: [0; 2],
         });
         let delay = self.latency(host, target);
         self.queue.push(self.now + delay, Happening::Dial(place as u32));
@@ -375,6 +383,7 @@ impl World {
     }
 
     fn event(&mut self, host: HostId, event: ClusterEvent) {
+        self.hosts[host].emitted += 1;
         let own = self.hosts[host].machine.local_node_id().ok();
         if let ClusterEvent::StatusChange(ClusterStatus::Running) = &event {
             let at = &mut self.hosts[host];
@@ -394,6 +403,9 @@ impl World {
             ClusterEvent::NodeDown { id, reason } => {
                 self.note_down(host, id, *reason);
                 let left = *reason == NodeDownReason::GracefulShutdown;
+                if *reason == NodeDownReason::ConnectionRefused {
+                    self.check_refused(host, id);
+                }
                 self.note_contact_of(host, id, |live| Meeting::Down { left, free: live == 0 });
             }
             ClusterEvent::Error(error) => {
@@ -401,6 +413,12 @@ impl World {
                     self.hosts[host].conflicts += 1;
                 }
                 self.coverage.note_error(error);
+                if matches!(
+                    error,
+                    ClusterError::IdentityConflict { .. } | ClusterError::Peer { .. } | ClusterError::Refused { .. }
+                ) {
+                    self.count(host, Activity::Report);
+                }
             }
             ClusterEvent::Lagged { .. } | ClusterEvent::StatusChange(_) => {}
         }

@@ -3,10 +3,11 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use noex_proto::{ClusterStatus, NodeId};
+use noex_proto::{ClusterStatus, ConnId, NodeId};
 
 use super::wire::EndState;
 use super::{HostId, World, network};
+use crate::safety::Invariant;
 use crate::timeline::Fault;
 
 /// What passed between a host and a peer, for whoever judges it.
@@ -131,6 +132,42 @@ impl World {
             }
         }
         out.trim_end_matches(", ").into()
+    }
+
+    /// A connection of a host to a stranger that was opened longer ago than this.
+    pub(crate) fn stranger_older_than(&self, host: HostId, age: Duration) -> Option<ConnId> {
+        let places = self.hosts[host].conns.iter().map(|place| ((place >> 1) as usize, (place & 1) as usize));
+        let of_strangers = places.filter(|(place, end)| self.hosts[self.conns[*place].ends[1 - end].host].rogue.is_some());
+        let mut open = of_strangers.filter(|(place, end)| self.conns[*place].ends[*end].state == EndState::Open);
+        let old = open.find(|(place, end)| Duration::from_nanos(self.now - self.conns[*place].opened[*end]) > age);
+        old.map(|(place, end)| self.conns[place].ends[end].id)
+    }
+
+    /// Where a port was asked, it has refused twice since something came from there.
+    pub(super) fn check_refused(&mut self, host: HostId, id: &NodeId) {
+        let ip = id.host().parse::<IpAddr>().ok();
+        let peer = ip.and_then(|ip| network::host_at((ip, id.port()).into()));
+        let refused = peer.and_then(|peer| self.hosts[host].refusals.get(&peer)).copied().unwrap_or(0);
+        if refused < 2 {
+            let detail = format!("{id} is down by its port, which has refused {refused} times");
+            self.violate(Some(host), Invariant::NoFalseDown, detail);
+        }
+    }
+
+    /// How many records a host has sent.
+    pub(crate) fn records_sent(&self, host: HostId) -> u64 {
+        self.hosts[host].monitor.records
+    }
+
+    /// How many messages a host took for a node in the present up-period.
+    pub(crate) fn sent_to(&self, host: HostId, id: &NodeId) -> u64 {
+        self.hosts[host].monitor.up.get(id).map_or(0, |up| up.sent)
+    }
+
+    /// How many messages came from a node in the present up-period, or in the last one.
+    pub(crate) fn received_of(&self, host: HostId, id: &NodeId) -> u64 {
+        let of = &self.hosts[host].monitor;
+        of.up.get(id).map(|up| up.received).or_else(|| of.ended.get(id).copied()).unwrap_or(0)
     }
 
     /// How many conflicts about identities the application on a host was told of.

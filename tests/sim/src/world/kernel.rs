@@ -115,6 +115,7 @@ impl World {
             return;
         }
         self.conns[place].ends[0].state = EndState::Open;
+        self.conns[place].opened[0] = self.now;
         let to = self.conns[place].ends[1].host;
         let remote = SocketAddr::new(network::ip(to), self.conns[place].port);
         self.feed(host, Input::Connected { conn: id, remote });
@@ -133,6 +134,10 @@ impl World {
         self.conns[place].step = DialStep::Done;
         if self.is_own(place, 0) {
             self.hosts[host].open -= 1;
+            if error == DialError::Refused {
+                let to = self.conns[place].ends[1].host;
+                *self.hosts[host].refusals.entry(to).or_default() += 1;
+            }
             self.feed(host, Input::DialFailed { conn, error });
         }
     }
@@ -161,6 +166,7 @@ impl World {
         at.open += 1;
         let end = &mut self.conns[place].ends[1];
         (end.id, end.process, end.state) = (id, at.process, EndState::Open);
+        self.conns[place].opened[1] = self.now;
         let peer = &mut self.hosts[from];
         peer.next_port = peer.next_port.checked_add(1).unwrap_or(49_152);
         let remote = SocketAddr::new(network::ip(from), peer.next_port);
@@ -338,6 +344,8 @@ impl World {
                         let back = self.latency(reader.host, self.conns[place].ends[end].host);
                         self.queue.push(self.now + back, Happening::Pump(place as u32, end as u8));
                     }
+                    let from = self.conns[place].ends[end].host;
+                    self.hosts[reader.host].refusals.remove(&from);
                     self.feed(reader.host, Input::Received { conn: reader.id, data, wall });
                 }
                 Item::Fin | Item::Reset => self.ended(place, 1 - end),

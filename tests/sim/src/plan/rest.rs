@@ -1,0 +1,131 @@
+//! What must hold of a core at rest: what was sent has arrived, all know of each other what they say, and there is hardly any traffic.
+
+use std::time::Duration;
+
+use noex_proto::{NodeId, WallTime};
+
+use super::run::Run;
+use super::{Fault, Seed};
+use crate::Invariant;
+
+/// The longest that a connection with a stranger may last: a handshake, and time to close.
+const STRANGER_MAX: Duration = Duration::from_secs(7);
+
+/// What the nodes of a core have done so far: answers about members, and records.
+pub(super) struct Traffic {
+    since_ms: u64,
+    done: Vec<(u64, u64)>,
+}
+
+impl Run<'_> {
+    fn core_pairs(&self) -> impl Iterator<Item = (usize, usize)> + use<> {
+        let core = self.plan.core.clone();
+        let others = core.clone();
+        core.into_iter()
+            .flat_map(move |one| others.clone().into_iter().filter(move |other| *other != one).map(move |other| (one, other)))
+    }
+
+    fn node_id(&self, node: usize) -> NodeId {
+        self.plan.id(node).parse().expect("a plan's ids are valid")
+    }
+
+    /// Each node of the core sends each other one something; where there is bandwidth enough, of several records too.
+    pub(super) fn send_to_all(&mut self) {
+        let sizes: &[usize] = if self.plan.bytes_per_second.is_some() { &[32] } else { &[32, 3000, 300_000] };
+        for (one, other) in self.core_pairs() {
+            let to = self.node_id(other);
+            for size in sizes {
+                self.world.send_checked(one, &to, *size);
+            }
+        }
+    }
+
+    /// A node of the core has much to send to each other one, which it is to do before it leaves. What it took for each of them.
+    pub(super) fn queue_to_all(&mut self, first: usize) -> Vec<(usize, u64)> {
+        let size = if self.plan.bytes_per_second.is_some() { 32 } else { 300_000 };
+        let others: Vec<usize> = self.plan.core.iter().copied().filter(|other| *other != first).collect();
+        let queue = |other| {
+            let to = self.node_id(other);
+            (0..3).for_each(|_| self.world.send_checked(first, &to, size));
+            (other, self.world.sent_to(first, &to))
+        };
+        others.into_iter().map(queue).collect()
+    }
+
+    pub(super) fn judge_farewell(&mut self, first: usize, queued: Vec<(usize, u64)>) {
+        for (other, sent) in queued {
+            let received = self.world.received_of(other, &self.node_id(first));
+            if received != sent {
+                let detail =
+                    format!("{first} left, and of the {sent} messages that it had taken for {other}, {received} were received");
+                self.world.violate(Some(other), Invariant::PayloadsArePrefixes, detail);
+            }
+        }
+    }
+
+    pub(super) fn traffic(&self) -> Traffic {
+        let done = |node: &usize| (self.world.machine(*node).counters().member_answers, self.world.records_sent(*node));
+        Traffic { since_ms: self.now_ms(), done: self.plan.core.iter().map(done).collect() }
+    }
+
+    /// At the end of the watch; `before` was taken at rest too.
+    pub(super) fn judge_rest(&mut self, before: &Traffic) {
+        for (one, other) in self.core_pairs() {
+            self.judge_arrival(one, other);
+            self.judge_view(one, other);
+        }
+        for place in 0..self.plan.core.len() {
+            let node = self.plan.core[place];
+            if let Some(stranger) = self.world.stranger_older_than(node, STRANGER_MAX) {
+                let detail = format!("{stranger} with a stranger has been open for more than {STRANGER_MAX:?}");
+                self.world.violate(Some(node), Invariant::Bounded, detail);
+            }
+            self.judge_traffic(node, before.done[place], self.now_ms() - before.since_ms);
+        }
+    }
+
+    fn judge_arrival(&mut self, from: usize, to: usize) {
+        let sent = self.world.sent_to(from, &self.node_id(to));
+        let received = self.world.received_of(to, &self.node_id(from));
+        if sent != received {
+            let detail = format!("{from} took {sent} messages for {to}, which has received {received} of them");
+            self.world.violate(Some(to), Invariant::PayloadsArePrefixes, detail);
+        }
+    }
+
+    /// What a node knows of another one is what that one says of itself, as of its last heartbeat.
+    fn judge_view(&mut self, one: usize, other: usize) {
+        let of = self.world.machine(other);
+        let (Ok(own), Ok(Some(seen))) =
+            (of.local_node_info(of.now(), WallTime::default()), self.world.machine(one).node(&self.node_id(other)))
+        else {
+            return;
+        };
+        let late = Duration::from_millis(2 * self.plan.nodes[other].heartbeat_ms + 1000) + 2 * self.plan.longest_latency();
+        let fits = seen.process_count == own.process_count && seen.uptime <= own.uptime && own.uptime <= seen.uptime + late;
+        if !fits {
+            let (a, b) = ((seen.process_count, seen.uptime), (own.process_count, own.uptime));
+            let detail = format!("{one} knows {a:?}, processes and uptime, of {other}, which says {b:?}");
+            self.world.violate(Some(one), Invariant::EventsMatchView, detail);
+        }
+    }
+
+    /// Where nobody is left out whom some try to reach: heartbeats, and no questions.
+    fn judge_traffic(&mut self, node: usize, (answers, records): (u64, u64), ms: u64) {
+        let plan = self.plan;
+        let tries = [Fault::MixedSecrets, Fault::Rogues, Fault::Seeds].iter().any(|fault| plan.faults.contains(fault));
+        if tries || plan.core.len() < plan.nodes.len() || plan.nodes[node].seeds.contains(&Seed::Node(node)) {
+            return;
+        }
+        let answers = self.world.machine(node).counters().member_answers - answers;
+        let records = self.world.records_sent(node) - records;
+        let peers = plan.core.len() as u64 - 1;
+        // Heartbeats are a sixteenth early at most, and a few records begin or end the time.
+        let most = peers * (ms * 10 / (9 * plan.nodes[node].heartbeat_ms) + 4);
+        if answers > 0 || records > most {
+            let detail =
+                format!("{answers} answers about members and {records} records, of at most {most}, within {ms} ms at rest");
+            self.world.violate(Some(node), Invariant::NoStorm, detail);
+        }
+    }
+}
