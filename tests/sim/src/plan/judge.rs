@@ -134,7 +134,7 @@ impl Run<'_> {
             let Some((process, local, Some(period))) = self.world.view(observer, &id) else { continue };
             let (sender, own) = (plan.nodes[node].heartbeat_ms, &plan.nodes[observer]);
             let allowed = sender * u64::from(own.threshold) + 2 * sender.max(own.heartbeat_ms);
-            let deadline = local + Duration::from_millis(allowed) + 4 * plan.latency.longest();
+            let deadline = local + Duration::from_millis(allowed) + 4 * plan.longest_latency();
             let id = id.clone();
             self.deaths.push(Death { observer, process, id, period, deadline });
         }

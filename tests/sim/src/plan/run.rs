@@ -140,7 +140,7 @@ impl Plan {
                 world.violation().cloned()
             }
         };
-        for fault in &self.faults {
+        for fault in self.faults.iter().filter(|fault| self.orders(**fault)) {
             world.coverage.note(fault.name());
         }
         let text = if violation.is_some() { world.text() } else { String::new() };

@@ -263,6 +263,24 @@ fn remove_node(plan: &mut Plan, gone: usize) {
     plan.steps.retain_mut(|step| step.op.forget(gone));
 }
 
+impl Plan {
+    /// Whether a fault of this kind is there, and not only excused: where a plan has no room for one, it is drawn for nothing.
+    pub(super) fn orders(&self, fault: Fault) -> bool {
+        match fault {
+            Fault::DuplicateId => self.nodes.iter().any(|node| node.twin_of.is_some()),
+            Fault::MixedSecrets => self.nodes.iter().any(|node| node.own_secret.is_some()),
+            Fault::OneWayDials => !self.undialable.is_empty(),
+            Fault::Bandwidth
+            | Fault::Fragmentation
+            | Fault::Latency
+            | Fault::MixedIntervals
+            | Fault::Seeds
+            | Fault::SmallLimits => true,
+            _ => self.steps.iter().any(|step| step.op.kinds().contains(&fault)),
+        }
+    }
+}
+
 impl Op {
     /// The kinds of faults that it can belong to; none where it is no fault.
     pub(crate) fn kinds(&self) -> &'static [Fault] {
