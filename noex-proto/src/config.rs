@@ -255,8 +255,9 @@ impl ClusterConfig {
         check_name(&self.node_name).map_err(|fault| invalid_text("node_name", &self.node_name, fault))?;
         let host = parse_host("host", &self.host)?;
         let advertise_host = self.advertise_host.as_deref().map(|host| parse_host("advertise_host", host)).transpose()?;
-        if advertise_host.as_ref().is_some_and(Host::is_unspecified) {
-            return Err(InvalidClusterConfigError::new("advertise_host", "must be an address or name that others can reach"));
+        if let Some(host) = advertise_host.as_ref().filter(|host| host.is_unspecified()) {
+            let rule = format!("must be an address or name that others can reach, not {host}");
+            return Err(InvalidClusterConfigError::new("advertise_host", &rule));
         }
         self.limits.check()?;
         if !bounds::CLUSTER_NAME_BYTES.contains(&self.cluster_name.len()) {
