@@ -61,8 +61,8 @@ impl<R: Runtime> Cluster<R> {
     /// A node that is stopped, and keeps a recording of all that it is fed, secrets apart: `noex-sim replay` repeats what the node did, and
     /// draws it.
     ///
-    /// `limit` bounds the whole recording but its first line, in bytes, whether it was taken meanwhile or not; the recording ends there. It holds the
-    /// messages, and the randomness of the run: keep it where those may be.
+    /// `limit` bounds the whole recording but its first line, in bytes, whether it was taken meanwhile or not; the recording ends there.
+    /// It holds the messages, and the randomness of the run: keep it where those may be.
     pub fn with_recorder(limit: usize) -> Self {
         Self::of(Machine::with_recorder(limit))
     }

@@ -162,8 +162,8 @@ impl Machine {
 
     /// A machine that is stopped, and keeps a [`Recording`](crate::Recording) of all that it will be fed, secrets apart.
     ///
-    /// `limit` bounds the whole recording but its first line, in bytes, whether it was taken meanwhile or not; the recording ends there. Take all actions after
-    /// each input: their number is noted, and a replay that finds another one ends.
+    /// `limit` bounds the whole recording but its first line, in bytes, whether it was taken meanwhile or not; the recording ends there.
+    /// Take all actions after each input: their number is noted, and a replay that finds another one ends.
     #[must_use]
     pub fn with_recorder(limit: usize) -> Self {
         let out = Outbox { recorder: Some(Recorder::new(limit)), ..Outbox::default() };
