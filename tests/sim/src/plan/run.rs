@@ -276,6 +276,10 @@ impl Run<'_> {
             Act::Thaw(node) => {
                 self.world.thaw(node);
                 self.note_pause(node);
+                // What it could not be told while it stood still.
+                if self.plan.faults.contains(&Fault::Rotation) {
+                    self.give_secrets(node);
+                }
             }
             Act::Unstall { reader: true, at, with } => self.world.stall_reader(at, with, false),
             Act::Unstall { reader: false, at, with } => self.world.stall_writer(at, with, false),

@@ -318,6 +318,16 @@ fn a_rotation_drops_nobody_and_shuts_the_old_secret_out() {
 }
 
 #[test]
+fn who_stood_still_in_a_rotation_is_told_of_it_then() {
+    let mut plan = with(Fault::Rotation, [(5000, Op::Rotate { to: 1, ms: 1000 }), (5500, Op::Freeze { node: 1, ms: 5000 })]);
+    plan.faults.push(Fault::Freeze);
+    let world = run(&plan);
+    let told = world.lines().filter(|line| line.host == Some(1) && line.what == "has new secrets");
+    let at: Vec<_> = told.map(|line| line.at.as_secs()).collect();
+    assert_eq!(at[..2], [5, 10], "the first round, and when it goes on");
+}
+
+#[test]
 fn odd_seeds_are_reported_or_passed_over() {
     let mut plan = with(Fault::Seeds, []);
     plan.nodes[0].start_ms = 3000;
