@@ -174,12 +174,16 @@ impl Node {
     }
 
     /// A page of members. One that nobody asked for, or that comes too late, tells nothing.
-    pub(super) fn members_told(&mut self, conn: ConnId, last: bool, mut members: Members) -> Result<(), PeerFault> {
+    pub(super) fn members_told(&mut self, conn: ConnId, digest: u64, last: bool, mut members: Members) -> Result<(), PeerFault> {
         let limit = self.settings.limits.members;
         let near = self.conns.get(&conn).is_some_and(|conn| conn.is_near());
         let Some(asked) = self.asked.as_mut().filter(|asked| asked.conn == conn) else { return Ok(()) };
         let room = limit.saturating_sub(asked.received);
         asked.received += members.len();
+        // The view that it tells of may be another than the one whose heartbeats led to the question.
+        if let Some(exchanged) = self.peers.get_mut(&asked.id).and_then(|peer| peer.view.exchanged.as_mut()) {
+            exchanged.1 = digest;
+        }
         let (joining, last) = (asked.joining, last || asked.received >= limit);
         members.split_off(room.min(members.len()));
         let taking = !self.told.is_empty();

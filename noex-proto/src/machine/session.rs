@@ -124,7 +124,7 @@ impl Node {
             Control::Heartbeat { digest, process_count, uptime_ms } => {
                 self.heartbeat(conn, digest, process_count, uptime_ms, wall)
             }
-            Control::Members { last, members, .. } => self.members_told(conn, last, members),
+            Control::Members { digest, last, members } => self.members_told(conn, digest, last, members),
             Control::MembersRequest { digest } => self.members_requested(conn, digest),
             Control::Ping(echo) => {
                 let leaving = self.out.status != ClusterStatus::Running;

@@ -295,7 +295,7 @@ fn a_difference_is_asked_about_once_until_a_view_changes_or_a_long_time_has_pass
             bench.run(INTERVAL);
             bench.say(conn, &[heartbeat(digest)]);
             if bench.requests(conn) > 0 {
-                bench.say(conn, &[members(vec![])]);
+                bench.say(conn, &[Control::Members { digest, last: true, members: Members::new() }]);
             }
         }
         let requests = bench.requests(conn);
@@ -307,6 +307,27 @@ fn a_difference_is_asked_about_once_until_a_view_changes_or_a_long_time_has_pass
     assert_eq!(beat(&mut bench, 5, 2), 1);
     assert_eq!(beat(&mut bench, 6, 1), 1, "its view has changed");
     assert_eq!(beat(&mut bench, 6, 20), 0);
+}
+
+#[test]
+fn what_was_told_is_of_the_view_that_the_answer_names() {
+    let mut bench = Bench::new(Limits::default());
+    let conn = bench.up("b");
+    let answer = |digest| Control::Members { digest, last: true, members: Members::new() };
+    let told: Vec<(NodeId, [u8; 16])> = vec![hint("c", 1)];
+    // Given: b has a member more, and has lost it when the question arrives, so that it tells of none.
+    live(&mut bench, &[conn], INTERVAL);
+    bench.say(conn, &[heartbeat(5), heartbeat(5)]);
+    assert_eq!(bench.requests(conn), 1);
+    bench.say(conn, &[answer(1)]);
+    // When that member is there again, with the same digest, b is asked again.
+    live(&mut bench, &[conn], INTERVAL);
+    bench.say(conn, &[heartbeat(5), heartbeat(5)]);
+    assert_eq!(bench.requests(conn), 2);
+    bench.say(conn, &[Control::Members { digest: 5, last: true, members: told.into_iter().collect() }]);
+    live(&mut bench, &[conn], INTERVAL);
+    bench.say(conn, &[heartbeat(5), heartbeat(5)]);
+    assert_eq!(bench.requests(conn), 2, "now it has told of this view");
 }
 
 #[test]

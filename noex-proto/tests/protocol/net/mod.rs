@@ -268,6 +268,11 @@ impl Net {
         }
     }
 
+    /// Whether a dial gets no answer of any kind.
+    fn is_cut(&self, from: Host, to: Host) -> bool {
+        self.cut.contains(&(from, to)) || self.cut.contains(&(to, from)) || self.undialable.contains(&(from, to))
+    }
+
     fn act(&mut self, host: Host, action: Action) {
         match action {
             Action::Connect { conn, host: name, mut plan, port } => {
@@ -279,20 +284,15 @@ impl Net {
                     Err(_) => self.names.get(&name).cloned().unwrap_or_default(),
                 };
                 plan.resolved(addresses);
-                match plan.next() {
+                let hosts: Vec<_> =
+                    plan.by_ref().map(|(target, _)| (0..self.nodes.len()).find(|to| address(*to).ip() == target.ip())).collect();
+                // The first that would answer, without the time that those before it take; where none would, what comes of the first.
+                let answers = |to: &Host| self.nodes[*to].listening && !self.is_cut(host, *to);
+                match hosts.iter().flatten().copied().find(answers).or_else(|| *hosts.first()?) {
+                    Some(to) => self.after(self.latency(host, to), Happening::Arrive { from: (host, conn), to }),
                     None => {
-                        let error = plan.error();
+                        let error = if hosts.is_empty() { plan.error() } else { DialError::Unreachable };
                         self.after(MS, Happening::Input { host, input: Input::DialFailed { conn, error } });
-                    }
-                    Some((target, _)) => {
-                        let to = (0..self.nodes.len()).find(|to| address(*to).ip() == target.ip());
-                        match to {
-                            Some(to) => self.after(self.latency(host, to), Happening::Arrive { from: (host, conn), to }),
-                            None => {
-                                let error = DialError::Unreachable;
-                                self.after(MS, Happening::Input { host, input: Input::DialFailed { conn, error } });
-                            }
-                        }
                     }
                 }
             }
@@ -414,7 +414,7 @@ impl Net {
                 if self.nodes[host].closed.contains(&conn) || !self.nodes[host].conns.contains(&conn) {
                     return;
                 }
-                if self.cut.contains(&(host, to)) || self.cut.contains(&(to, host)) || self.undialable.contains(&(host, to)) {
+                if self.is_cut(host, to) {
                     return;
                 }
                 if !self.nodes[to].listening {
