@@ -298,8 +298,9 @@ impl Monitor {
         }
         self.records += u64::from(what == Activity::Send);
         let hosts = u32::try_from(hosts).unwrap_or(u32::MAX);
-        let twice =
-            |rate: fn(&Limits) -> usize| limits.map_or(u32::MAX, |limits| u32::try_from(2 * rate(limits)).unwrap_or(u32::MAX));
+        let twice = |rate: fn(&Limits) -> usize| {
+            limits.map_or(u32::MAX, |limits| u32::try_from(rate(limits).saturating_mul(2)).unwrap_or(u32::MAX))
+        };
         let (count, limit) = match what {
             Activity::Tick => (&mut self.ticks, 1000 + 100 * hosts),
             Activity::Dial => (&mut self.dials, twice(|limits| limits.dials_per_second)),
