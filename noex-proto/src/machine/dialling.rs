@@ -82,7 +82,7 @@ impl Node {
     }
 
     /// The seed that leads to this node and is dialled at its very address, if there is one: it needs no dial of its own then.
-    fn seed_at(&self, id: &NodeId) -> Option<Target> {
+    pub(super) fn seed_at(&self, id: &NodeId) -> Option<Target> {
         self.seeds_of(id).find(|target| {
             let seed = self.address_of(target);
             seed.port() == id.port() && seed.host() == id.host()
@@ -356,10 +356,12 @@ impl Node {
         if let Some(peer) = self.peers.get_mut(&id) {
             peer.alive_at = self.now;
             let news = peer.status == NodeStatus::Disconnected && peer.instance != Some(instance);
+            if news || peer.status == NodeStatus::Connecting {
+                peer.instance = Some(instance);
+            }
             if !news {
                 return;
             }
-            peer.instance = Some(instance);
         } else {
             if !self.make_peer_room(false) {
                 return;
@@ -380,7 +382,7 @@ impl Node {
         }
     }
 
-    fn dial_by(&mut self, target: Target, at: Instant) {
+    pub(super) fn dial_by(&mut self, target: Target, at: Instant) {
         self.dial_timers.set_earliest(target, at);
     }
 }

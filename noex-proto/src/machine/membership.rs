@@ -91,15 +91,19 @@ impl Node {
         self.pulse = up.map(Session::interval).fold(self.settings.heartbeat_interval, Duration::min);
     }
 
-    /// Forgets an entry that holds nothing: its node was never up, and nobody dials it.
+    /// The last session with a node has ended. If it was never up and nobody dials it, its entry holds nothing and is forgotten; where
+    /// others told of it meanwhile, which is not said twice, it is dialled.
     pub(super) fn forget_if_never_up(&mut self, id: &NodeId) {
-        let forget = self.peers.get(id).is_some_and(|peer| {
-            peer.status == NodeStatus::Connecting
-                && peer.admission.sessions.is_empty()
-                && !self.dials.contains_key(&Target::Node(id.clone()))
-        });
-        if forget {
+        let own = Target::Node(id.clone());
+        let Some(peer) = self.peers.get(id) else { return };
+        if peer.status != NodeStatus::Connecting || !peer.admission.sessions.is_empty() || self.dials.contains_key(&own) {
+            return;
+        }
+        if peer.instance.is_none() || self.seed_at(id).is_some() {
             self.peers.remove(id);
+        } else {
+            self.add_dial(own.clone());
+            self.dial_by(own, self.now + self.settings.reconnect_base_delay);
         }
     }
 

@@ -52,6 +52,21 @@ fn who_was_never_up_is_known_as_long_as_it_is_dialled() {
 }
 
 #[test]
+fn who_was_told_of_while_a_session_might_have_come_up_is_dialled_when_that_has_ended() {
+    let mut bench = Bench::new(Limits::default());
+    let b = bench.up_as(&node("b"), 1, ADDRESS);
+    let conn = bench.authenticate(&node("z"), 1, ADDRESS);
+    bench.actions.clear();
+    bench.say(b, &[members(vec![told("z", 1)])]);
+    live(&mut bench, &[b], 5 * SECOND);
+    assert!(bench.dials().is_empty(), "one session with it is enough");
+    close(&mut bench, conn);
+    assert_eq!(known(&bench), [node("b"), node("z")]);
+    live(&mut bench, &[b], SECOND);
+    assert_eq!(bench.dials(), [1]);
+}
+
+#[test]
 fn who_was_reported_as_unreachable_stays_known() {
     let mut bench = Bench::of(ClusterConfig::new("m").heartbeat_interval(INTERVAL).seeds(["z@10.0.1.1:1"]));
     let b = bench.up_as(&node("b"), 1, ADDRESS);
