@@ -104,14 +104,17 @@ fn dialler() -> (Machine, noex_proto::SubscriptionId, ConnId) {
     let seeds = [id("s", 9).to_string()];
     machine.start(Instant::START, config("a", 0).seeds(seeds)).unwrap();
     machine.handle(Instant::START, Input::Listening { entropy: [1; 32], interfaces: Vec::new(), local: address(0), route: None });
-    let conn = std::iter::from_fn(|| machine.poll_action())
-        .find_map(|action| match action {
-            Action::Connect { conn, .. } => Some(conn),
-            _ => None,
-        })
-        .unwrap();
+    let conn = dialled(&mut machine).unwrap();
     machine.handle(Instant::START, Input::Connected { conn, remote: address(9) });
     (machine, events, conn)
+}
+
+/// The number of the dial that is among the machine's actions.
+fn dialled(machine: &mut Machine) -> Option<ConnId> {
+    std::iter::from_fn(|| machine.poll_action()).find_map(|action| match action {
+        Action::Connect { conn, .. } => Some(conn),
+        _ => None,
+    })
 }
 
 fn errors(machine: &mut Machine, events: noex_proto::SubscriptionId) -> Vec<ClusterError> {
@@ -227,11 +230,7 @@ fn a_seed_that_answers_each_dial_by_the_same_fault_is_reported_once() {
         // A frame of no bytes.
         machine.handle(now, Input::Received { conn, data: Bytes::from_static(&[0; 4]), wall: WallTime::default() });
         conn = loop {
-            let dialled = std::iter::from_fn(|| machine.poll_action()).find_map(|action| match action {
-                Action::Connect { conn, .. } => Some(conn),
-                _ => None,
-            });
-            if let Some(conn) = dialled {
+            if let Some(conn) = dialled(&mut machine) {
                 break conn;
             }
             let due = machine.poll_timeout().unwrap();

@@ -350,6 +350,11 @@ pub(crate) fn check_stopped(usage: &Usage, due: Option<Instant>) -> Check {
     Ok(())
 }
 
+/// The tables of a machine, which has limits unless it is stopped.
+pub(crate) fn check_tables(usage: &Usage, limits: Option<&Limits>, stopping: bool, due: Option<Instant>) -> Check {
+    limits.map_or_else(|| check_stopped(usage, due), |limits| check_limits(usage, limits, stopping))
+}
+
 /// No table holds more than its limit, with what one more record or answer may take where whole ones are counted.
 pub(crate) fn check_limits(usage: &Usage, limits: &Limits, stopping: bool) -> Check {
     const RECORD: usize = 66 << 10;

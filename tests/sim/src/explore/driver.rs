@@ -58,11 +58,7 @@ impl State {
         let check = at.monitor.counters(at.machine.counters());
         self.judge(host, check)?;
         let at = &self.hosts[host];
-        let usage = at.machine.usage();
-        let tables = match at.machine.limits() {
-            Some(limits) => safety::check_limits(&usage, limits, !at.is_running()),
-            None => safety::check_stopped(&usage, at.machine.poll_timeout()),
-        };
+        let tables = safety::check_tables(&at.machine.usage(), at.machine.limits(), !at.is_running(), at.machine.poll_timeout());
         let list = match (at.machine.node_ids(), at.machine.local_node_id()) {
             (Ok(ids), Ok(own)) => safety::check_list(&ids, &own),
             _ => Ok(()),

@@ -120,7 +120,7 @@ impl Plan {
             Op::RogueDials { count, .. } | Op::Send { count, .. } if count > MOST => {
                 Some(format!("{count} at once, of at most {MOST}"))
             }
-            ref op if !op.kinds().is_empty() && !op.kinds().iter().any(|kind| self.faults.contains(kind)) => {
+            ref op if !op.is_among(&self.faults) => {
                 Some(format!("a fault of a kind that is not among `faults`: {:?}", op.kinds()))
             }
             Op::Cut { .. } => None,

@@ -170,7 +170,7 @@ fn is_joined(plan: &Plan) -> bool {
 fn remove_fault(plan: &mut Plan, fault: Fault) {
     plan.faults.retain(|other| *other != fault);
     let faults = &plan.faults;
-    plan.steps.retain(|step| step.op.kinds().is_empty() || step.op.kinds().iter().any(|kind| faults.contains(kind)));
+    plan.steps.retain(|step| step.op.is_among(faults));
     match fault {
         Fault::Bandwidth => (plan.bytes_per_second, plan.window_bytes) = (None, 128 << 10),
         Fault::DuplicateId => {
@@ -303,6 +303,11 @@ impl Op {
             Self::Tamper { .. } => &[Fault::Adversary],
             Self::WallClock { .. } => &[Fault::WallClock],
         }
+    }
+
+    /// Whether it is no fault, or one of these kinds.
+    pub(super) fn is_among(&self, faults: &[Fault]) -> bool {
+        self.kinds().is_empty() || self.kinds().iter().any(|kind| faults.contains(kind))
     }
 
     /// Takes a node out, and moves those after it up. Whether the step still means something.

@@ -16,9 +16,8 @@ impl World {
         let tables = self.hosts.len() <= 16 || self.steps.is_multiple_of(1024);
         let stopping = machine.status() != ClusterStatus::Running;
         let bounded = match machine.limits() {
-            Some(limits) if tables => safety::check_limits(&self.bent_usage(machine.usage()), limits, stopping),
-            Some(_) => Ok(()),
-            None => safety::check_stopped(&self.bent_usage(machine.usage()), due),
+            Some(_) if !tables => Ok(()),
+            limits => safety::check_tables(&self.bent_usage(machine.usage()), limits, stopping, due),
         };
         self.judge(host, timeout);
         self.judge(host, bounded);
@@ -112,9 +111,8 @@ impl World {
 
     /// There is an open connection between this host and a process that has the identity, or had it.
     pub(super) fn check_up(&mut self, host: HostId, id: &NodeId) {
-        let met = self.hosts[host].conns.iter().rev().any(|place| {
-            let conn = &self.conns[(place >> 1) as usize];
-            let (own, peer) = (&conn.ends[(place & 1) as usize], &conn.ends[1 - (place & 1) as usize]);
+        let met = self.hosts[host].ends().rev().any(|(place, end)| {
+            let (own, peer) = (&self.conns[place].ends[end], &self.conns[place].ends[1 - end]);
             let ids = &self.hosts[peer.host].ids;
             own.state == EndState::Open && ids.get(peer.process as usize).is_some_and(|known| known.as_ref() == Some(id))
         });

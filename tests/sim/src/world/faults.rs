@@ -249,8 +249,7 @@ impl World {
 
     /// The connections to another host that this one's end has open, with that end.
     fn open_to(&self, one: HostId, other: HostId) -> impl Iterator<Item = (usize, usize)> {
-        let places = self.hosts[one].conns.iter().map(|place| ((place >> 1) as usize, (place & 1) as usize));
-        places.filter(move |(place, end)| {
+        self.hosts[one].ends().filter(move |(place, end)| {
             let ends = &self.conns[*place].ends;
             ends[1 - end].host == other && !matches!(ends[*end].state, EndState::Gone { .. })
         })

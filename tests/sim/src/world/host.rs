@@ -135,7 +135,12 @@ impl Host {
     /// The place and the end of a connection of the present process.
     pub(super) fn conn(&self, id: ConnId) -> Option<(usize, usize)> {
         let place = usize::try_from(id.0).ok()?.checked_sub(1)?;
-        self.conns.get(place).map(|place| ((place >> 1) as usize, (place & 1) as usize))
+        self.conns.get(place).map(|place| place_and_end(*place))
+    }
+
+    /// The same of all its connections, in their order.
+    pub(super) fn ends(&self) -> impl DoubleEndedIterator<Item = (usize, usize)> {
+        self.conns.iter().map(|place| place_and_end(*place))
     }
 }
 
@@ -485,4 +490,9 @@ impl World {
         }
         self.feed(from, Input::Tick);
     }
+}
+
+/// A connection's place among all, and the end of it, as a host keeps them.
+fn place_and_end(of_host: u32) -> (usize, usize) {
+    ((of_host >> 1) as usize, (of_host & 1) as usize)
 }

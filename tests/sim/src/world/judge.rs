@@ -1,6 +1,5 @@
 //! What those who judge a run ask about it.
 
-use std::net::IpAddr;
 use std::time::Duration;
 
 use noex_proto::{ClusterStatus, ConnId, NodeId};
@@ -80,10 +79,8 @@ impl World {
 
     /// Notes an up or a down, by how many connections of the host to the peer there are or are under way.
     pub(super) fn note_contact_of(&mut self, host: HostId, id: &NodeId, what: impl FnOnce(usize) -> Meeting) {
-        let ip = id.host().parse::<IpAddr>().ok().filter(|_| self.contacts.is_some());
-        let Some(peer) = ip.and_then(|ip| network::host_at((ip, id.port()).into())) else { return };
-        let places = self.hosts[host].conns.iter().map(|place| ((place >> 1) as usize, (place & 1) as usize));
-        let live = places.filter(|(place, end)| {
+        let Some(peer) = host_of(id).filter(|_| self.contacts.is_some()) else { return };
+        let live = self.hosts[host].ends().filter(|(place, end)| {
             let ends = &self.conns[*place].ends;
             ends[1 - end].host == peer && matches!(ends[*end].state, EndState::Open | EndState::Pending)
         });
@@ -94,8 +91,8 @@ impl World {
     /// How many connections between two hosts at least one of the ends has open, but for those over which nothing was said: a bare
     /// connect asks no more than whether a silent peer's port is open.
     pub(crate) fn connections_left(&self, one: HostId, other: HostId) -> usize {
-        let places = self.hosts[one].conns.iter().map(|place| ((place >> 1) as usize, (place & 1) as usize));
-        places
+        self.hosts[one]
+            .ends()
             .filter(|(place, end)| {
                 let conn = &self.conns[*place];
                 conn.ends[1 - end].host == other
@@ -108,8 +105,8 @@ impl World {
     /// How many connections between two hosts are open at both ends.
     #[must_use]
     pub fn connections_between(&self, one: HostId, other: HostId) -> usize {
-        let places = self.hosts[one].conns.iter().map(|place| ((place >> 1) as usize, (place & 1) as usize));
-        places
+        self.hosts[one]
+            .ends()
             .filter(|(place, end)| {
                 let ends = &self.conns[*place].ends;
                 ends[1 - end].host == other && ends.iter().all(|end| end.state == EndState::Open)
@@ -136,8 +133,8 @@ impl World {
 
     /// A connection of a host to a stranger that was opened longer ago than this.
     pub(crate) fn stranger_older_than(&self, host: HostId, age: Duration) -> Option<ConnId> {
-        let places = self.hosts[host].conns.iter().map(|place| ((place >> 1) as usize, (place & 1) as usize));
-        let of_strangers = places.filter(|(place, end)| self.hosts[self.conns[*place].ends[1 - end].host].rogue.is_some());
+        let of_strangers =
+            self.hosts[host].ends().filter(|(place, end)| self.hosts[self.conns[*place].ends[1 - end].host].rogue.is_some());
         let mut open = of_strangers.filter(|(place, end)| self.conns[*place].ends[*end].state == EndState::Open);
         let old = open.find(|(place, end)| Duration::from_nanos(self.now - self.conns[*place].opened[*end]) > age);
         old.map(|(place, end)| self.conns[place].ends[end].id)
@@ -145,9 +142,7 @@ impl World {
 
     /// Where a port was asked, it has refused twice since something came from there.
     pub(super) fn check_refused(&mut self, host: HostId, id: &NodeId) {
-        let ip = id.host().parse::<IpAddr>().ok();
-        let peer = ip.and_then(|ip| network::host_at((ip, id.port()).into()));
-        let refused = peer.and_then(|peer| self.hosts[host].refusals.get(&peer)).copied().unwrap_or(0);
+        let refused = host_of(id).and_then(|peer| self.hosts[host].refusals.get(&peer)).copied().unwrap_or(0);
         if refused < 2 {
             let detail = format!("{id} is down by its port, which has refused {refused} times");
             self.violate(Some(host), Invariant::NoFalseDown, detail);
@@ -179,4 +174,9 @@ impl World {
     pub(crate) fn note_counters(&mut self, host: HostId) {
         self.coverage.add_counters(&self.hosts[host].machine.counters());
     }
+}
+
+/// The host at a node's address.
+fn host_of(id: &NodeId) -> Option<HostId> {
+    network::host_at((id.host_ip()?, id.port()).into())
 }
