@@ -87,7 +87,8 @@ pub struct ClusterConfig {
 impl ClusterConfig {
     /// A node with this name, and the defaults for everything else.
     ///
-    /// A name is a letter and then letters, digits, `_` and `-`, at most 64 in all.
+    /// A name is a letter or digit and then letters, digits, `_` and `-`, at most 64 in all; it is what stands before the first dot of a
+    /// longer hostname, say.
     #[must_use]
     pub fn new(node_name: impl Into<String>) -> Self {
         Self {

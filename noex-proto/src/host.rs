@@ -17,7 +17,7 @@ const LABEL_MAX: usize = 63;
 pub(crate) enum Host {
     /// An address.
     Ip(IpAddr),
-    /// An RFC 1123 name in lower case.
+    /// A DNS name in lower case, without the dot that may end it.
     Name(Box<str>),
 }
 
@@ -63,14 +63,16 @@ impl FromStr for Host {
         if let Ok(ip) = text.parse::<Ipv4Addr>() {
             return Ok(Self::Ip(ip.into()));
         }
-        // Resolvers read `127.1`, `2130706433` or `0x7f.1` as addresses, each in its own way.
-        if text.split('.').all(is_number) {
+        // A dot at the end keeps a resolver from its search domains: it is no part of the name.
+        let name = text.strip_suffix('.').unwrap_or(text);
+        // Resolvers read `127.1`, `2130706433` or `0x7f.1` as addresses, each in its own way, and some do with a dot at the end.
+        if name.split('.').all(is_number) {
             return Err(NodeIdFault::HostDotted);
         }
-        if text.len() > NAME_MAX {
+        if name.len() > NAME_MAX {
             return Err(NodeIdFault::HostTooLong);
         }
-        if text.split('.').all(is_label) { Ok(Self::Name(text.to_ascii_lowercase().into())) } else { Err(NodeIdFault::HostLabel) }
+        if name.split('.').all(is_label) { Ok(Self::Name(name.to_ascii_lowercase().into())) } else { Err(NodeIdFault::HostLabel) }
     }
 }
 
@@ -93,9 +95,10 @@ fn is_number(part: &str) -> bool {
     }
 }
 
+/// Whether this is a label of a name. RFC 1123 has no underscores; container networks and service records do.
 fn is_label(label: &str) -> bool {
     (1..=LABEL_MAX).contains(&label.len())
-        && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+        && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-')
         && !label.starts_with('-')
         && !label.ends_with('-')
 }
@@ -121,10 +124,28 @@ mod tests {
             ("0x7f.example", "0x7f.example"),
             ("db.1", "db.1"),
             ("0xfeh", "0xfeh"),
+            ("Stack_service", "stack_service"),
+            ("_noex._tcp.example", "_noex._tcp.example"),
+            ("Seed.example.", "seed.example"),
+            ("seed.", "seed"),
         ] {
             assert_eq!(host(input).to_string(), canonical);
             assert_eq!(host(canonical), host(input));
         }
+    }
+
+    #[test]
+    fn a_dot_at_the_end_makes_no_name_of_an_address() {
+        for text in [".", "127.1.", "10.0.0.1.", "2130706433.", "0x7f.1.", "0x."] {
+            assert_eq!(text.parse::<Host>(), Err(NodeIdFault::HostDotted), "{text}");
+        }
+        for text in ["h..", "..", "h_.-."] {
+            assert!(text.parse::<Host>().is_err(), "{text}");
+        }
+        let longest = "label.".repeat(42) + "l";
+        assert_eq!(longest.len(), NAME_MAX);
+        assert_eq!(host(&(longest.clone() + ".")), host(&longest));
+        assert_eq!((longest + "l.").parse::<Host>(), Err(NodeIdFault::HostTooLong));
     }
 
     fn loops(text: &str) -> bool {
@@ -136,7 +157,9 @@ mod tests {
 
     #[test]
     fn only_the_own_machine_is_loopback() {
-        for text in ["127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1", "0.0.0.0", "::", "localhost", "a.LocalHost"] {
+        for text in
+            ["127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1", "0.0.0.0", "::", "localhost", "localhost.", "a.LocalHost"]
+        {
             assert!(loops(text), "{text}");
         }
         for text in ["10.0.0.1", "::2", "::ffff:10.0.0.1", "localhost.example.org", "notlocalhost"] {

@@ -18,8 +18,8 @@ const NAME_MAX: usize = 64;
 
 /// The identity of a node, `name@host:port`: its name, and where the others reach it.
 ///
-/// It is always valid and in canonical form: the host in lower case, an IPv6 address compressed and in brackets. So equality, order
-/// and hash are those of the text, byte by byte. Clones share the text.
+/// It is always valid and in canonical form: the host in lower case and without the dot that may end a name, an IPv6 address compressed
+/// and in brackets. So equality, order and hash are those of the text, byte by byte. Clones share the text.
 ///
 /// ```
 /// use noex_proto::NodeId;
@@ -209,7 +209,7 @@ pub enum NodeIdFault {
     HostEmpty,
     /// A host with colons that is no IPv6 address; zone ids are none.
     HostIpv6,
-    /// A label of the host's name is empty, too long, has another character than letters, digits and hyphens, or a hyphen at an end.
+    /// A label of the host's name is empty, too long, has another character than letters, digits, `_` and `-`, or a hyphen at an end.
     HostLabel,
     /// A host name of more than 253 bytes.
     HostTooLong,
@@ -221,7 +221,7 @@ pub enum NodeIdFault {
     NameCharacter,
     /// No name.
     NameEmpty,
-    /// A name that does not start with a letter.
+    /// A name that starts with neither a letter nor a digit.
     NameStart,
     /// A name of more than 64 bytes.
     NameTooLong,
@@ -241,14 +241,14 @@ impl fmt::Display for NodeIdFault {
             Self::HostEmpty => "the host is empty",
             Self::HostIpv6 => "a host with colons must be an IPv6 address without a zone",
             Self::HostLabel => {
-                "each label of a host name must be 1 to 63 letters, digits and hyphens, without a hyphen at either end"
+                "each label of a host name must be 1 to 63 letters, digits, `_` and `-`, without a `-` at either end"
             }
             Self::HostTooLong => "a host name must be at most 253 bytes long",
             Self::MissingAt => "the `@` between name and host is missing",
             Self::MissingPort => "the `:port` at the end is missing",
-            Self::NameCharacter => "a name must consist of ASCII letters, digits, `_` and `-`",
+            Self::NameCharacter => "a name must consist of ASCII letters, digits, `_` and `-`; dots are for hosts",
             Self::NameEmpty => "the name is empty",
-            Self::NameStart => "a name must start with an ASCII letter",
+            Self::NameStart => "a name must start with an ASCII letter or digit",
             Self::NameTooLong => "a name must be at most 64 bytes long",
             Self::PortDigits => "the port must consist of digits",
             Self::PortLeadingZero => "the port must have no leading zeros",
@@ -260,7 +260,7 @@ impl fmt::Display for NodeIdFault {
 /// The rule for the name of a node.
 pub(crate) fn check_name(name: &str) -> Result<(), NodeIdFault> {
     let first = name.bytes().next().ok_or(NodeIdFault::NameEmpty)?;
-    if !first.is_ascii_alphabetic() {
+    if !first.is_ascii_alphanumeric() {
         return Err(NodeIdFault::NameStart);
     }
     if name.len() > NAME_MAX {

@@ -52,11 +52,12 @@ fn each_field_has_its_rule() {
     let hours = |hours: u64| Duration::from_secs(hours * 3600);
     for (field, config) in [
         ("node_name", ClusterConfig::new("")),
-        ("node_name", ClusterConfig::new("1app")),
+        ("node_name", ClusterConfig::new("app1.example")),
+        ("node_name", ClusterConfig::new("-app")),
         ("node_name", ClusterConfig::new("x".repeat(65))),
         ("host", config().host("")),
         ("host", config().host("1.2.3")),
-        ("advertise_host", config().advertise_host("my_host")),
+        ("advertise_host", config().advertise_host("my host")),
         ("advertise_host", config().advertise_host("0.0.0.0")),
         ("advertise_host", config().advertise_host("[::]")),
         ("seeds", config().seeds(["a@h:1", "a@h"])),

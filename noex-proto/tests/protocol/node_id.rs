@@ -25,6 +25,8 @@ fn every_form_of_host_has_one_canonical_form() {
         ("a@2001:DB8:0:0:0:0:0:1:4369", "a@[2001:db8::1]:4369", "2001:db8::1"),
         ("a@[::ffff:10.0.0.1]:1", "a@[::ffff:10.0.0.1]:1", "::ffff:10.0.0.1"),
         ("App_1-x@h:1", "App_1-x@h:1", "h"),
+        ("4f0c7d2b91aa@stack_service:1", "4f0c7d2b91aa@stack_service:1", "stack_service"),
+        ("a@Seed.example.:1", "a@seed.example:1", "seed.example"),
     ] {
         let id = id(input);
         assert_eq!(id.as_str(), canonical);
@@ -47,7 +49,7 @@ fn each_rule_has_its_fault() {
         ("a@host", NodeIdFault::MissingPort),
         ("a@[::1]", NodeIdFault::MissingPort),
         ("@h:1", NodeIdFault::NameEmpty),
-        ("1a@h:1", NodeIdFault::NameStart),
+        ("-a@h:1", NodeIdFault::NameStart),
         ("_a@h:1", NodeIdFault::NameStart),
         ("ä@h:1", NodeIdFault::NameStart),
         ("a.b@h:1", NodeIdFault::NameCharacter),
@@ -72,8 +74,9 @@ fn each_rule_has_its_fault() {
         ("a@-h:1", NodeIdFault::HostLabel),
         ("a@h-:1", NodeIdFault::HostLabel),
         ("a@h..x:1", NodeIdFault::HostLabel),
-        ("a@h.:1", NodeIdFault::HostLabel),
-        ("a@h_x:1", NodeIdFault::HostLabel),
+        ("a@h..:1", NodeIdFault::HostLabel),
+        ("a@10.0.0.1.:1", NodeIdFault::HostDotted),
+        ("a@127.1.:1", NodeIdFault::HostDotted),
         ("a@b@h:1", NodeIdFault::HostLabel),
         ("a@ h:1", NodeIdFault::HostLabel),
         ("a@bücher.de:1", NodeIdFault::HostLabel),
@@ -155,12 +158,13 @@ fn host() -> impl Strategy<Value = String> {
             let ip: [u16; 8] = ip.try_into().unwrap();
             format!("[{}]", ip.map(|part| format!("{part:04X}")).join(":"))
         }),
-        "[a-zA-Z]([a-zA-Z0-9-]{0,10}[a-zA-Z0-9])?(\\.[a-zA-Z0-9]{1,5}){0,3}",
+        "[a-zA-Z]([a-zA-Z0-9_-]{0,10}[a-zA-Z0-9_])?(\\.[a-zA-Z0-9]{1,5}){0,3}\\.?",
     ]
 }
 
 fn any_id() -> impl Strategy<Value = NodeId> {
-    ("[a-zA-Z][a-zA-Z0-9_-]{0,63}", host(), 1..=u16::MAX).prop_map(|(name, host, port)| NodeId::new(&name, &host, port).unwrap())
+    ("[a-zA-Z0-9][a-zA-Z0-9_-]{0,63}", host(), 1..=u16::MAX)
+        .prop_map(|(name, host, port)| NodeId::new(&name, &host, port).unwrap())
 }
 
 proptest! {

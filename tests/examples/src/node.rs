@@ -45,7 +45,7 @@ const SHOWN: usize = 1_000;
 /// either, anyone who reaches the port can join.
 #[derive(Debug, Parser)]
 struct Options {
-    /// The node's name: a letter, then letters, digits, _ and -
+    /// The node's name: a letter or digit, then letters, digits, _ and -
     #[arg(long)]
     name: String,
     /// The address or name to listen on
