@@ -25,7 +25,7 @@ pub use bytes::Bytes;
 pub use cluster::{Cluster, WeakCluster};
 pub use handlers::Subscription;
 pub use noex_proto::{
-    ClusterConfig, ClusterError, ClusterNotStartedError, ClusterStatus, Counters, DialError, IntoSecret,
+    Cause, ClusterConfig, ClusterError, ClusterNotStartedError, ClusterStatus, Counters, DialError, IntoSecret,
     InvalidClusterConfigError, InvalidNodeIdError, Limits, LocalFault, Message, MessagesLagged, NodeDownReason, NodeId,
     NodeIdFault, NodeStatus, PeerFault, Refusal, Secret, SecretUse, SendError, SetSecretsError, StartError, Unreached, WaitError,
     bounds, defaults,

@@ -8,7 +8,7 @@ use std::{io, mem};
 
 use futures_lite::future;
 use if_addrs::Interface;
-use noex_proto::{ClusterConfig, ClusterStatus, Input, ListenOn, LocalFault, StartError};
+use noex_proto::{Cause, ClusterConfig, ClusterStatus, Input, ListenOn, LocalFault, StartError};
 
 use crate::Runtime;
 use crate::connection::Connection;
@@ -139,7 +139,7 @@ impl<R: Runtime> Node<R> {
                 // The peer was gone before it was accepted: no fault of this system.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
                 Err(error) => {
-                    shared.feed(Input::Report(LocalFault::Accept { cause: error.to_string() }));
+                    shared.feed(Input::Report(LocalFault::Accept { cause: Cause::new(error) }));
                     sleep(rt, ACCEPT_PAUSE).await;
                 }
             }
@@ -160,10 +160,10 @@ async fn listen<R: Runtime>(rt: &R, on: &ListenOn) -> Result<(R::Listener, Input
         }
         Err(error)
     };
-    let bound = bind.await.map_err(|cause| StartError::Bind { addr: on.to_string(), cause: cause.to_string() });
+    let bound = bind.await.map_err(|cause| StartError::Bind { addr: on.to_string(), cause: Cause::new(cause) });
     let (listener, local) = bound?;
     let listening = Input::Listening {
-        entropy: rt.entropy().map_err(|cause| StartError::Entropy { cause: cause.to_string() })?,
+        entropy: rt.entropy().map_err(|cause| StartError::Entropy { cause: Cause::new(cause) })?,
         interfaces: if_addrs::get_if_addrs().unwrap_or_default().iter().map(Interface::ip).collect(),
         local,
         route: on.route_target.and_then(|target| route(target).ok()),

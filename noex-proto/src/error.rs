@@ -1,12 +1,13 @@
 //! Errors by culprit: the peer, the caller, the local system, or the state of the world.
 
 use alloc::string::String;
+use core::error::Error;
 use core::fmt;
 use core::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{DialError, InvalidClusterConfigError, NodeId};
+use crate::{Cause, DialError, InvalidClusterConfigError, NodeId};
 
 /// What an error event reports. None of them is fatal.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -241,7 +242,7 @@ pub enum LocalFault {
     /// Accepting connections fails, and is retried.
     Accept {
         /// What the operating system said.
-        cause: String,
+        cause: Cause,
     },
     /// A handler panicked; it is called again for the next event.
     HandlerPanicked {
@@ -263,6 +264,15 @@ impl fmt::Display for LocalFault {
                 f.write_str("peers are told a loopback address: set advertise_host to be reached from other machines")
             }
             Self::NoSecret => f.write_str("listening beyond loopback without a cluster secret: anyone can join"),
+        }
+    }
+}
+
+impl Error for LocalFault {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::Accept { cause } => Some(cause.get_ref()),
+            Self::HandlerPanicked { .. } | Self::LoopbackAdvertised | Self::NoSecret => None,
         }
     }
 }
@@ -294,7 +304,11 @@ impl fmt::Display for ClusterError {
     }
 }
 
-impl core::error::Error for ClusterError {}
+impl Error for ClusterError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        if let Self::Local(fault) = self { fault.source() } else { None }
+    }
+}
 
 /// The cluster was read or used while it is not running.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -306,7 +320,7 @@ impl fmt::Display for ClusterNotStartedError {
     }
 }
 
-impl core::error::Error for ClusterNotStartedError {}
+impl Error for ClusterNotStartedError {}
 
 /// A message was not taken. Nothing was queued.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -345,7 +359,7 @@ impl fmt::Display for SendError {
     }
 }
 
-impl core::error::Error for SendError {}
+impl Error for SendError {}
 
 /// Why secrets were not taken. Nothing changed.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -365,7 +379,7 @@ impl fmt::Display for SetSecretsError {
     }
 }
 
-impl core::error::Error for SetSecretsError {}
+impl Error for SetSecretsError {}
 
 /// Why a start was refused. The node is stopped, or goes on as it was.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -377,14 +391,14 @@ pub enum StartError {
         /// The address as configured.
         addr: String,
         /// What the operating system said.
-        cause: String,
+        cause: Cause,
     },
     /// The configuration is invalid.
     Config(InvalidClusterConfigError),
     /// The operating system gives no randomness.
     Entropy {
         /// What it said.
-        cause: String,
+        cause: Cause,
     },
     /// The asynchronous runtime is missing: `start` was called outside it, or it ended, or panicked for want of something, meanwhile.
     Runtime {
@@ -408,7 +422,15 @@ impl fmt::Display for StartError {
     }
 }
 
-impl core::error::Error for StartError {}
+impl Error for StartError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::Bind { cause, .. } | Self::Entropy { cause } => Some(cause.get_ref()),
+            Self::Config(error) => Some(error),
+            Self::AlreadyRunning | Self::Runtime { .. } | Self::Stopped => None,
+        }
+    }
+}
 
 /// Why waiting for nodes ended without them.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -433,4 +455,4 @@ impl fmt::Display for WaitError {
     }
 }
 
-impl core::error::Error for WaitError {}
+impl Error for WaitError {}

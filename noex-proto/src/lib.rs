@@ -86,6 +86,7 @@ extern crate std;
 mod advertise;
 mod backoff;
 pub mod bounds;
+mod cause;
 mod config;
 pub mod defaults;
 mod dial_plan;
@@ -117,6 +118,7 @@ mod timers;
 mod turn;
 
 pub use bytes::Bytes;
+pub use cause::Cause;
 pub use config::{ClusterConfig, InvalidClusterConfigError};
 pub use dial_plan::DialPlan;
 pub use error::{

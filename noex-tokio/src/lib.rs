@@ -45,10 +45,10 @@ use tokio::time;
 
 #[doc(inline)]
 pub use noex_driver::{
-    Bytes, ClusterConfig, ClusterError, ClusterEvent, ClusterNotStartedError, ClusterStatus, Counters, DialError, IntoSecret,
-    InvalidClusterConfigError, InvalidNodeIdError, Limits, LocalFault, Message, MessagesLagged, NodeDownReason, NodeId,
-    NodeIdFault, NodeInfo, NodeStatus, PeerFault, Refusal, Secret, SecretUse, SendError, SetSecretsError, StartError, Unreached,
-    WaitError, bounds, defaults,
+    Bytes, Cause, ClusterConfig, ClusterError, ClusterEvent, ClusterNotStartedError, ClusterStatus, Counters, DialError,
+    IntoSecret, InvalidClusterConfigError, InvalidNodeIdError, Limits, LocalFault, Message, MessagesLagged, NodeDownReason,
+    NodeId, NodeIdFault, NodeInfo, NodeStatus, PeerFault, Refusal, Secret, SecretUse, SendError, SetSecretsError, StartError,
+    Unreached, WaitError, bounds, defaults,
 };
 
 /// A node of a cluster, on tokio. See [`noex_driver::Cluster`] for its methods.

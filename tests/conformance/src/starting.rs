@@ -2,6 +2,8 @@
 
 #![expect(missing_docs, reason = "the name of a scenario says what must hold")]
 
+use std::error::Error as _;
+use std::io;
 use std::net::TcpListener;
 use std::pin::pin;
 use std::time::Duration;
@@ -71,6 +73,8 @@ pub async fn an_occupied_port_is_named<R: Runtime>() {
     let error = second.start(config("b").port(port)).await.unwrap_err();
     assert!(matches!(&error, StartError::Bind { addr, .. } if *addr == format!("127.0.0.1:{port}")), "{error:?}");
     assert!(error.to_string().contains(&format!("127.0.0.1:{port}")));
+    let cause = error.source().and_then(|cause| cause.downcast_ref::<io::Error>());
+    assert_eq!(cause.map(io::Error::kind), Some(io::ErrorKind::AddrInUse));
     watch.read().await;
     assert_eq!(watch.statuses(), [ClusterStatus::Starting, ClusterStatus::Stopped]);
     // The same handle starts once the port is free.
