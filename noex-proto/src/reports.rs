@@ -1,11 +1,42 @@
-//! Error reports about strangers, at a bounded rate.
+//! Error reports at a bounded rate: those that unauthenticated peers can cause, and those about the local system.
 
+use alloc::collections::VecDeque;
+use alloc::string::{String, ToString};
 use core::time::Duration;
 
-use crate::Instant;
+use crate::{Instant, LocalFault};
+
+/// The most local faults that are remembered as reported.
+const LOCAL_MAX: usize = 16;
+
+/// A local fault that persists is reported again after this time.
+const LOCAL_REPEAT: Duration = Duration::from_secs(60);
 
 /// The time over which reports are counted.
 const WINDOW: Duration = Duration::from_secs(1);
+
+/// The local faults of the last minute, each of which was reported once.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct LocalReports(VecDeque<(Instant, String)>);
+
+impl LocalReports {
+    /// Whether this fault is to be reported now. One that was reported is not for a minute, nor is another one while as many as there
+    /// may be are remembered. Each panic of a handler is.
+    pub(crate) fn admit(&mut self, now: Instant, fault: &LocalFault) -> bool {
+        if let LocalFault::HandlerPanicked { .. } = fault {
+            return true;
+        }
+        while self.0.front().is_some_and(|(at, _)| now - *at >= LOCAL_REPEAT) {
+            self.0.pop_front();
+        }
+        let text = fault.to_string();
+        let admitted = self.0.len() < LOCAL_MAX && self.0.iter().all(|(_, reported)| *reported != text);
+        if admitted {
+            self.0.push_back((now, text));
+        }
+        admitted
+    }
+}
 
 /// Counts the reports of a window and those held back.
 #[derive(Clone, Debug, Default)]
@@ -39,5 +70,53 @@ impl ReportLimiter {
     /// The number of reports held back since it was last taken.
     pub(crate) fn take_held_back(&mut self) -> u64 {
         core::mem::take(&mut self.held_back)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::format;
+
+    use super::*;
+
+    fn fault(cause: &str) -> LocalFault {
+        LocalFault::Accept { cause: cause.into() }
+    }
+
+    const fn at(secs: u64) -> Instant {
+        Instant::from_millis(secs * 1000)
+    }
+
+    #[test]
+    fn a_local_fault_that_persists_is_reported_once_a_minute() {
+        let mut reports = LocalReports::default();
+        let reported = (0..300).filter(|second| reports.admit(at(*second), &fault("too many open files")));
+        assert!(reported.eq([0, 60, 120, 180, 240]));
+    }
+
+    #[test]
+    fn another_reason_is_reported_at_once() {
+        let mut reports = LocalReports::default();
+        assert!(reports.admit(at(0), &fault("too many open files")));
+        assert!(reports.admit(at(1), &fault("no buffer space available")));
+        assert!(!reports.admit(at(2), &fault("too many open files")));
+    }
+
+    #[test]
+    fn of_faults_that_always_differ_sixteen_a_minute_are_reported() {
+        let mut reports = LocalReports::default();
+        for minute in 0..3 {
+            let reported =
+                (0..60).filter(|second| reports.admit(at(60 * minute + second), &fault(&format!("{minute} {second}"))));
+            assert_eq!(reported.count(), LOCAL_MAX);
+        }
+        assert_eq!(reports.0.len(), LOCAL_MAX);
+    }
+
+    #[test]
+    fn each_panic_of_a_handler_is_reported() {
+        let mut reports = LocalReports::default();
+        assert!((0..100).all(|_| reports.admit(at(0), &LocalFault::HandlerPanicked { message: "again".into() })));
+        assert!(reports.admit(at(0), &fault("too many open files")));
     }
 }

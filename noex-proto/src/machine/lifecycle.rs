@@ -11,11 +11,9 @@ use super::node::{Ended, Node, Phase, Stage, Target, Timer};
 use super::{Machine, Outbox, State};
 use crate::digest::member_digest;
 use crate::message::Control;
-use crate::reports::ReportLimiter;
+use crate::reports::{LocalReports, ReportLimiter};
 use crate::timers::{Queue, Timers};
-use crate::{
-    Action, Close, ClusterConfig, ClusterError, ClusterEvent, ClusterStatus, ConnId, LocalFault, NodeId, Refusal, advertise,
-};
+use crate::{Action, Close, ClusterConfig, ClusterStatus, ConnId, LocalFault, NodeId, Refusal, advertise};
 
 impl Machine {
     /// `Stopped` to `Starting`. An invalid configuration changes nothing: [`Machine::start`] has reported it.
@@ -26,6 +24,7 @@ impl Machine {
         {
             out.event_limit = settings.limits.events_per_subscriber;
             *start = Some(Box::new(settings));
+            out.local_reports = LocalReports::default();
             out.set_status(ClusterStatus::Starting);
         }
     }
@@ -145,10 +144,10 @@ impl Node {
         node.out.set_status(ClusterStatus::Running);
         let loopback = local.ip().is_loopback();
         if only_loopback {
-            node.report_local(LocalFault::LoopbackAdvertised);
+            node.out.report_local(LocalFault::LoopbackAdvertised);
         }
         if !node.settings.secrets.required && !loopback {
-            node.report_local(LocalFault::NoSecret);
+            node.out.report_local(LocalFault::NoSecret);
         }
         node
     }
@@ -160,10 +159,6 @@ impl Node {
             self.add_dial(target.clone());
             self.dial_due(target);
         }
-    }
-
-    fn report_local(&mut self, fault: LocalFault) {
-        self.out.emit(ClusterEvent::Error(ClusterError::Local(fault)));
     }
 
     /// Tells every peer, after what is queued for it, and gives up what is not a session yet.

@@ -41,6 +41,7 @@ use bytes::Bytes;
 
 use crate::config::{Settings, check_secrets};
 use crate::recording::Recorder;
+use crate::reports::LocalReports;
 use crate::subscription::{SubscriptionId, Subscriptions};
 use crate::{
     Action, ClusterConfig, ClusterError, ClusterEvent, ClusterNotStartedError, ClusterStatus, ConnId, Input, Instant, Limits,
@@ -76,6 +77,7 @@ struct Outbox {
     event_limit: usize,
     /// The number of the last connection.
     last_conn: u64,
+    local_reports: LocalReports,
     /// The latest moment seen.
     now: Instant,
     /// What the application said of its processes, before the start or later.
@@ -483,7 +485,7 @@ impl Machine {
     }
 
     fn report(&mut self, fault: LocalFault) {
-        self.out_mut().emit(ClusterEvent::Error(ClusterError::Local(fault)));
+        self.out_mut().report_local(fault);
     }
 }
 
@@ -504,6 +506,7 @@ impl Default for Outbox {
             counters: Counters::default(),
             event_limit: Limits::default().events_per_subscriber,
             last_conn: 0,
+            local_reports: LocalReports::default(),
             now: Instant::START,
             process_count: 0,
             recorder: None,
@@ -523,6 +526,15 @@ impl Outbox {
     fn emit_up(&mut self, event: ClusterEvent, up: u64) {
         self.subscriptions.push_event(&event, up, self.event_limit);
         self.actions.push_back(Action::Event(event));
+    }
+
+    /// Reports a fault of the local system, unless the same was reported within the last minute.
+    fn report_local(&mut self, fault: LocalFault) {
+        if self.local_reports.admit(self.now, &fault) {
+            self.emit(ClusterEvent::Error(ClusterError::Local(fault)));
+        } else {
+            self.counters.reports_held_back += 1;
+        }
     }
 
     fn set_status(&mut self, status: ClusterStatus) {

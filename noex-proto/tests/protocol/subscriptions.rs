@@ -1,7 +1,9 @@
 //! Subscriptions: what a late reader hears first, and what one hears that cannot keep up.
 
 use crate::net::{MS, Net, SECOND, config, id};
-use noex_proto::{ClusterEvent, ClusterStatus, Input, Limits, MessagesLagged, NodeDownReason, NodeId, SubscriptionId};
+use noex_proto::{
+    ClusterEvent, ClusterStatus, Input, Limits, LocalFault, MessagesLagged, NodeDownReason, NodeId, SubscriptionId,
+};
 
 /// So many events may wait for a reader.
 fn few(events_per_subscriber: usize) -> Limits {
@@ -31,6 +33,11 @@ fn cluster(n: usize, of_first: Limits) -> Net {
     net
 }
 
+/// One that is passed on each time.
+fn report() -> Input {
+    Input::Report(LocalFault::HandlerPanicked { message: "oh".into() })
+}
+
 #[test]
 fn a_late_subscriber_gets_the_members_first() {
     let mut net = cluster(3, Limits::default());
@@ -57,7 +64,7 @@ fn a_lagging_subscriber_is_told_how_many_it_missed_and_by_what_its_picture_diffe
     net.crash(2);
     net.run(10 * MS);
     for _ in 0..2 {
-        net.feed(0, Input::Report(noex_proto::LocalFault::NoSecret));
+        net.feed(0, report());
     }
     let mut copy = net.nodes[0].machine.clone();
     assert_eq!(std::iter::from_fn(|| copy.poll_event(slow)).count(), 4);
@@ -87,11 +94,10 @@ fn a_lagging_subscriber_is_told_how_many_it_missed_and_by_what_its_picture_diffe
 fn what_is_told_again_is_not_counted_as_missed() {
     let mut net = cluster(4, few(1));
     let slow = net.nodes[0].machine.subscribe_events();
-    let report = Input::Report(noex_proto::LocalFault::NoSecret);
     // The three ups that a subscription begins with, and those of a catch-up, are told again in the next one.
     for reports in [2, 3] {
         for _ in 0..reports {
-            net.feed(0, report.clone());
+            net.feed(0, report());
         }
         assert_eq!(net.nodes[0].machine.poll_event(slow), Some(ClusterEvent::Lagged { missed: reports }));
     }
@@ -179,7 +185,7 @@ fn a_subscriber_that_lags_while_the_node_stops_hears_of_no_downs_for_it() {
     assert_eq!(events(&mut net, 0, slow).len(), 2);
     net.reset(0, 2);
     for _ in 0..2 {
-        net.feed(0, Input::Report(noex_proto::LocalFault::NoSecret));
+        net.feed(0, report());
     }
     net.feed(0, Input::Stop);
     let found = events(&mut net, 0, slow);

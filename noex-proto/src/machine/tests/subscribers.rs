@@ -34,7 +34,7 @@ fn a_late_subscriber_who_keeps_pace_hears_of_the_members() {
     let subscription = bench.machine.subscribe_events();
     let mut heard = vec![];
     for _ in 0..100 {
-        bench.feed(Input::Report(LocalFault::NoSecret));
+        bench.feed(Input::Report(LocalFault::HandlerPanicked { message: "oh".into() }));
         heard.extend(bench.machine.poll_event(subscription));
     }
     assert!(heard.iter().any(|event| matches!(event, ClusterEvent::NodeUp(_))));
