@@ -1,7 +1,8 @@
 //! Failure detection: heartbeats, silence, and the node's own pauses.
 //!
 //! Silence is measured in the node's own running time. Of each gap between two inputs at most half of the shortest heartbeat interval
-//! counts, and after a longer gap nobody is judged before what waits has been read: so a node that was frozen blames nobody for it.
+//! counts, and after a longer gap nobody is judged before what waits has been read: so a node that was frozen blames nobody for it. A node
+//! that waits for nobody sleeps for as long as it likes: no wait that begins after a gap is put off by it.
 
 use core::time::Duration;
 
@@ -10,7 +11,7 @@ use rand_chacha::rand_core::Rng;
 use super::membership::fraction;
 use super::node::{Ended, Node, Phase, Reach, Session, Wait};
 use crate::dial_plan::CONNECT_TIMEOUT;
-use crate::{Action, Close, ClusterStatus, ConnId, DialError, DialPlan, Instant, NodeDownReason, PeerFault, WallTime};
+use crate::{Action, Close, ClusterStatus, ConnId, DialError, DialPlan, Instant, NodeDownReason, PeerFault, WallTime, defaults};
 
 /// A heartbeat comes early by one to two of these parts of an interval: early, so that a healthy peer is never silent for a whole
 /// interval, and by chance, so that the heartbeats of many nodes do not fall into step.
@@ -19,6 +20,10 @@ const HEARTBEAT_EARLY: u32 = 32;
 /// How many silent peers are asked at a time whether their port is open. Where a machine is so busy that heartbeats of many are late, more
 /// would make them later still.
 const ASKED_AT_ONCE: usize = 4;
+
+/// The most that counts as the shortest interval where answers are concerned: those have to come within seconds, however long the
+/// intervals are, so that a pause of seconds has to be noticed, and a hold must be over before they are due.
+const PULSE_OF_WAITS: Duration = defaults::HEARTBEAT_INTERVAL;
 
 impl Session {
     /// The longest silence that is no failure: the peer's interval times the local threshold and half an interval. A millisecond more,
@@ -35,11 +40,21 @@ impl Node {
     pub(super) fn advance_clocks(&mut self) {
         let gap = self.out.now - self.now;
         self.now = self.out.now;
-        let longest = self.pulse / 2;
+        let longest = self.waiting_pulse() / 2;
         self.run = self.run + gap.min(longest);
         if gap > longest && self.held.is_none() {
-            self.held = Some(self.run + self.pulse / 4);
+            self.held = Some(self.run + self.hold());
         }
+    }
+
+    /// The interval that tells a pause from a wait.
+    fn waiting_pulse(&self) -> Duration {
+        if self.waits.next() < Instant::NEVER { self.pulse.min(PULSE_OF_WAITS) } else { self.pulse }
+    }
+
+    /// How long nobody is judged after a pause, so that what waits is read: less than any wait that begins after it.
+    fn hold(&self) -> Duration {
+        self.pulse.min(PULSE_OF_WAITS) / 4
     }
 
     /// When the next deadline of either clock falls due, in real time. While a peer is waited for, the node looks up at least four
@@ -49,9 +64,16 @@ impl Node {
         let mut next = self.timers.next().min(self.dial_timers.next()).min(self.heartbeats.next());
         if wait < Instant::NEVER {
             let judged = self.held.map_or(wait, |held| held.max(wait));
-            next = next.min(judged.carried(self.run, self.now)).min(self.now + self.pulse / 4);
+            next = next.min(judged.carried(self.run, self.now)).min(self.now + self.waiting_pulse() / 4);
         }
         (next < Instant::NEVER).then(|| next.max(self.now))
+    }
+
+    /// The shortest interval became shorter with this peer: what is left of a hold is not longer than one of such intervals would be.
+    pub(super) fn quicken(&mut self, interval: Duration) {
+        self.pulse = self.pulse.min(interval);
+        let most = self.run + self.hold();
+        self.held = self.held.map(|until| until.min(most));
     }
 
     // Heartbeats

@@ -38,7 +38,7 @@ impl Node {
         self.up_count += 1;
         self.digest = self.digest.wrapping_add(member_digest(&instance, &id));
         self.departed.remove(&id);
-        self.pulse = self.pulse.min(interval);
+        self.quicken(interval);
         self.waits.cancel(&Wait::Admission(conn));
         self.out.emit_up(ClusterEvent::NodeUp(info), up);
         // The first heartbeat comes at a random point of the interval, so that those to many peers are spread over it.

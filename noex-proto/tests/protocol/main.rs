@@ -15,6 +15,7 @@ mod laws;
 mod leaving;
 mod limits;
 mod node_id;
+mod pauses;
 mod payloads;
 mod reading;
 mod reconnection;
