@@ -10,9 +10,9 @@ use noex_proto::{Input, Machine, Message};
 use crate::shared::{Shared, State};
 use crate::time::{sleep, system_time, wall};
 use crate::{
-    ClusterConfig, ClusterError, ClusterEvent, ClusterNotStartedError, ClusterStatus, Counters, EventStream, LocalFault,
-    MessageStream, NodeDownReason, NodeId, NodeInfo, Runtime, Secret, SecretUse, SendError, SetSecretsError, StartError,
-    Subscribed, Subscription, WaitError, handlers, listen, log,
+    Broadcast, ClusterConfig, ClusterError, ClusterEvent, ClusterNotStartedError, ClusterStatus, Counters, EventStream,
+    LocalFault, MessageStream, NodeDownReason, NodeId, NodeInfo, Readiness, Runtime, Secret, SecretUse, SendError,
+    SetSecretsError, StartError, Subscribed, Subscription, WaitError, handlers, listen, log,
 };
 
 /// A node of a cluster: this process, as the others see it, and the others, as it sees them.
@@ -105,6 +105,16 @@ impl<R: Runtime> Cluster<R> {
     #[must_use]
     pub fn status(&self) -> ClusterStatus {
         self.read(|state| state.machine.status())
+    }
+
+    /// Whether the node runs, has met a seed since its start or has none, and has sessions with at least `min_nodes` other nodes: what a
+    /// readiness probe asks. [`Machine::readiness`](noex_proto::Machine::readiness) says when a seed has been met.
+    ///
+    /// Where probes decide whether further nodes are started, ask for 0, or for 1 where the nodes start at the same time; more can keep
+    /// a rollout from going on. It says nothing about liveness, for which no peer should count.
+    #[must_use]
+    pub fn readiness(&self, min_nodes: usize) -> Readiness {
+        self.read(|state| state.machine.readiness(min_nodes))
     }
 
     /// A handle that does not keep the node running.
@@ -262,6 +272,15 @@ impl<R: Runtime> Cluster<R> {
     pub fn send(&self, to: &NodeId, payload: impl Into<Bytes>) -> Result<(), SendError> {
         let payload = payload.into();
         self.shared().drive(|state| state.machine.send(state.now(), to, payload))
+    }
+
+    /// Sends the same message to every node that is up, as [`send`](Self::send) does to one; the bytes are shared and not copied.
+    ///
+    /// # Errors
+    /// [`SendError::NotStarted`] and [`SendError::TooLarge`], and then it is queued for nobody. For whom else it was not is in the result.
+    pub fn broadcast(&self, payload: impl Into<Bytes>) -> Result<Broadcast, SendError> {
+        let payload = payload.into();
+        self.shared().drive(|state| state.machine.broadcast(state.now(), payload))
     }
 
     /// The number of processes to announce; peers see it at the next heartbeat.

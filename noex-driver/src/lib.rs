@@ -25,10 +25,10 @@ pub use bytes::Bytes;
 pub use cluster::{Cluster, WeakCluster};
 pub use handlers::Subscription;
 pub use noex_proto::{
-    Cause, ClusterConfig, ClusterError, ClusterNotStartedError, ClusterStatus, Counters, DialError, IntoSecret,
+    Broadcast, Cause, ClusterConfig, ClusterError, ClusterNotStartedError, ClusterStatus, Counters, DialError, IntoSecret,
     InvalidClusterConfigError, InvalidNodeIdError, Limits, LocalFault, Message, MessagesLagged, NodeDownReason, NodeId,
-    NodeIdFault, NodeStatus, PeerFault, Refusal, Secret, SecretUse, SendError, SetSecretsError, StartError, Unreached, WaitError,
-    bounds, defaults,
+    NodeIdFault, NodeStatus, PeerFault, Readiness, ReadinessReason, Refusal, Secret, SecretUse, SendError, SetSecretsError,
+    StartError, Unreached, WaitError, bounds, defaults,
 };
 pub use runtime::Runtime;
 pub use streams::{EventStream, MessageStream, Subscribed};

@@ -3,11 +3,11 @@
 
 use noex_proto::{ClusterEvent, ConnId};
 
-/// Faults, heard by a subscriber or not, at warn; transitions at info.
+/// Errors that need somebody, heard by a subscriber or not, at warn; those that pass by themselves and transitions at info.
 pub(crate) fn event(event: &ClusterEvent) {
     #[cfg(feature = "tracing")]
     match event {
-        ClusterEvent::Error(error) => tracing::warn!("{error}"),
+        ClusterEvent::Error(error) if !error.is_transient() => tracing::warn!("{error}"),
         event => tracing::info!("{event}"),
     }
 }
@@ -22,4 +22,70 @@ pub(crate) fn bytes(what: &'static str, conn: ConnId, bytes: usize) {
 pub(crate) fn warning(message: &str) {
     #[cfg(feature = "tracing")]
     tracing::warn!("{message}");
+}
+
+#[cfg(all(test, feature = "tracing"))]
+mod tests {
+    use std::fmt;
+    use std::sync::{Arc, Mutex};
+
+    use noex_proto::{ClusterError, ClusterStatus, DialError, LocalFault, Unreached};
+    use tracing::field::{Field, Visit};
+    use tracing::span::{Attributes, Id, Record};
+    use tracing::{Event, Level, Metadata, Subscriber};
+
+    use super::*;
+
+    /// What was logged, as level and text.
+    #[derive(Clone, Default)]
+    struct Log(Arc<Mutex<Vec<(Level, String)>>>);
+
+    impl Subscriber for Log {
+        fn enabled(&self, _: &Metadata<'_>) -> bool {
+            true
+        }
+
+        fn new_span(&self, _: &Attributes<'_>) -> Id {
+            Id::from_u64(1)
+        }
+
+        fn record(&self, _: &Id, _: &Record<'_>) {}
+
+        fn record_follows_from(&self, _: &Id, _: &Id) {}
+
+        fn event(&self, event: &Event<'_>) {
+            let mut text = Text::default();
+            event.record(&mut text);
+            self.0.lock().expect("no test panics").push((*event.metadata().level(), text.0));
+        }
+
+        fn enter(&self, _: &Id) {}
+
+        fn exit(&self, _: &Id) {}
+    }
+
+    #[derive(Default)]
+    struct Text(String);
+
+    impl Visit for Text {
+        fn record_debug(&mut self, _: &Field, value: &dyn fmt::Debug) {
+            self.0 = format!("{value:?}");
+        }
+    }
+
+    #[test]
+    fn what_passes_by_itself_is_logged_at_info() {
+        let log = Log::default();
+        let seed = "s@10.0.0.9:4369".parse().expect("an id");
+        let why = Unreached::Dial(DialError::Refused);
+        tracing::subscriber::with_default(log.clone(), || {
+            event(&ClusterEvent::Error(ClusterError::SeedUnreachable { seed, why }));
+            event(&ClusterEvent::Error(ClusterError::Local(LocalFault::NoSecret)));
+            event(&ClusterEvent::StatusChange(ClusterStatus::Running));
+        });
+        let logged = log.0.lock().expect("no test panics");
+        let levels: Vec<Level> = logged.iter().map(|(level, _)| *level).collect();
+        assert_eq!(levels, [Level::INFO, Level::WARN, Level::INFO], "{logged:?}");
+        assert!(logged[0].1.contains("connection refused"), "{logged:?}");
+    }
 }

@@ -339,6 +339,8 @@ pub enum SendError {
         /// The node.
         to: NodeId,
     },
+    /// The message is for the sender itself, with which it has no session.
+    ToSelf,
     /// The message is larger than [`Limits::message_bytes`](crate::Limits::message_bytes).
     TooLarge {
         /// The limit.
@@ -354,6 +356,7 @@ impl fmt::Display for SendError {
             Self::NotConnected { to } => write!(f, "node {to} is not connected"),
             Self::NotStarted(error) => error.fmt(f),
             Self::QueueFull { limit, to } => write!(f, "the queue to {to} is full (limit {limit} bytes)"),
+            Self::ToSelf => f.write_str("a node does not send to itself"),
             Self::TooLarge { limit, size } => write!(f, "a message of {size} bytes is over the limit of {limit}"),
         }
     }

@@ -1,12 +1,13 @@
 //! What the application is told: statuses, nodes, reasons, events.
 
+use alloc::vec::Vec;
 use core::fmt;
 use core::time::Duration;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::{ClusterError, NodeId, WallTime};
+use crate::{ClusterError, NodeId, SendError, WallTime};
 
 /// Whether the local node takes part in a cluster.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, Hash, PartialEq, Serialize)]
@@ -154,6 +155,16 @@ impl<W> ClusterEvent<W> {
             Self::StatusChange(status) => ClusterEvent::StatusChange(status),
         }
     }
+}
+
+/// What became of a message to all nodes.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Broadcast {
+    /// For how many nodes it was queued.
+    pub queued: usize,
+    /// For which nodes that are up it was not, and why, in the order of their ids; mostly [`SendError::QueueFull`]. Sent again to these
+    /// alone, it comes to nobody twice.
+    pub refused: Vec<(NodeId, SendError)>,
 }
 
 /// Bytes that another node sent to this one.

@@ -115,6 +115,7 @@ mod send_queue;
 mod subscription;
 mod time;
 mod timers;
+mod transient;
 mod turn;
 
 pub use bytes::Bytes;
@@ -125,10 +126,12 @@ pub use error::{
     ClusterError, ClusterNotStartedError, LocalFault, PeerFault, Refusal, SendError, SetSecretsError, StartError, Unreached,
     WaitError,
 };
-pub use event::{ClusterEvent, ClusterStatus, Message, MessagesLagged, NodeDownReason, NodeInfo, NodeStatus, SecretUse};
+pub use event::{
+    Broadcast, ClusterEvent, ClusterStatus, Message, MessagesLagged, NodeDownReason, NodeInfo, NodeStatus, SecretUse,
+};
 pub use io::{Action, Close, ConnId, DialError, Input};
 pub use limits::Limits;
-pub use machine::{Counters, ListenOn, Machine, Usage};
+pub use machine::{Counters, ListenOn, Machine, Readiness, ReadinessReason, Usage};
 pub use node_id::{InvalidNodeIdError, NodeId, NodeIdFault};
 pub use read_buffer::ReadBuffer;
 pub use recording::{Recorded, Recording, RecordingError};

@@ -9,7 +9,7 @@
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let cluster = Cluster::new();
-//! cluster.on_node_up(|node| println!("{} up, {} processes", node.id, node.process_count));
+//! cluster.on_node_up(|node| println!("{} up", node.id));
 //! cluster.on_node_down(|id, reason| println!("{id} down: {reason}"));
 //! cluster.on_error(|error| eprintln!("{error}"));
 //! cluster.start(ClusterConfig::new("app1").port(4369).seeds(["app2@192.168.1.2:4369"])).await?;
@@ -26,7 +26,8 @@
 //! With a secret ([`ClusterConfig::cluster_secret`]) nodes prove to each other that they know it, and every record carries a tag that shows
 //! where it comes from. Nothing is encrypted: where the network must not read what nodes say, run noex inside a tunnel.
 //!
-//! The feature `tracing` turns logs on: faults as warnings, what happens to nodes at info, bytes at trace.
+//! The feature `tracing` turns logs on: errors that need somebody as warnings, those that pass by themselves
+//! ([`ClusterError::is_transient`]) and what happens to nodes at info, bytes at trace.
 //!
 //! The runtime needs its I/O and time drivers (`enable_all`). Multi-threaded, current-thread and paused-clock runtimes all do.
 
@@ -45,10 +46,10 @@ use tokio::time;
 
 #[doc(inline)]
 pub use noex_driver::{
-    Bytes, Cause, ClusterConfig, ClusterError, ClusterEvent, ClusterNotStartedError, ClusterStatus, Counters, DialError,
-    IntoSecret, InvalidClusterConfigError, InvalidNodeIdError, Limits, LocalFault, Message, MessagesLagged, NodeDownReason,
-    NodeId, NodeIdFault, NodeInfo, NodeStatus, PeerFault, Refusal, Secret, SecretUse, SendError, SetSecretsError, StartError,
-    Unreached, WaitError, bounds, defaults,
+    Broadcast, Bytes, Cause, ClusterConfig, ClusterError, ClusterEvent, ClusterNotStartedError, ClusterStatus, Counters,
+    DialError, IntoSecret, InvalidClusterConfigError, InvalidNodeIdError, Limits, LocalFault, Message, MessagesLagged,
+    NodeDownReason, NodeId, NodeIdFault, NodeInfo, NodeStatus, PeerFault, Readiness, ReadinessReason, Refusal, Secret, SecretUse,
+    SendError, SetSecretsError, StartError, Unreached, WaitError, bounds, defaults,
 };
 
 /// A node of a cluster, on tokio. See [`noex_driver::Cluster`] for its methods.

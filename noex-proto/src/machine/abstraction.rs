@@ -108,6 +108,7 @@ impl<'a, H: Hasher> Abstraction<'a, H> {
             reaching,
             dial_tokens,
             dial_tokens_at: _,
+            seed_met: _,
             asked,
             told,
             next_exchange,

@@ -232,6 +232,7 @@ impl Node {
         }
         dial.conn = None;
         self.dials_in_flight -= 1;
+        self.seed_met |= ended == Ended::ToSelf && matches!(target, Target::Seed(_));
         if ended == Ended::ToSelf
             && let Some(remote) = remote
             && dial.skip.len() < SKIP_MAX
@@ -297,6 +298,7 @@ impl Node {
             let error = ClusterError::SeedMismatch { found: id.clone(), seed: seed.clone() };
             self.out.emit(ClusterEvent::Error(error));
         }
+        self.seed_met |= self.is_connected(id);
     }
 
     /// A session is up: whatever leads to its node need not be dialled.

@@ -136,6 +136,7 @@ impl Node {
             hint_had_its_turn: false,
             dials_in_flight: 0,
             reaching: 0,
+            seed_met: false,
             asked: None,
             told: VecDeque::new(),
             conflict_reported: None,

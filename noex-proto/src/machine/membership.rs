@@ -49,6 +49,7 @@ impl Node {
             self.heartbeats.insert(conn, at);
         }
         self.timers.set(Timer::Steady(conn), self.now + self.settings.heartbeat_interval);
+        self.seed_met = self.seed_met || self.is_seed(&id);
         self.watch(conn);
         self.dials_are_done(&id, conn);
         self.ask_on_joining(conn);

@@ -13,7 +13,7 @@
 //! | `dialling` | whom to dial and when: seeds, backoff, reconnection |
 //! | `gossip` | who asks whom for members, and what becomes of the answer |
 //!
-//! `abstraction` decides nothing: it tells whether two states are alike.
+//! `abstraction` decides nothing: it tells whether two states are alike. Nor do `readiness` and `usage`: they read.
 
 mod abstraction;
 mod admission;
@@ -24,6 +24,7 @@ mod gossip;
 mod lifecycle;
 mod membership;
 mod node;
+mod readiness;
 mod session;
 #[cfg(test)]
 mod tests;
@@ -44,11 +45,12 @@ use crate::recording::Recorder;
 use crate::reports::LocalReports;
 use crate::subscription::{SubscriptionId, Subscriptions};
 use crate::{
-    Action, ClusterConfig, ClusterError, ClusterEvent, ClusterNotStartedError, ClusterStatus, ConnId, Input, Instant, Limits,
-    LocalFault, Message, MessagesLagged, NodeId, NodeInfo, NodeStatus, Secret, SecretUse, SendError, SetSecretsError, StartError,
-    WaitError, WallTime,
+    Action, Broadcast, ClusterConfig, ClusterError, ClusterEvent, ClusterNotStartedError, ClusterStatus, ConnId, Input, Instant,
+    Limits, LocalFault, Message, MessagesLagged, NodeId, NodeInfo, NodeStatus, Secret, SecretUse, SendError, SetSecretsError,
+    StartError, WaitError, WallTime,
 };
 use node::Node;
+pub use readiness::{Readiness, ReadinessReason};
 pub use usage::Usage;
 
 /// The cluster node as a state machine: inputs in, actions out.
@@ -368,6 +370,24 @@ impl Machine {
         self.running().map_err(SendError::NotStarted)?.can_send(to, payload.len())?;
         self.handle(now, Input::Send { payload, to: to.clone() });
         Ok(())
+    }
+
+    /// Queues the same bytes for each node that is up, as [`send`](Self::send) does for one.
+    ///
+    /// # Errors
+    /// [`SendError::NotStarted`] and [`SendError::TooLarge`], which hold for all. Nothing is queued then.
+    pub fn broadcast(&mut self, now: Instant, payload: Bytes) -> Result<Broadcast, SendError> {
+        let node = self.running().map_err(SendError::NotStarted)?;
+        node.can_be_sent(payload.len())?;
+        let members: Vec<NodeId> = node.members().map(|(info, _)| info.id).collect();
+        let mut sent = Broadcast::default();
+        for to in members {
+            match self.send(now, &to, payload.clone()) {
+                Ok(()) => sent.queued += 1,
+                Err(error) => sent.refused.push((to, error)),
+            }
+        }
+        Ok(sent)
     }
 
     /// Sets the secrets of later handshakes: the node proves itself with `primary`, and accepts that and each of `accepted`. Sessions

@@ -85,6 +85,8 @@ pub(super) struct Node {
     pub(super) reaching: usize,
     pub(super) dial_tokens: usize,
     pub(super) dial_tokens_at: Instant,
+    /// A seed has been met since the start, or an address of one turned out to be this node's own.
+    pub(super) seed_met: bool,
 
     // Gossip
     /// The peer that was asked for its members, and why.

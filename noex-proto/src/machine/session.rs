@@ -16,12 +16,19 @@ use crate::{Action, ClusterStatus, ConnId, Instant, Message, NodeDownReason, Nod
 impl Node {
     // Getters
 
+    /// Whether a payload may have this size.
+    pub(super) const fn can_be_sent(&self, size: usize) -> Result<(), SendError> {
+        let limit = self.settings.limits.message_bytes;
+        if size > limit { Err(SendError::TooLarge { limit, size }) } else { Ok(()) }
+    }
+
     /// Whether the application may queue a payload of this size now.
     pub(super) fn can_send(&self, to: &NodeId, size: usize) -> Result<(), SendError> {
-        let limits = &self.settings.limits;
-        if size > limits.message_bytes {
-            return Err(SendError::TooLarge { limit: limits.message_bytes, size });
+        self.can_be_sent(size)?;
+        if *to == self.id {
+            return Err(SendError::ToSelf);
         }
+        let limits = &self.settings.limits;
         let session = self.session_with(to).ok_or_else(|| SendError::NotConnected { to: to.clone() })?;
         if !session.queue.has_room(size, limits.send_queue_bytes) {
             return Err(SendError::QueueFull { limit: limits.send_queue_bytes, to: to.clone() });

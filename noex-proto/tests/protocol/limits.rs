@@ -322,7 +322,7 @@ fn send_errors() {
     let mut net = pair(Limits::default(), Limits::default());
     assert_eq!(net.send(0, &id("c", 2), "x"), Err(SendError::NotConnected { to: id("c", 2) }));
     let own = id("a", 0);
-    assert_eq!(net.send(0, &own, "x"), Err(SendError::NotConnected { to: own.clone() }));
+    assert_eq!(net.send(0, &own, "x"), Err(SendError::ToSelf));
     // An input is not answered: what would be refused is dropped.
     let before = net.nodes[0].machine.counters();
     for to in [id("b", 1), id("c", 2)] {

@@ -24,3 +24,4 @@ mod sessions;
 mod strangers;
 mod subscriptions;
 mod texts;
+mod transience;

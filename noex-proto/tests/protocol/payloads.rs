@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::net::{MS, Net, SECOND, config, id};
 use bytes::Bytes;
-use noex_proto::{Limits, NodeInfo, WallTime};
+use noex_proto::{Broadcast, ClusterNotStartedError, Limits, NodeInfo, SendError, WallTime};
 
 fn pair(limits: Limits) -> Net {
     let mut net = Net::new(2);
@@ -72,6 +72,43 @@ fn a_heartbeat_overtakes_a_transfer_that_takes_longer_than_a_peer_may_be_silent(
     }
     assert_eq!(net.total_downs(), 0);
     assert!(net.nodes[1].messages[0].1 == payload(16 << 20, 1));
+}
+
+#[test]
+fn a_broadcast_says_for_whom_it_was_queued_and_for_whom_not() {
+    let limits = Limits { message_bytes: 1000, send_queue_bytes: 1500, send_window_bytes: 1, ..Limits::default() };
+    let mut net = Net::new(4);
+    let seed = id("n", 0).to_string();
+    for host in 0..4 {
+        net.start(host, config("n", host).limits(limits.clone()).seeds([&seed]));
+    }
+    net.run(SECOND);
+    net.crash(3);
+    net.run(SECOND);
+    assert_eq!(
+        net.broadcast(0, payload(9, 1)),
+        Ok(Broadcast { queued: 2, refused: vec![] }),
+        "the lost and the sender are not counted"
+    );
+    net.run(SECOND);
+    let heard = |net: &Net| -> Vec<usize> { net.nodes.iter().map(|node| node.messages.len()).collect() };
+    assert_eq!(heard(&net), [0, 1, 1, 0]);
+
+    // One takes nothing: its queue is full after two messages, and the other's is not.
+    net.clog(0, 1);
+    for _ in 0..2 {
+        assert_eq!(net.broadcast(0, payload(1000, 2)), Ok(Broadcast { queued: 2, refused: vec![] }));
+        net.run(SECOND);
+    }
+    let full = (id("n", 1), SendError::QueueFull { limit: 1500, to: id("n", 1) });
+    assert_eq!(net.broadcast(0, payload(1000, 3)), Ok(Broadcast { queued: 1, refused: vec![full] }));
+
+    // What holds for all is queued for nobody.
+    let sent = net.nodes[0].machine.counters().messages_sent;
+    assert_eq!(net.broadcast(0, payload(1001, 4)), Err(SendError::TooLarge { limit: 1000, size: 1001 }));
+    assert_eq!(net.nodes[0].machine.counters().messages_sent, sent);
+    assert_eq!(net.send(0, &id("n", 0), "to itself"), Err(SendError::ToSelf));
+    assert_eq!(net.broadcast(3, payload(1, 5)), Err(SendError::NotStarted(ClusterNotStartedError)));
 }
 
 #[test]

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use crate::net::{MS, Net, SECOND, address, config, id};
 use noex_proto::{
-    ClusterNotStartedError, ClusterStatus, Counters, Input, Instant, Limits, Machine, NodeStatus, Usage, WaitError, WallTime,
+    ClusterNotStartedError, ClusterStatus, Counters, Input, Instant, Limits, Machine, NodeStatus, Readiness, ReadinessReason,
+    Usage, WaitError, WallTime,
 };
 
 /// `a` and `b` are up; `c`, a seed of `b`, never was.
@@ -80,6 +81,63 @@ fn who_waits_for_nodes_waits_for_as_many_as_are_up() {
     let machine = &net.nodes[1].machine;
     let too_few = Err(WaitError::TimedOut { connected: 1, wanted: 2 });
     assert_eq!([0, 1, 2].map(|count| machine.has_nodes(count)), [Ok(()), Ok(()), too_few]);
+}
+
+fn readiness(net: &Net, host: usize, min_nodes: usize) -> ReadinessReason {
+    let Readiness { ready, why } = net.nodes[host].machine.readiness(min_nodes);
+    assert_eq!(ready, matches!(why, ReadinessReason::Ready { .. }));
+    why
+}
+
+#[test]
+fn a_node_is_ready_once_a_seed_was_met_and_as_many_nodes_as_wanted_are_up() {
+    use ReadinessReason::{NoSeedMet, NotRunning, Ready, TooFewNodes};
+    let mut net = Net::new(3);
+    assert_eq!(readiness(&net, 1, 0), NotRunning(ClusterStatus::Stopped));
+
+    // Without seeds it has nobody to meet.
+    net.start(0, config("a", 0));
+    assert_eq!(readiness(&net, 0, 0), Ready { connected: 0 });
+    assert_eq!(readiness(&net, 0, 1), TooFewNodes { connected: 0, wanted: 1 });
+
+    // One seed of two is enough, and one that is lost afterwards was met all the same.
+    net.start(1, config("b", 1).seeds([id("a", 0).to_string(), id("c", 2).to_string()]));
+    assert_eq!(readiness(&net, 1, 0), NoSeedMet);
+    net.run(100 * MS);
+    assert_eq!(readiness(&net, 1, 1), Ready { connected: 1 });
+    assert_eq!(readiness(&net, 1, 2), TooFewNodes { connected: 1, wanted: 2 });
+    net.crash(0);
+    net.run(100 * MS);
+    assert_eq!(readiness(&net, 1, 0), Ready { connected: 0 });
+
+    // A new start begins anew.
+    net.feed(1, Input::Stop);
+    net.run(SECOND);
+    net.start(1, config("b", 1).seeds([id("a", 0).to_string()]));
+    net.run(SECOND);
+    assert_eq!(readiness(&net, 1, 0), NoSeedMet);
+}
+
+/// Pods that start one after the other, each when the one before is ready, have the first one as their seed, or a name that leads to all.
+#[test]
+fn the_first_of_nodes_with_one_list_of_seeds_is_ready_alone() {
+    let mut net = Net::new(2);
+    net.start(0, config("a", 0).seeds([id("a", 0).to_string()]));
+    net.run(100 * MS);
+    assert_eq!(readiness(&net, 0, 0), ReadinessReason::Ready { connected: 0 }, "its own address is a seed that was met");
+}
+
+/// However the session came about: the seed's name may be another, and the seed may have dialled.
+#[test]
+fn a_seed_under_another_name_is_met_too() {
+    for seed in [0, 1] {
+        let mut net = Net::new(2);
+        net.start(seed, config("a", seed).seeds([id("b", 1 - seed).to_string()]));
+        net.start(1 - seed, config("b", 1 - seed).seeds([id("x", seed).to_string()]));
+        net.run(5 * SECOND);
+        assert!(net.is_mesh(&[0, 1]));
+        assert_eq!(readiness(&net, 1 - seed, 1), ReadinessReason::Ready { connected: 1 });
+    }
 }
 
 #[test]

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use noex_proto::{
     ClusterConfig, ClusterError, ClusterEvent, ClusterNotStartedError, ClusterStatus, ConnId, DialError, Instant, LocalFault,
-    Machine, MessagesLagged, NodeDownReason, NodeId, NodeInfo, NodeStatus, PeerFault, Refusal, SendError, SetSecretsError,
-    StartError, Unreached, WaitError, WallTime,
+    Machine, MessagesLagged, NodeDownReason, NodeId, NodeInfo, NodeStatus, PeerFault, ReadinessReason, Refusal, SendError,
+    SetSecretsError, StartError, Unreached, WaitError, WallTime,
 };
 
 fn check<T: Display>(texts: &[(T, &str)]) {
@@ -160,6 +160,7 @@ fn callers_are_told_which_call_was_refused_and_why() {
         (SendError::NotConnected { to: id() }, "node b@10.0.0.2:4369 is not connected"),
         (SendError::NotStarted(ClusterNotStartedError), not_started),
         (SendError::QueueFull { limit: 9, to: id() }, "the queue to b@10.0.0.2:4369 is full (limit 9 bytes)"),
+        (SendError::ToSelf, "a node does not send to itself"),
         (SendError::TooLarge { limit: 9, size: 10 }, "a message of 10 bytes is over the limit of 9"),
     ]);
     check(&[
@@ -174,6 +175,12 @@ fn callers_are_told_which_call_was_refused_and_why() {
         (WaitError::TimedOut { connected: 1, wanted: 3 }, "timed out with 1 of 3 nodes connected"),
     ]);
     check(&[(SetSecretsError::NotStarted(ClusterNotStartedError), not_started)]);
+    check(&[
+        (ReadinessReason::NoSeedMet, "no seed has been met since the start"),
+        (ReadinessReason::NotRunning(ClusterStatus::Stopping), "the node is stopping"),
+        (ReadinessReason::Ready { connected: 2 }, "ready, with 2 nodes connected"),
+        (ReadinessReason::TooFewNodes { connected: 0, wanted: 1 }, "0 of 1 nodes connected"),
+    ]);
     check(&[(MessagesLagged { missed: 4 }, "subscriber too slow, 4 messages dropped")]);
 }
 

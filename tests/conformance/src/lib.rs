@@ -109,12 +109,14 @@ macro_rules! each_test {
                 payloads_at_full_speed_are_bounded_whoever_reads
                 ten_thousand_events_reach_a_hundred_subscribers;
             payloads:
+                a_broadcast_reaches_all_who_are_up_and_says_whom_not
                 a_slow_reader_costs_a_bounded_queue_and_no_heartbeat
                 a_subscriber_that_does_not_read_holds_up_nobody
                 messages_of_every_size_arrive_whole_and_in_order
                 nothing_comes_twice_or_too_early_when_connections_break
                 three_nodes_talk_to_each_other;
             reading:
+                a_node_is_ready_once_it_has_met_a_seed
                 a_node_knows_itself_and_the_others
                 a_node_that_does_not_run_says_so
                 a_node_without_a_secret_warns_beyond_loopback

@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 
 use bytes::Bytes;
 use futures_lite::future;
-use noex_driver::{Cluster, Limits, Message, Runtime, SendError};
+use noex_driver::{Broadcast, Cluster, Limits, Message, Runtime, SendError};
 
 use crate::common::*;
 use crate::proxy::Proxy;
@@ -113,6 +113,38 @@ pub async fn a_slow_reader_costs_a_bounded_queue_and_no_heartbeat<R: Runtime>() 
     at_a.read().await;
     at_b.read().await;
     assert_eq!((at_a.downs(), at_b.downs()), (vec![], vec![]));
+}
+
+/// With the same bytes for all, and a word about whom they are not queued for.
+pub async fn a_broadcast_reaches_all_who_are_up_and_says_whom_not<R: Runtime>() {
+    let (a, b) = pair::<R>(config("a"), config("b")).await;
+    let c = start(config("c").seeds([seed(&a)])).await;
+    meet(&a, &c).await;
+    let (mut at_a, mut at_b, mut at_c) = (a.messages(), b.messages(), c.messages());
+    assert_eq!(a.broadcast("to all"), Ok(Broadcast { queued: 2, refused: vec![] }));
+    for messages in [&mut at_b, &mut at_c] {
+        assert_eq!(message(messages).await, Message { from: id(&a), payload: "to all".into() });
+    }
+    assert!(future::poll_once(at_a.next()).await.is_none(), "nobody sends to itself");
+    assert_eq!(a.send(&id(&a), "to itself"), Err(SendError::ToSelf));
+    assert_eq!(a.broadcast(vec![0; 16 * MIB + 1]), Err(SendError::TooLarge { limit: 16 * MIB, size: 16 * MIB + 1 }));
+
+    // More than anybody reads meanwhile: the queues are full at some time, and the result says whose.
+    let large = Bytes::from(vec![7; 16 * MIB]);
+    let refused = loop {
+        let sent = a.broadcast(large.clone()).unwrap();
+        assert_eq!(sent.queued + sent.refused.len(), 2, "{sent:?}");
+        if !sent.refused.is_empty() {
+            break sent.refused;
+        }
+    };
+    for (to, error) in refused {
+        assert_eq!(error, SendError::QueueFull { limit: 32 * MIB, to: to.clone() });
+        assert!(to == id(&b) || to == id(&c));
+    }
+    c.stop().await;
+    eventually("it is down", || a.connected_node_count() == Ok(1)).await;
+    eventually("the queue has room", || a.broadcast("to b alone") == Ok(Broadcast { queued: 1, refused: vec![] })).await;
 }
 
 /// What is lost with a connection is lost, but nothing comes twice, or too early.

@@ -9,7 +9,8 @@ use std::time::{Duration, SystemTime};
 use futures_lite::future;
 use noex_driver::{
     Cluster, ClusterConfig, ClusterError, ClusterEvent, ClusterNotStartedError, ClusterStatus, Limits, LocalFault,
-    MessagesLagged, NodeDownReason, NodeId, NodeInfo, NodeStatus, Runtime, SendError, WaitError, defaults,
+    MessagesLagged, NodeDownReason, NodeId, NodeInfo, NodeStatus, Readiness, ReadinessReason, Runtime, SendError, WaitError,
+    defaults,
 };
 
 use crate::common::*;
@@ -29,6 +30,8 @@ async fn nothing_is_said<R: Runtime>(cluster: &Cluster<R>, peer: &NodeId) {
     assert_eq!(cluster.uptime(), Err(not_started));
     assert_eq!(cluster.secret_use(peer), Err(not_started));
     assert_eq!(cluster.send(peer, "x"), Err(SendError::NotStarted(not_started)));
+    assert_eq!(cluster.broadcast("x"), Err(SendError::NotStarted(not_started)));
+    assert_eq!(cluster.readiness(0).why, ReadinessReason::NotRunning(cluster.status()));
     assert_eq!(cluster.wait_for_nodes(0, PATIENCE).await, Err(WaitError::NotStarted(not_started)));
 }
 
@@ -88,6 +91,23 @@ pub async fn a_node_knows_itself_and_the_others<R: Runtime>() {
     let lost = a.node(&b_id).unwrap().unwrap();
     assert_eq!((lost.status, a.nodes().unwrap()), (NodeStatus::Disconnected, vec![lost]));
     assert_eq!(a.connected_nodes(), Ok(vec![]));
+}
+
+/// For a probe: whom it has met, and how many are up.
+pub async fn a_node_is_ready_once_it_has_met_a_seed<R: Runtime>() {
+    use ReadinessReason::{NoSeedMet, NotRunning, Ready, TooFewNodes};
+    let port = free_port();
+    let a = Cluster::<R>::new();
+    assert_eq!(a.readiness(0).why, NotRunning(ClusterStatus::Stopped));
+    a.start(config("a").seeds([format!("b@127.0.0.1:{port}")])).await.unwrap();
+    assert_eq!(a.readiness(0), Readiness { ready: false, why: NoSeedMet });
+    let b = start::<R>(config("b").port(port)).await;
+    assert_eq!(b.readiness(0).why, Ready { connected: b.connected_node_count().unwrap() }, "it has no seed to meet");
+    meet(&a, &b).await;
+    assert_eq!(a.readiness(1), Readiness { ready: true, why: Ready { connected: 1 } });
+    assert_eq!(a.readiness(2), Readiness { ready: false, why: TooFewNodes { connected: 1, wanted: 2 } });
+    a.stop().await;
+    assert_eq!(a.readiness(0).why.to_string(), "the node is stopped");
 }
 
 pub async fn waiting_for_nodes_counts_the_others<R: Runtime>() {

@@ -10,10 +10,10 @@ use smol::net::{TcpListener, TcpStream, resolve};
 
 #[doc(inline)]
 pub use noex_driver::{
-    Bytes, ClusterConfig, ClusterError, ClusterEvent, ClusterNotStartedError, ClusterStatus, Counters, DialError, IntoSecret,
-    InvalidClusterConfigError, InvalidNodeIdError, Limits, LocalFault, Message, MessagesLagged, NodeDownReason, NodeId,
-    NodeIdFault, NodeInfo, NodeStatus, PeerFault, Refusal, Secret, SecretUse, SendError, SetSecretsError, StartError, Unreached,
-    WaitError, bounds, defaults,
+    Broadcast, Bytes, Cause, ClusterConfig, ClusterError, ClusterEvent, ClusterNotStartedError, ClusterStatus, Counters,
+    DialError, IntoSecret, InvalidClusterConfigError, InvalidNodeIdError, Limits, LocalFault, Message, MessagesLagged,
+    NodeDownReason, NodeId, NodeIdFault, NodeInfo, NodeStatus, PeerFault, Readiness, ReadinessReason, Refusal, Secret, SecretUse,
+    SendError, SetSecretsError, StartError, Unreached, WaitError, bounds, defaults,
 };
 
 /// A node of a cluster, on smol. See [`noex_driver::Cluster`] for its methods.

@@ -13,8 +13,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use noex_proto::{
-    Action, Close, ClusterConfig, ClusterError, ClusterEvent, ClusterStatus, ConnId, DialError, Input, Instant, Machine,
-    NodeDownReason, NodeId, WallTime,
+    Action, Broadcast, Close, ClusterConfig, ClusterError, ClusterEvent, ClusterStatus, ConnId, DialError, Input, Instant,
+    Machine, NodeDownReason, NodeId, WallTime,
 };
 
 pub const MS: Duration = Duration::from_millis(1);
@@ -548,6 +548,12 @@ impl Net {
 
     pub fn send(&mut self, host: Host, to: &NodeId, payload: impl Into<Bytes>) -> Result<(), noex_proto::SendError> {
         let outcome = self.nodes[host].machine.send(self.now, to, payload.into());
+        self.perform(host);
+        outcome
+    }
+
+    pub fn broadcast(&mut self, host: Host, payload: impl Into<Bytes>) -> Result<Broadcast, noex_proto::SendError> {
+        let outcome = self.nodes[host].machine.broadcast(self.now, payload.into());
         self.perform(host);
         outcome
     }

@@ -477,7 +477,7 @@ impl World {
                 }
                 false
             }
-            Err(SendError::NotConnected { .. }) => period != 0,
+            Err(SendError::NotConnected { .. } | SendError::ToSelf) => period != 0,
             Err(SendError::NotStarted(_)) => running,
             Err(SendError::QueueFull { .. }) => {
                 self.coverage.note("full queue");
