@@ -46,7 +46,7 @@ use async_std::task;
 #[doc(inline)]
 pub use noex_driver::{
     Broadcast, Bytes, Cause, ClusterConfig, ClusterError, ClusterEvent, ClusterNotStartedError, ClusterStatus, Counters,
-    DialError, IntoSecret, InvalidClusterConfigError, InvalidNodeIdError, Limits, LocalFault, Message, MessagesLagged,
+    DialError, IntoSecret, InvalidClusterConfigError, InvalidNodeIdError, LastDown, Limits, LocalFault, Message, MessagesLagged,
     NodeDownReason, NodeId, NodeIdFault, NodeInfo, NodeStatus, PeerFault, Readiness, ReadinessReason, Refusal, Secret, SecretUse,
     SendError, SetSecretsError, StartError, Unreached, WaitError, bounds, defaults,
 };

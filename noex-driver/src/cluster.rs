@@ -8,7 +8,7 @@ use futures_lite::future;
 use noex_proto::{Input, Machine, Message};
 
 use crate::shared::{Shared, State};
-use crate::time::{sleep, system_time, wall};
+use crate::time::{sleep, wall};
 use crate::{
     Broadcast, ClusterConfig, ClusterError, ClusterEvent, ClusterNotStartedError, ClusterStatus, Counters, EventStream,
     LocalFault, MessageStream, NodeDownReason, NodeId, NodeInfo, Readiness, Runtime, Secret, SecretUse, SendError,
@@ -134,7 +134,7 @@ impl<R: Runtime> Cluster<R> {
 
     /// The local node, as its peers see it.
     pub fn local_node_info(&self) -> Result<NodeInfo, ClusterNotStartedError> {
-        self.read(|state| state.machine.local_node_info(state.now(), wall())).map(|node| node.map_time(system_time))
+        self.read(|state| state.machine.local_node_info(state.now(), wall())).map(noex_proto::NodeInfo::in_format)
     }
 
     /// All known nodes but the local one, also those that are not connected.
@@ -154,7 +154,7 @@ impl<R: Runtime> Cluster<R> {
 
     /// One node, if it is known.
     pub fn node(&self, id: &NodeId) -> Result<Option<NodeInfo>, ClusterNotStartedError> {
-        self.read(|state| state.machine.node(id)).map(|node| node.map(|node| node.map_time(system_time)))
+        self.read(|state| state.machine.node(id)).map(|node| node.map(noex_proto::NodeInfo::in_format))
     }
 
     /// Whether a session with a node is up.
@@ -182,7 +182,7 @@ impl<R: Runtime> Cluster<R> {
 impl<R: Runtime> Cluster<R> {
     /// The events from now on; first the nodes that are up, as ups.
     pub fn events(&self) -> EventStream<R> {
-        let poll = |machine: &mut Machine, id| machine.poll_event(id).map(|event| event.map_time(system_time));
+        let poll = |machine: &mut Machine, id| machine.poll_event(id).map(noex_proto::ClusterEvent::in_format);
         Subscribed::new(self.shared(), Machine::subscribe_events, poll, |shared| &shared.events)
     }
 
@@ -352,5 +352,5 @@ impl<R: Runtime> Default for Cluster<R> {
 }
 
 fn system_times(nodes: Vec<noex_proto::NodeInfo>) -> Vec<NodeInfo> {
-    nodes.into_iter().map(|node| node.map_time(system_time)).collect()
+    nodes.into_iter().map(noex_proto::NodeInfo::in_format).collect()
 }

@@ -33,8 +33,13 @@ pub use noex_proto::{
 pub use runtime::Runtime;
 pub use streams::{EventStream, MessageStream, Subscribed};
 
-/// Something that happened in the cluster, or to the local node.
-pub type ClusterEvent = noex_proto::ClusterEvent<std::time::SystemTime>;
+pub use time::SystemTimes;
 
-/// One node, as known at one moment.
-pub type NodeInfo = noex_proto::NodeInfo<std::time::SystemTime>;
+/// Something that happened in the cluster, or to the local node.
+pub type ClusterEvent = noex_proto::ClusterEvent<SystemTimes>;
+
+/// How a node went down last, with a [`SystemTime`](std::time::SystemTime).
+pub type LastDown = noex_proto::LastDown<SystemTimes>;
+
+/// One node, as known at one moment, with times of the type [`SystemTime`](std::time::SystemTime).
+pub type NodeInfo = noex_proto::NodeInfo<SystemTimes>;

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use noex_proto::WallTime;
+use noex_proto::{TimeFormat, WallTime};
 
 use crate::Runtime;
 
@@ -16,10 +16,21 @@ pub(crate) async fn sleep<R: Runtime>(rt: &R, time: Duration) {
 
 /// The wall-clock time, for the machine.
 pub(crate) fn wall() -> WallTime {
-    WallTime(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default())
+    SystemTimes::wall(&SystemTime::now())
 }
 
-/// The machine's wall-clock time, for the application.
-pub(crate) fn system_time(wall: WallTime) -> SystemTime {
-    UNIX_EPOCH.checked_add(wall.0).unwrap_or(UNIX_EPOCH)
+/// Tells the application wall-clock times as [`SystemTime`].
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum SystemTimes {}
+
+impl TimeFormat for SystemTimes {
+    type Time = SystemTime;
+
+    fn time(wall: WallTime) -> SystemTime {
+        UNIX_EPOCH.checked_add(wall.0).unwrap_or(UNIX_EPOCH)
+    }
+
+    fn wall(time: &SystemTime) -> WallTime {
+        WallTime(time.duration_since(UNIX_EPOCH).unwrap_or_default())
+    }
 }

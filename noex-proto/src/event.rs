@@ -2,12 +2,11 @@
 
 use alloc::vec::Vec;
 use core::fmt;
-use core::time::Duration;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::{ClusterError, NodeId, SendError, WallTime};
+use crate::{ClusterError, NodeId, NodeInfo, SendError, TimeFormat, WallTime};
 
 /// Whether the local node takes part in a cluster.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, Hash, PartialEq, Serialize)]
@@ -50,54 +49,9 @@ pub enum NodeDownReason {
     HeartbeatTimeout,
 }
 
-/// One node, as known at one moment.
-///
-/// `W` is the type of wall-clock time: [`WallTime`] in this crate, `SystemTime` in the adapters.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
-pub struct NodeInfo<W = WallTime> {
-    /// The node's identity.
-    pub id: NodeId,
-    /// When the last verified heartbeat came; now, for the local node; `None` before the first session. With serde it is written as the
-    /// type `W` is, seconds and nanoseconds since 1970.
-    pub last_heartbeat_at: Option<W>,
-    /// The number of processes that the node announced last.
-    pub process_count: u64,
-    /// The state of the session with it.
-    pub status: NodeStatus,
-    /// How long the node had been running when it was last heard of.
-    #[serde(with = "crate::millis", rename = "uptime_ms")]
-    pub uptime: Duration,
-}
-
-impl<W> NodeInfo<W> {
-    /// The host of the node's identity, an IPv6 address without brackets.
-    #[must_use]
-    pub fn host(&self) -> &str {
-        self.id.host()
-    }
-
-    /// The port of the node's identity.
-    #[must_use]
-    pub fn port(&self) -> u16 {
-        self.id.port()
-    }
-
-    /// The same node with another type of wall-clock time.
-    #[must_use]
-    pub fn map_time<V>(self, time: impl FnOnce(W) -> V) -> NodeInfo<V> {
-        NodeInfo {
-            id: self.id,
-            last_heartbeat_at: self.last_heartbeat_at.map(time),
-            process_count: self.process_count,
-            status: self.status,
-            uptime: self.uptime,
-        }
-    }
-}
-
-/// Something that happened in the cluster, or to the local node.
+/// Something that happened in the cluster, or to the local node. `F` says which type wall-clock times have.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub enum ClusterEvent<W = WallTime> {
+pub enum ClusterEvent<F: TimeFormat = WallTime> {
     /// A fault, by culprit. Never fatal.
     Error(ClusterError),
     /// This subscriber was too slow and `missed` events were dropped. What follows at once brings its picture up to date: the downs and
@@ -114,12 +68,12 @@ pub enum ClusterEvent<W = WallTime> {
         reason: NodeDownReason,
     },
     /// A session with a node is authenticated and admitted by both sides.
-    NodeUp(NodeInfo<W>),
+    NodeUp(NodeInfo<F>),
     /// The local node's status changed. With `Stopped`, every node that was up counts as gone, without a down.
     StatusChange(ClusterStatus),
 }
 
-impl<W> ClusterEvent<W> {
+impl<F: TimeFormat> ClusterEvent<F> {
     /// The error, if this is one.
     #[must_use]
     pub fn error(self) -> Option<ClusterError> {
@@ -134,7 +88,7 @@ impl<W> ClusterEvent<W> {
 
     /// The node that came up, if one did.
     #[must_use]
-    pub fn node_up(self) -> Option<NodeInfo<W>> {
+    pub fn node_up(self) -> Option<NodeInfo<F>> {
         if let Self::NodeUp(node) = self { Some(node) } else { None }
     }
 
@@ -146,12 +100,12 @@ impl<W> ClusterEvent<W> {
 
     /// The same event with another type of wall-clock time.
     #[must_use]
-    pub fn map_time<V>(self, time: impl FnOnce(W) -> V) -> ClusterEvent<V> {
+    pub fn in_format<G: TimeFormat>(self) -> ClusterEvent<G> {
         match self {
             Self::Error(error) => ClusterEvent::Error(error),
             Self::Lagged { missed } => ClusterEvent::Lagged { missed },
             Self::NodeDown { id, reason } => ClusterEvent::NodeDown { id, reason },
-            Self::NodeUp(node) => ClusterEvent::NodeUp(node.map_time(time)),
+            Self::NodeUp(node) => ClusterEvent::NodeUp(node.in_format()),
             Self::StatusChange(status) => ClusterEvent::StatusChange(status),
         }
     }
@@ -236,13 +190,7 @@ impl fmt::Display for NodeDownReason {
     }
 }
 
-impl<W> fmt::Display for NodeInfo<W> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} ({}, {} processes, up {}s)", self.id, self.status, self.process_count, self.uptime.as_secs())
-    }
-}
-
-impl<W> fmt::Display for ClusterEvent<W> {
+impl<F: TimeFormat> fmt::Display for ClusterEvent<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Error(error) => write!(f, "error: {error}"),

@@ -106,6 +106,7 @@ mod machine;
 mod message;
 mod millis;
 mod node_id;
+mod node_info;
 mod read_buffer;
 mod record;
 mod recording;
@@ -126,16 +127,15 @@ pub use error::{
     ClusterError, ClusterNotStartedError, LocalFault, PeerFault, Refusal, SendError, SetSecretsError, StartError, Unreached,
     WaitError,
 };
-pub use event::{
-    Broadcast, ClusterEvent, ClusterStatus, Message, MessagesLagged, NodeDownReason, NodeInfo, NodeStatus, SecretUse,
-};
+pub use event::{Broadcast, ClusterEvent, ClusterStatus, Message, MessagesLagged, NodeDownReason, NodeStatus, SecretUse};
 pub use io::{Action, Close, ConnId, DialError, Input};
 pub use limits::Limits;
 pub use machine::{Counters, ListenOn, Machine, Readiness, ReadinessReason, Usage};
 pub use node_id::{InvalidNodeIdError, NodeId, NodeIdFault};
+pub use node_info::{LastDown, NodeInfo};
 pub use read_buffer::ReadBuffer;
 pub use recording::{Recorded, Recording, RecordingError};
 pub use secret::{IntoSecret, Secret};
 pub use subscription::SubscriptionId;
-pub use time::{Instant, WallTime};
+pub use time::{Instant, TimeFormat, WallTime};
 pub use turn::Turn;

@@ -99,6 +99,50 @@ impl fmt::Display for Instant {
 
 /// Wall-clock time, as the time since 1970-01-01 00:00:00 UTC.
 ///
-/// It is only ever passed on to the application ([`NodeInfo::last_heartbeat_at`](crate::NodeInfo)); no decision depends on it.
+/// It is only ever passed on to the application ([`NodeInfo`](crate::NodeInfo)); no decision depends on it.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
 pub struct WallTime(pub Duration);
+
+/// Which type wall-clock times have where the application is told them.
+///
+/// This crate has none but [`WallTime`], as it knows no clock; a driver may have the type of its standard library.
+pub trait TimeFormat: Clone + fmt::Debug + Eq {
+    /// The type.
+    type Time: Clone + fmt::Debug + Eq;
+
+    /// A time in the format.
+    fn time(wall: WallTime) -> Self::Time;
+
+    /// The same time without it.
+    fn wall(time: &Self::Time) -> WallTime;
+}
+
+impl TimeFormat for WallTime {
+    type Time = Self;
+
+    fn time(wall: Self) -> Self {
+        wall
+    }
+
+    fn wall(time: &Self) -> Self {
+        *time
+    }
+}
+
+impl Add<Duration> for WallTime {
+    type Output = Self;
+
+    /// Saturates.
+    fn add(self, later: Duration) -> Self {
+        Self(self.0.saturating_add(later))
+    }
+}
+
+impl Sub<Duration> for WallTime {
+    type Output = Self;
+
+    /// 1970 where it would be before that.
+    fn sub(self, earlier: Duration) -> Self {
+        Self(self.0.saturating_sub(earlier))
+    }
+}

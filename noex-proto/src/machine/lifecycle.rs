@@ -13,7 +13,7 @@ use crate::digest::member_digest;
 use crate::message::Control;
 use crate::reports::{LocalReports, ReportLimiter};
 use crate::timers::{Queue, Timers};
-use crate::{Action, Close, ClusterConfig, ClusterStatus, ConnId, LocalFault, NodeId, Refusal, advertise};
+use crate::{Action, Close, ClusterConfig, ClusterStatus, ConnId, LocalFault, NodeId, Refusal, WallTime, advertise};
 
 impl Machine {
     /// `Stopped` to `Starting`. An invalid configuration changes nothing: [`Machine::start`] has reported it.
@@ -114,6 +114,7 @@ impl Node {
             rng,
             started: now,
             now,
+            wall: (WallTime::default(), now),
             run: now,
             held: None,
             timers: Timers::new(),

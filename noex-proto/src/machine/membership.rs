@@ -7,7 +7,7 @@ use rand_chacha::rand_core::Rng;
 
 use super::node::{Intro, Node, Peer, Session, Stage, Target, Timer, Wait};
 use crate::digest::member_digest;
-use crate::{ClusterEvent, ClusterStatus, ConnId, Instant, NodeDownReason, NodeId, NodeStatus, WallTime};
+use crate::{ClusterEvent, ClusterStatus, ConnId, Instant, LastDown, NodeDownReason, NodeId, NodeStatus, WallTime};
 
 impl Node {
     /// INTRO was sent and received: the node is up.
@@ -57,9 +57,11 @@ impl Node {
 
     /// The session in use is no more: the node is down. While this node stops, nobody goes down for it.
     pub(super) fn go_down(&mut self, id: &NodeId, conn: ConnId, session: &Session, near: bool, reason: NodeDownReason) {
+        let last_down = LastDown { at: self.wall_time(), reason };
         let Some(peer) = self.peers.get_mut(id) else { return };
         peer.session = None;
         peer.status = NodeStatus::Disconnected;
+        peer.last_down = Some(last_down);
         peer.alive_at = self.now;
         self.up_count -= 1;
         self.digest = self.digest.wrapping_sub(member_digest(&session.instance, id));

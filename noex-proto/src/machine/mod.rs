@@ -197,8 +197,10 @@ impl Machine {
     pub fn local_node_info(&self, now: Instant, wall: WallTime) -> Result<NodeInfo, ClusterNotStartedError> {
         self.running().map(|node| NodeInfo {
             id: node.id.clone(),
+            last_down: None,
             last_heartbeat_at: Some(wall),
             process_count: node.out.process_count,
+            started_at: Some(wall - (now - node.started)),
             status: NodeStatus::Connected,
             uptime: now - node.started,
         })

@@ -20,7 +20,7 @@ use crate::reports::ReportLimiter;
 use crate::send_queue::SendQueue;
 use crate::subscription::Member;
 use crate::timers::{Queue, Timers};
-use crate::{ConnId, Input, Instant, NodeId, NodeInfo, NodeStatus, Refusal, Unreached, WallTime};
+use crate::{ConnId, Input, Instant, LastDown, NodeId, NodeInfo, NodeStatus, Refusal, Unreached, WallTime};
 
 /// Random bytes that tell one start of a node from another.
 pub(crate) type InstanceId = [u8; 16];
@@ -37,6 +37,8 @@ pub(super) struct Node {
     // Clocks and deadlines
     /// Real time, as handed in.
     pub(super) now: Instant,
+    /// The wall-clock time of the last bytes that came, and the real time then.
+    pub(super) wall: (WallTime, Instant),
     /// The node's own running time, on which everything that waits for a peer is measured.
     pub(super) run: Instant,
     /// Until then, in running time, no peer is judged: after a pause, what waits is read first.
@@ -288,6 +290,7 @@ pub(super) struct Peer {
     pub(super) status: NodeStatus,
     pub(super) process_count: u64,
     pub(super) uptime_ms: u64,
+    pub(super) last_down: Option<LastDown>,
     pub(super) last_heartbeat_at: Option<WallTime>,
     /// The instance that was up last, or that others told of.
     pub(super) instance: Option<InstanceId>,
@@ -467,6 +470,7 @@ impl Peer {
             status: NodeStatus::Connecting,
             process_count: 0,
             uptime_ms: 0,
+            last_down: None,
             last_heartbeat_at: None,
             instance: None,
             session: None,
@@ -480,12 +484,15 @@ impl Peer {
 
     /// The node as the application sees it.
     pub(super) fn info(&self, id: &NodeId) -> NodeInfo {
+        let uptime = Duration::from_millis(self.uptime_ms);
         NodeInfo {
             id: id.clone(),
+            last_down: self.last_down.clone(),
             last_heartbeat_at: self.last_heartbeat_at,
             process_count: self.process_count,
+            started_at: self.last_heartbeat_at.map(|at| at - uptime),
             status: self.status,
-            uptime: Duration::from_millis(self.uptime_ms),
+            uptime,
         }
     }
 }
@@ -522,6 +529,12 @@ impl Node {
         }
     }
 
+    /// The wall-clock time, as far as it is known: few inputs tell it.
+    pub(super) fn wall_time(&self) -> WallTime {
+        let (wall, at) = self.wall;
+        wall + (self.now - at)
+    }
+
     // Handlers
 
     /// One input of a running or stopping node; `self.out.now` is its time.
@@ -534,7 +547,10 @@ impl Node {
             Input::Closed { conn } => self.closed(conn),
             Input::Connected { conn, remote } => self.connected(conn, remote),
             Input::DialFailed { conn, error } => self.dial_failed(conn, error),
-            Input::Received { conn, data, wall } => self.received(conn, data, wall),
+            Input::Received { conn, data, wall } => {
+                self.wall = (wall, self.now);
+                self.received(conn, data, wall);
+            }
             Input::Send { payload, to } => self.send_payload(&to, payload),
             Input::Sent { bytes, conn } => self.sent(conn, bytes),
             Input::SetSecrets { accepted, primary } => self.settings.secrets = Secrets::new(Some(&primary), &accepted),

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use crate::net::{MS, Net, SECOND, address, config, id};
 use noex_proto::{
-    ClusterNotStartedError, ClusterStatus, Counters, Input, Instant, Limits, Machine, NodeStatus, Readiness, ReadinessReason,
-    Usage, WaitError, WallTime,
+    ClusterEvent, ClusterNotStartedError, ClusterStatus, Counters, Input, Instant, LastDown, Limits, Machine, NodeDownReason,
+    NodeId, NodeInfo, NodeStatus, Readiness, ReadinessReason, Usage, WaitError, WallTime,
 };
 
 /// `a` and `b` are up; `c`, a seed of `b`, never was.
@@ -81,6 +81,90 @@ fn who_waits_for_nodes_waits_for_as_many_as_are_up() {
     let machine = &net.nodes[1].machine;
     let too_few = Err(WaitError::TimedOut { connected: 1, wanted: 2 });
     assert_eq!([0, 1, 2].map(|count| machine.has_nodes(count)), [Ok(()), Ok(()), too_few]);
+}
+
+fn last_down(net: &Net, host: usize, of: &NodeId) -> Option<LastDown> {
+    net.nodes[host].machine.node(of).unwrap().unwrap().last_down
+}
+
+#[test]
+fn a_node_that_left_is_told_from_one_that_was_lost() {
+    let mut net = formed();
+    let (a, b) = (id("a", 0), id("b", 1));
+    assert_eq!(last_down(&net, 1, &a), None);
+    // What is carried is stamped when it is sent, so that estimates are late by a latency at most.
+    let check = |net: &Net, host: usize, of: &NodeId, reason, at: Duration| {
+        let down = last_down(net, host, of).unwrap();
+        assert_eq!(down.reason, reason);
+        assert!(down.at.0 <= at && at - down.at.0 <= 2 * net.latency, "{:?} for {at:?}", down.at);
+    };
+
+    // A close has no wall-clock time in it.
+    net.run(7 * SECOND);
+    net.crash(0);
+    let closed = net.now.since_start() + net.latency;
+    net.run(SECOND);
+    check(&net, 1, &a, NodeDownReason::ConnectionClosed, closed);
+
+    // It is back, and what was before is still known; then it leaves.
+    net.start(0, config("a", 0).seeds([b.to_string()]));
+    net.run(SECOND);
+    assert!(net.is_up(1, &a));
+    check(&net, 1, &a, NodeDownReason::ConnectionClosed, closed);
+    assert_eq!(last_down(&net, 0, &b), None, "of another run nothing is known");
+    net.feed(0, Input::Stop);
+    let left = net.now.since_start() + net.latency;
+    net.run(SECOND);
+    check(&net, 1, &a, NodeDownReason::GracefulShutdown, left);
+
+    // Nor has a tick: the last bytes came seconds before.
+    net.start(0, config("a", 0).seeds([b.to_string()]));
+    net.run(SECOND);
+    net.clear_events();
+    net.lose_power(0);
+    net.run(20 * SECOND);
+    let (silent, _) = net.nodes[1].events.iter().find(|(_, event)| matches!(event, ClusterEvent::NodeDown { .. })).unwrap();
+    check(&net, 1, &a, NodeDownReason::HeartbeatTimeout, *silent);
+}
+
+#[test]
+fn when_a_node_was_started_is_known_and_stays() {
+    let mut net = formed();
+    let info = |net: &Net| net.nodes[1].machine.node(&id("a", 0)).unwrap().unwrap();
+    let before = info(&net);
+    net.run(5 * SECOND);
+    let after = info(&net);
+    assert!(after.uptime > before.uptime);
+    // The first starts at once, and what tells of it is stamped when it is sent.
+    for node in [before, after] {
+        assert_eq!(node.started_at.unwrap().0.as_millis(), 0, "{node:?}");
+    }
+    let wall = WallTime(Duration::from_secs(99));
+    let own = net.nodes[1].machine.local_node_info(net.now, wall).unwrap();
+    assert_eq!(own.started_at, Some(WallTime(wall.0 - own.uptime)));
+    assert_eq!(own.last_down, None);
+}
+
+#[test]
+fn nodes_are_written_in_milliseconds() {
+    let mut net = formed();
+    net.crash(0);
+    net.run(SECOND);
+    let mut node = net.nodes[1].machine.node(&id("a", 0)).unwrap().unwrap();
+    node.last_heartbeat_at = Some(WallTime(Duration::from_millis(1_800_000_000_123)));
+    node.last_down = Some(LastDown { at: WallTime(Duration::from_micros(5_999)), reason: NodeDownReason::HeartbeatTimeout });
+    node.started_at = Some(WallTime(Duration::from_millis(7)));
+    let text = serde_json::to_string(&node).unwrap();
+    let (id, uptime) = (id("a", 0), node.uptime.as_millis());
+    let expected = format!(
+        r#"{{"id":"{id}","last_down":{{"at_ms":5,"reason":"heartbeat_timeout"}},"last_heartbeat_at_ms":1800000000123,"process_count":0,"started_at_ms":7,"status":"disconnected","uptime_ms":{uptime}}}"#
+    );
+    assert_eq!(text, expected);
+    node.last_down = Some(LastDown { at: WallTime(Duration::from_millis(5)), reason: NodeDownReason::HeartbeatTimeout });
+    assert_eq!(serde_json::from_str::<NodeInfo>(&text).unwrap(), node, "but for what is less than a millisecond");
+    // Nothing is known of a node that was never met.
+    (node.last_down, node.last_heartbeat_at, node.started_at) = (None, None, None);
+    assert_eq!(serde_json::from_str::<NodeInfo>(&serde_json::to_string(&node).unwrap()).unwrap(), node);
 }
 
 fn readiness(net: &Net, host: usize, min_nodes: usize) -> ReadinessReason {

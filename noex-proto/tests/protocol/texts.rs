@@ -7,12 +7,25 @@ use std::time::Duration;
 use noex_proto::{
     ClusterConfig, ClusterError, ClusterEvent, ClusterNotStartedError, ClusterStatus, ConnId, DialError, Instant, LocalFault,
     Machine, MessagesLagged, NodeDownReason, NodeId, NodeInfo, NodeStatus, PeerFault, ReadinessReason, Refusal, SendError,
-    SetSecretsError, StartError, Unreached, WaitError, WallTime,
+    SetSecretsError, StartError, TimeFormat, Unreached, WaitError, WallTime,
 };
 
 fn check<T: Display>(texts: &[(T, &str)]) {
     for (value, text) in texts {
         assert_eq!(value.to_string(), *text);
+    }
+}
+
+#[derive(Clone, Debug, Eq, PartialEq)]
+struct Untimed;
+
+impl TimeFormat for Untimed {
+    type Time = ();
+
+    fn time(_: WallTime) {}
+
+    fn wall((): &()) -> WallTime {
+        WallTime::default()
     }
 }
 
@@ -23,8 +36,10 @@ fn id() -> NodeId {
 fn info() -> NodeInfo {
     NodeInfo {
         id: id(),
+        last_down: None,
         last_heartbeat_at: Some(WallTime::default()),
         process_count: 7,
+        started_at: None,
         status: NodeStatus::Connected,
         uptime: Duration::from_millis(61_900),
     }
@@ -148,7 +163,7 @@ fn events_say_what_happened_and_to_whom() {
     ];
     check(texts);
     for (event, text) in texts {
-        assert_eq!(event.clone().map_time(|_| ()).to_string(), *text, "another type of time is not seen");
+        assert_eq!(event.clone().in_format::<Untimed>().to_string(), *text, "another type of time is not seen");
     }
     check(&[(NodeStatus::Connecting, "connecting"), (NodeStatus::Disconnected, "disconnected")]);
 }

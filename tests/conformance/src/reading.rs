@@ -59,6 +59,7 @@ pub async fn a_node_knows_itself_and_the_others<R: Runtime>() {
     assert_eq!((&own.id, own.host(), own.port()), (&a_id, "127.0.0.1", a_id.port()));
     assert_eq!((own.status, own.process_count), (NodeStatus::Connected, 7));
     assert!(own.last_heartbeat_at.unwrap() >= before, "now");
+    assert_eq!(own.started_at.unwrap() + own.uptime, own.last_heartbeat_at.unwrap());
 
     // The local node is not among the others.
     assert_eq!(a.node_ids(), Ok(vec![b_id.clone()]));
@@ -74,6 +75,8 @@ pub async fn a_node_knows_itself_and_the_others<R: Runtime>() {
     assert_eq!(b.node(&a_id), Ok(Some(nodes[0].clone())));
     assert_eq!((&nodes[0].id, nodes[0].status, nodes[0].process_count), (&a_id, NodeStatus::Connected, 7));
     assert!(nodes[0].last_heartbeat_at.unwrap() >= before);
+    assert_eq!(nodes[0].started_at.unwrap() + nodes[0].uptime, nodes[0].last_heartbeat_at.unwrap());
+    assert_eq!(nodes[0].last_down, None);
 
     // Both uptimes grow, the other's by what its heartbeats say.
     let (own, other) = (a.uptime().unwrap(), nodes[0].uptime);
@@ -89,6 +92,9 @@ pub async fn a_node_knows_itself_and_the_others<R: Runtime>() {
     b.stop().await;
     eventually("it is down", || a.connected_node_count() == Ok(0)).await;
     let lost = a.node(&b_id).unwrap().unwrap();
+    let last_down = lost.last_down.clone().unwrap();
+    assert_eq!(last_down.reason, NodeDownReason::GracefulShutdown);
+    assert!((before..=SystemTime::now()).contains(&last_down.at), "{last_down:?}");
     assert_eq!((lost.status, a.nodes().unwrap()), (NodeStatus::Disconnected, vec![lost]));
     assert_eq!(a.connected_nodes(), Ok(vec![]));
 }
@@ -222,7 +228,14 @@ pub async fn nodes_and_configurations_are_written_and_read<R: Runtime>() {
     let text = serde_json::to_string(&node).unwrap();
     assert!(text.contains(&format!(r#""id":"{}""#, id(&b))) && text.contains(r#""status":"connected""#), "{text}");
     let read: NodeInfo = serde_json::from_str(&text).unwrap();
-    assert_eq!((&read.id, read.last_heartbeat_at), (&node.id, node.last_heartbeat_at));
+    assert_eq!((&read.id, read.status, read.uptime), (&node.id, node.status, node.uptime));
+    let late = |ours: Option<SystemTime>, written: Option<SystemTime>| ours.unwrap().duration_since(written.unwrap()).unwrap();
+    assert!(late(node.started_at, read.started_at) < Duration::from_millis(1), "{text}");
+    assert!(late(node.last_heartbeat_at, read.last_heartbeat_at) < Duration::from_millis(1), "{text}");
+    // What is written is whole milliseconds, and the same in the core.
+    assert_eq!(serde_json::to_string(&read).unwrap(), text);
+    let core: noex_proto::NodeInfo = serde_json::from_str(&text).unwrap();
+    assert_eq!((serde_json::to_string(&core).unwrap(), core.in_format()), (text, read));
     assert_eq!(node.to_string(), format!("{} (connected, 0 processes, up {}s)", id(&b), node.uptime.as_secs()));
 
     // As the original writes it, and as this one does.

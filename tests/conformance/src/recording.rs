@@ -2,8 +2,6 @@
 
 #![expect(missing_docs, reason = "the name of a scenario says what must hold")]
 
-use std::time::UNIX_EPOCH;
-
 use noex_driver::{Cluster, ClusterEvent, ClusterStatus, Runtime, Secret};
 use noex_proto::{Action, Machine, Recording};
 
@@ -41,7 +39,7 @@ pub async fn a_replayed_recording_tells_what_the_node_was_told<R: Runtime>() {
         let recorded = recorded.unwrap();
         machine.handle(recorded.at, recorded.with_secrets(&mut secrets).unwrap());
         replayed.extend(std::iter::from_fn(|| machine.poll_action()).filter_map(|action| match action {
-            Action::Event(event) => Some(event.map_time(|wall| UNIX_EPOCH + wall.0)),
+            Action::Event(event) => Some(event.in_format()),
             _ => None,
         }));
     }
