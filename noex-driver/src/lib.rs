@@ -13,6 +13,7 @@
 
 mod cluster;
 mod connection;
+mod env;
 mod handlers;
 mod listen;
 mod log;
@@ -23,12 +24,13 @@ mod time;
 
 pub use bytes::Bytes;
 pub use cluster::{Cluster, WeakCluster};
+pub use env::FromEnv;
 pub use handlers::Subscription;
 pub use noex_proto::{
-    Broadcast, Cause, ClusterConfig, ClusterError, ClusterNotStartedError, ClusterStatus, Counters, DialError, IntoSecret,
-    InvalidClusterConfigError, InvalidNodeIdError, Limits, LocalFault, Message, MessagesLagged, NodeDownReason, NodeId,
-    NodeIdFault, NodeStatus, PeerFault, Readiness, ReadinessReason, Refusal, Secret, SecretUse, SendError, SetSecretsError,
-    StartError, Unreached, WaitError, bounds, defaults,
+    Broadcast, Cause, ClusterConfig, ClusterError, ClusterNotStartedError, ClusterStatus, Counters, DialError, FromEnvError,
+    IntoSecret, InvalidClusterConfigError, InvalidNodeIdError, Limits, LocalFault, Message, MessagesLagged, NodeDownReason,
+    NodeId, NodeIdFault, NodeStatus, PeerFault, Readiness, ReadinessReason, Refusal, Secret, SecretUse, SendError,
+    SetSecretsError, StartError, Unreached, WaitError, bounds, defaults,
 };
 pub use runtime::Runtime;
 pub use streams::{EventStream, MessageStream, Subscribed};

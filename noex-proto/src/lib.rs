@@ -91,6 +91,7 @@ mod config;
 pub mod defaults;
 mod dial_plan;
 mod digest;
+mod env;
 mod error;
 mod event;
 mod frame;
@@ -123,6 +124,7 @@ pub use bytes::Bytes;
 pub use cause::Cause;
 pub use config::{ClusterConfig, InvalidClusterConfigError};
 pub use dial_plan::DialPlan;
+pub use env::FromEnvError;
 pub use error::{
     ClusterError, ClusterNotStartedError, LocalFault, PeerFault, Refusal, SendError, SetSecretsError, StartError, Unreached,
     WaitError,

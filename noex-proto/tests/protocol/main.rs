@@ -8,6 +8,7 @@ mod arrangements;
 mod authentication;
 mod config;
 mod detection;
+mod environment;
 mod faults;
 mod formation;
 mod gossip;

@@ -11,9 +11,9 @@ use smol::net::{TcpListener, TcpStream, resolve};
 #[doc(inline)]
 pub use noex_driver::{
     Broadcast, Bytes, Cause, ClusterConfig, ClusterError, ClusterEvent, ClusterNotStartedError, ClusterStatus, Counters,
-    DialError, IntoSecret, InvalidClusterConfigError, InvalidNodeIdError, LastDown, Limits, LocalFault, Message, MessagesLagged,
-    NodeDownReason, NodeId, NodeIdFault, NodeInfo, NodeStatus, PeerFault, Readiness, ReadinessReason, Refusal, Secret, SecretUse,
-    SendError, SetSecretsError, StartError, Unreached, WaitError, bounds, defaults,
+    DialError, FromEnv, FromEnvError, IntoSecret, InvalidClusterConfigError, InvalidNodeIdError, LastDown, Limits, LocalFault,
+    Message, MessagesLagged, NodeDownReason, NodeId, NodeIdFault, NodeInfo, NodeStatus, PeerFault, Readiness, ReadinessReason,
+    Refusal, Secret, SecretUse, SendError, SetSecretsError, StartError, Unreached, WaitError, bounds, defaults,
 };
 
 /// A node of a cluster, on smol. See [`noex_driver::Cluster`] for its methods.
