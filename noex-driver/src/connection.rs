@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use async_channel::{Receiver, Sender};
 use bytes::{Buf, Bytes};
@@ -20,6 +20,10 @@ pub(crate) struct Link {
     /// What to write; the machine bounds how much by the credit that it has. Dropped, it ends the stream once that is written.
     pub(crate) data: Sender<Bytes>,
 }
+
+/// After a graceful close more came than the machine wants read.
+#[derive(Debug)]
+struct Overrun;
 
 /// The task's end of a connection.
 pub(crate) struct Connection<R: Runtime> {
@@ -58,13 +62,20 @@ impl<R: Runtime> Connection<R> {
 
     /// The task of a connection that is there.
     pub(crate) async fn serve(self, (mut reader, mut writer): (R::Reader, R::Writer)) {
+        let closing = OnceLock::new();
         let closed = async {
-            if let Ok(Close::Graceful { linger }) = self.close.recv().await {
+            if let Ok(Close::Graceful { linger, read_at_most }) = self.close.recv().await {
+                closing.get_or_init(|| read_at_most);
                 sleep(&self.rt, linger).await;
             }
         };
+        let transmit = async {
+            self.transmit(&mut writer, &closing).await;
+            Ok(())
+        };
         let exchange = async {
-            future::zip(self.receive(&mut reader), self.transmit(&mut writer)).await;
+            // An overrun ends both.
+            let _done = future::try_zip(self.receive(&mut reader, &closing), transmit).await;
         };
         future::or(closed, exchange).await;
         drop((reader, writer));
@@ -73,12 +84,20 @@ impl<R: Runtime> Connection<R> {
     }
 
     /// Reads to the end. What comes after a close is read too, since closing a socket with unread bytes makes TCP discard what was
-    /// sent; the machine ignores it.
-    async fn receive(&self, reader: &mut R::Reader) {
-        let (mut buffer, mut turn) = (ReadBuffer::new(), Turn::default());
+    /// sent: it is thrown away, up to the bound that the machine has set.
+    async fn receive(&self, reader: &mut R::Reader, closing: &OnceLock<usize>) -> Result<(), Overrun> {
+        let (mut buffer, mut turn, mut thrown_away) = (ReadBuffer::new(), Turn::default(), 0);
         while let Ok(length @ 1..) = self.rt.read(reader, buffer.space()).await {
             log::bytes("read", self.conn, length);
-            self.shared.feed(Input::Received { conn: self.conn, data: buffer.take(length), wall: wall() });
+            match closing.get() {
+                None => self.shared.feed(Input::Received { conn: self.conn, data: buffer.take(length), wall: wall() }),
+                Some(most) => {
+                    thrown_away += length;
+                    if thrown_away > *most {
+                        return Err(Overrun);
+                    }
+                }
+            }
             if turn.is_over(length) {
                 future::yield_now().await;
             }
@@ -89,18 +108,21 @@ impl<R: Runtime> Connection<R> {
                 state.handle(Input::Closed { conn: self.conn });
             }
         });
+        Ok(())
     }
 
     /// Writes what is queued until the close, then shuts the write side down. An error is left to the reader to meet, after what the
     /// peer sent before.
-    async fn transmit(&self, writer: &mut R::Writer) {
+    async fn transmit(&self, writer: &mut R::Writer, closing: &OnceLock<usize>) {
         let mut turn = Turn::default();
         while let Ok(mut data) = self.data.recv().await {
             while !data.is_empty() {
                 let Ok(length @ 1..) = self.rt.write(writer, &data).await else { return };
                 log::bytes("written", self.conn, length);
                 data.advance(length);
-                self.shared.feed(Input::Sent { bytes: length, conn: self.conn });
+                if closing.get().is_none() {
+                    self.shared.feed(Input::Sent { bytes: length, conn: self.conn });
+                }
                 if turn.is_over(length) {
                     future::yield_now().await;
                 }

@@ -219,9 +219,14 @@ pub enum Action {
 pub enum Close {
     /// At once, dropping what is queued.
     Abort,
-    /// Write what is queued, shut the write side down, read to the end, then report [`Input::Closed`]; abort if `linger` passes first.
+    /// Write what is queued, shut the write side down, read to the end and throw away what is read, then report [`Input::Closed`]; abort,
+    /// and report it too, if `linger` passes first or more than `read_at_most` bytes come.
+    ///
+    /// It is read since the operating system discards what was sent last where a connection closes with unread bytes.
     Graceful {
         /// The most time to spend on it.
         linger: Duration,
+        /// The most bytes to read meanwhile.
+        read_at_most: usize,
     },
 }

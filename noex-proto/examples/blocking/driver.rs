@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant as Clock, SystemTime, UNIX_EPOCH};
 
@@ -12,6 +13,9 @@ use noex_proto::{
     Action, Close, ClusterConfig, ClusterEvent, ConnId, DialError, DialPlan, Input, Instant, Machine, Message, ReadBuffer,
     WallTime,
 };
+
+/// How long to wait after a failed accept.
+const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 
 /// What the threads tell the one that owns the machine.
 pub(crate) enum Work {
@@ -30,8 +34,9 @@ pub(crate) enum Heard {
     Message(Message),
 }
 
-/// A connection that the machine has not closed: the socket, and the way to the thread that writes.
-type Conn = (TcpStream, Sender<Bytes>);
+/// A connection that the machine has not closed: the socket, the way to the thread that writes, and, for the one that reads, how much it
+/// may still read once the machine has.
+type Conn = (TcpStream, Sender<Bytes>, Arc<OnceLock<usize>>);
 
 struct Driver {
     begin: Clock,
@@ -61,7 +66,12 @@ pub(crate) fn start(config: ClusterConfig) -> Result<(Sender<Work>, Receiver<Hea
     let accepted = work.clone();
     thread::spawn(move || {
         // Ends with the driver: what it accepts then can be told to nobody.
-        for stream in listener.incoming().flatten() {
+        for stream in listener.incoming() {
+            let Ok(stream) = stream else {
+                // Mostly a want of descriptors, which fails at once, again and again.
+                thread::sleep(ACCEPT_PAUSE);
+                continue;
+            };
             if accepted.send(Work::Accepted(stream)).is_err() {
                 break;
             }
@@ -132,7 +142,7 @@ impl Driver {
                 }
                 Action::Event(_) | Action::Message => {}
                 Action::Send { conn, data } => {
-                    if let Some((_, writer)) = self.conns.get(&conn) {
+                    if let Some((_, writer, _)) = self.conns.get(&conn) {
                         let _broken = writer.send(data);
                     }
                 }
@@ -144,10 +154,12 @@ impl Driver {
 
     fn connect(&mut self, conn: ConnId, stream: TcpStream) {
         let (write, data) = mpsc::channel();
+        let closing = Arc::new(OnceLock::new());
         let _slower = stream.set_nodelay(true);
         if let (Ok(reader), Ok(writer)) = (stream.try_clone(), stream.try_clone()) {
             let (to_reader, to_writer) = (self.work.clone(), self.work.clone());
-            let reader = thread::spawn(move || read(conn, reader, &to_reader));
+            let closing = closing.clone();
+            let reader = thread::spawn(move || read(conn, reader, &to_reader, &closing));
             thread::spawn(move || {
                 // The reader meets what breaks the connection.
                 let _broken = transmit(conn, writer, &data, &to_writer);
@@ -155,17 +167,18 @@ impl Driver {
                 let _stopped = to_writer.send(Work::Done(conn));
             });
         }
-        self.conns.insert(conn, (stream, write));
+        self.conns.insert(conn, (stream, write, closing));
     }
 
     fn close(&mut self, conn: ConnId, how: Close) {
         self.dials.remove(&conn);
         // Without its sender the writing thread comes to an end once it has written what is queued.
         match (self.conns.remove(&conn), how) {
-            (Some((stream, _)), Close::Abort) => {
+            (Some((stream, ..)), Close::Abort) => {
                 let _broken = stream.shutdown(Shutdown::Both);
             }
-            (Some((stream, _)), Close::Graceful { linger }) => {
+            (Some((stream, _, closing)), Close::Graceful { linger, read_at_most }) => {
+                let _once = closing.set(read_at_most);
                 thread::spawn(move || {
                     thread::sleep(linger);
                     stream.shutdown(Shutdown::Both)
@@ -194,9 +207,18 @@ fn dial(conn: ConnId, host: &str, port: u16, mut plan: DialPlan) -> Work {
     Work::Input(Input::DialFailed { conn, error: plan.error() })
 }
 
-fn read(conn: ConnId, mut stream: TcpStream, work: &Sender<Work>) {
-    let mut buffer = ReadBuffer::new();
+/// Reads to the end. What comes after a close is thrown away, up to the bound that the machine has set.
+fn read(conn: ConnId, mut stream: TcpStream, work: &Sender<Work>, closing: &OnceLock<usize>) {
+    let (mut buffer, mut thrown_away) = (ReadBuffer::new(), 0);
     while let Ok(length @ 1..) = stream.read(buffer.space()) {
+        if let Some(most) = closing.get() {
+            thrown_away += length;
+            if thrown_away > *most {
+                let _broken = stream.shutdown(Shutdown::Both);
+                break;
+            }
+            continue;
+        }
         let wall = WallTime(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default());
         let data = buffer.take(length);
         let _stopped = work.send(Work::Input(Input::Received { conn, data, wall }));

@@ -24,17 +24,21 @@ const EVICTION_AGE: Duration = Duration::from_secs(1);
 /// How long a graceful close may take, but for that of a stop, which has a deadline of its own.
 const LINGER: Duration = Duration::from_secs(2);
 
+/// The most that is read, to no end, of a connection that closes gracefully: a peer that has proved nothing has little to say after it
+/// was refused.
+const LINGER_BYTES: usize = 64 * 1024;
+
+/// The same of an authenticated session, on which much may be on its way.
+const LINGER_BYTES_OF_SESSION: usize = 16 * 1024 * 1024;
+
 /// The close that lets a last message arrive.
-pub(super) const GRACEFUL: Close = Close::Graceful { linger: LINGER };
+pub(super) const GRACEFUL: Close = Close::Graceful { linger: LINGER, read_at_most: LINGER_BYTES };
 
 impl Node {
     // Beginnings
 
     /// A stranger came in.
     pub(super) fn accepted(&mut self, conn: ConnId, remote: SocketAddr) {
-        if conn.0 != self.out.last_conn + 1 {
-            return;
-        }
         self.out.new_conn();
         self.out.counters.accepted += 1;
         self.make_room(Origin::from(remote.ip()));
@@ -276,6 +280,7 @@ impl Node {
     pub(super) fn end_conn_as(&mut self, conn: ConnId, how: Option<Close>, ended: Ended, reason: NodeDownReason) {
         let Some(state) = self.conns.remove(&conn) else { return };
         let near = state.is_near();
+        let authenticated = state.session().is_some();
         match state.phase {
             Phase::Dialling => self.waits.cancel(&Wait::Connect(conn)),
             Phase::Reaching(_) => {
@@ -291,7 +296,7 @@ impl Node {
             Phase::Session(_) => {}
         }
         if let Some(how) = how {
-            self.close(conn, how);
+            self.close(conn, how, authenticated);
         }
         if let Phase::Session(session) = state.phase {
             self.session_ended(conn, &session, near, reason);
@@ -301,14 +306,17 @@ impl Node {
         }
     }
 
-    fn close(&mut self, conn: ConnId, how: Close) {
+    fn close(&mut self, conn: ConnId, how: Close, authenticated: bool) {
         let mut how = how;
-        if let Close::Graceful { linger } = &mut how {
+        if let Close::Graceful { linger, read_at_most } = &mut how {
             if self.closing.len() >= self.closing_most {
                 how = Close::Abort;
             } else {
                 if let Some(deadline) = self.timers.get(&Timer::Stop) {
                     *linger = deadline - self.now;
+                }
+                if authenticated {
+                    *read_at_most = LINGER_BYTES_OF_SESSION;
                 }
                 self.closing.insert(conn);
             }

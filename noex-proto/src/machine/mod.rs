@@ -308,10 +308,14 @@ impl Machine {
 
     // Handlers
 
-    /// Feeds one input. It cannot fail: a peer that misbehaves is an outcome, and what comes for a connection that is no more is ignored.
+    /// Feeds one input. It cannot fail: a peer that misbehaves is an outcome, and what comes for a connection that is no more is as good as
+    /// not fed: it is not recorded, and does not say what time it is.
     ///
     /// Time that runs backwards counts as time that stands still.
     pub fn handle(&mut self, now: Instant, input: Input) {
+        if self.is_stale(&input) {
+            return;
+        }
         let out = self.out_mut();
         let Some(recorder) = &mut out.recorder else { return self.apply(now, input) };
         let queued = out.actions.len();
@@ -320,6 +324,23 @@ impl Machine {
         let out = self.out_mut();
         if let Some(recorder) = &mut out.recorder {
             recorder.note_actions(out.actions.len() - queued);
+        }
+    }
+
+    /// Whether an input is about a connection that the machine has closed, or never had.
+    fn is_stale(&self, input: &Input) -> bool {
+        let node = match &self.state {
+            State::Idle { .. } => None,
+            State::Node(node) => Some(node),
+        };
+        match input {
+            Input::Accepted { conn, .. } => *conn != self.next_conn(),
+            Input::Closed { conn } => node.is_none_or(|node| !node.conns.contains_key(conn) && !node.closing.contains(conn)),
+            Input::Connected { conn, .. }
+            | Input::DialFailed { conn, .. }
+            | Input::Received { conn, .. }
+            | Input::Sent { conn, .. } => node.is_none_or(|node| !node.conns.contains_key(conn)),
+            _ => false,
         }
     }
 
@@ -513,9 +534,7 @@ impl Machine {
 
 /// A connection that a driver accepted while the node does not run is closed; nothing else has a meaning then.
 fn refuse_while_idle(out: &mut Outbox, input: &Input) {
-    if let Input::Accepted { conn, .. } = input
-        && conn.0 == out.last_conn + 1
-    {
+    if let Input::Accepted { conn, .. } = input {
         out.new_conn();
         out.actions.push_back(Action::Close { conn: *conn, how: crate::Close::Abort });
     }

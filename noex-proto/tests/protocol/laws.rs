@@ -152,7 +152,7 @@ impl Link {
         let is_tick = matches!(input, Input::Tick);
         machine.handle(self.now[side], input);
         loop {
-            let latest = self.log[side].iter().map(|(at, _)| *at).max().unwrap();
+            let latest = self.machines[side].now();
             let timeout = self.machines[side].poll_timeout();
             let Some(action) = self.machines[side].poll_action() else {
                 if is_tick {

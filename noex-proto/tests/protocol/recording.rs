@@ -2,9 +2,13 @@
 
 use std::time::Duration;
 
-use crate::net::{MS, Net, SECOND, config, id};
+use crate::faults::{HELLO, Hello};
+use crate::net::{MS, Net, SECOND, address, config, id};
 use bytes::Bytes;
-use noex_proto::{Action, ClusterConfig, ClusterEvent, Input, Instant, Machine, Recorded, Recording, RecordingError, Secret};
+use noex_proto::{
+    Action, Close, ClusterConfig, ClusterEvent, ConnId, DialError, Input, Instant, Machine, Recorded, Recording, RecordingError,
+    Secret,
+};
 
 const PRIMARY: &str = "correct horse battery staple";
 const NEXT: &str = "the secret of tomorrow";
@@ -207,4 +211,53 @@ fn what_is_no_recording_of_this_format_is_refused() {
         let error = read(&damaged).unwrap_err();
         assert!(matches!(error, RecordingError::Malformed { at: found, .. } if found <= at), "{error}");
     }
+}
+
+#[test]
+fn what_comes_for_a_closed_connection_is_not_recorded_and_tells_no_time() {
+    let mut net = Net::new(1);
+    net.nodes[0].machine = Machine::with_recorder(1 << 20);
+    net.start(0, config("a", 0));
+    // Given: an unauthenticated peer that is refused, and stays.
+    let conn = net.stranger(0, address(1));
+    net.say(0, conn, Hello { flags: 0, ..HELLO }.frame());
+    assert_eq!(net.sent_on(0, conn), [0, 0, 0, 2, 5, 2]);
+    let Some((_, Close::Graceful { read_at_most, .. })) = net.nodes[0].closes.first() else { panic!("not refused") };
+    assert_eq!(*read_at_most, 64 * 1024, "who proved nothing has little to say");
+    let stale = |net: &mut Net, conn| {
+        let now = net.nodes[0].machine.now();
+        net.nodes[0].machine.take_recording();
+        for _ in 0..1000 {
+            net.say(0, conn, vec![0; 1000]);
+            net.feed(0, Input::Sent { bytes: 1000, conn });
+            net.feed(0, Input::Connected { conn, remote: address(1) });
+            net.feed(0, Input::DialFailed { conn, error: DialError::Refused });
+        }
+        let next = net.nodes[0].machine.next_conn();
+        net.feed(0, Input::Accepted { conn: ConnId(next.0 + 1), remote: address(1) });
+        assert_eq!((net.nodes[0].machine.take_recording().len(), net.nodes[0].machine.now()), (0, now));
+    };
+    // When it writes on: before the close is done, after it, and after a stop. The same of one that never was.
+    net.run(SECOND);
+    stale(&mut net, conn);
+    stale(&mut net, ConnId(77));
+    net.feed(0, Input::Closed { conn });
+    assert!(!net.nodes[0].machine.take_recording().is_empty(), "that the close is done counts");
+    net.run(SECOND);
+    stale(&mut net, conn);
+    net.feed(0, Input::Stop);
+    stale(&mut net, conn);
+    net.feed(0, Input::Closed { conn });
+    assert!(net.nodes[0].machine.take_recording().is_empty());
+}
+
+#[test]
+fn a_session_that_closes_may_have_much_on_its_way() {
+    let mut net = Net::new(2);
+    net.start(0, config("a", 0));
+    net.start(1, config("b", 1).seeds([id("a", 0).to_string()]));
+    net.run(SECOND);
+    net.feed(0, Input::Stop);
+    let closes = &net.nodes[0].closes;
+    assert!(matches!(closes[..], [(_, Close::Graceful { read_at_most: 0x100_0000, .. })]), "{closes:?}");
 }

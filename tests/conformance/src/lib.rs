@@ -150,6 +150,7 @@ macro_rules! each_test {
                 peers_that_read_nothing_delay_a_stop_for_its_timeout_only
                 what_was_queued_arrives_before_the_leave;
             strangers:
+                a_stranger_that_was_refused_and_writes_on_is_cut_off_and_not_recorded
                 strangers_harm_nobody_and_keep_nobody_out;
         }
     };

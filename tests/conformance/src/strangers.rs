@@ -2,14 +2,14 @@
 
 #![expect(missing_docs, reason = "the name of a scenario says what must hold")]
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use noex_driver::{ClusterStatus, Runtime};
+use noex_driver::{Cluster, ClusterStatus, Runtime};
 
 use crate::common::*;
 
@@ -75,4 +75,40 @@ pub async fn strangers_harm_nobody_and_keep_nobody_out<R: Runtime>() {
     assert!(counters.faults >= STRANGERS as u64 * 2 / 5, "{counters:?}");
     assert!(at_a.errors().len() <= 200, "reports about strangers are bounded in their rate");
     patient(a.stop()).await;
+}
+
+/// The first frame of a dialler that has no secret.
+fn hello_without_a_secret() -> Vec<u8> {
+    let id = b"stranger@127.0.0.1:1";
+    let mut frame = [b"\x01NOEX\x01\x01\x00\x00", &[7; 32][..], &[9; 16], &[0; 8], &1000_u32.to_be_bytes()].concat();
+    frame.extend([&[0, id.len() as u8], &id[..], &[0, 0], &[0, 0]].concat());
+    [&(frame.len() as u32).to_be_bytes(), &frame[..]].concat()
+}
+
+/// It is refused, stays, and writes on for as long as it can. What the operating system keeps for the two sides is a few megabytes.
+pub async fn a_stranger_that_was_refused_and_writes_on_is_cut_off_and_not_recorded<R: Runtime>() {
+    const MUCH: usize = 64 << 20;
+    let a = Cluster::<R>::with_recorder(1 << 20);
+    patient(a.start(lively("a").cluster_secret("the secret of this cluster"))).await.unwrap();
+    let port = id(&a).port();
+    let stranger = thread::spawn(move || {
+        let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+        stream.write_all(&hello_without_a_secret()).unwrap();
+        let mut reject = [0; 6];
+        stream.read_exact(&mut reject).unwrap();
+        let mut written = 0;
+        while written < MUCH
+            && let Ok(length) = stream.write(&[0; 64 * 1024])
+        {
+            written += length;
+        }
+        (reject, written)
+    });
+    eventually("it is gone", || stranger.is_finished()).await;
+    let (reject, written) = stranger.join().unwrap();
+    assert_eq!(reject, [0, 0, 0, 2, 5, 2]);
+    assert!(written < MUCH, "it was not cut off");
+    patient(a.stop()).await;
+    let recorded = a.take_recording().len();
+    assert!(recorded < 16 * 1024, "{recorded} bytes were recorded");
 }

@@ -307,13 +307,13 @@ impl Net {
                     backlog.closed = true;
                 }
                 let away = match (how, peer) {
-                    (Close::Graceful { linger }, Some((peer, _))) => {
+                    (Close::Graceful { linger, .. }, Some((peer, _))) => {
                         let round_trip = self.latency(host, peer) + self.latency(peer, host);
                         let done = if jammed { linger } else { round_trip.min(linger) };
                         self.after(done, Happening::Input { host, input: Input::Closed { conn } });
                         if jammed { done } else { Duration::ZERO }
                     }
-                    (Close::Graceful { linger }, None) => {
+                    (Close::Graceful { linger, .. }, None) => {
                         self.after(linger, Happening::Input { host, input: Input::Closed { conn } });
                         linger
                     }

@@ -353,6 +353,7 @@ impl World {
             retries: 0,
             port,
             tampering: None,
+            lingering: [0; 2],
             opened: [0; 2],
         });
         let delay = self.latency(host, target);
@@ -375,8 +376,9 @@ impl World {
             self.coverage.note("replacement with data in transit");
         }
         match how {
-            Close::Graceful { linger } if state == EndState::Open => {
+            Close::Graceful { linger, read_at_most } if state == EndState::Open => {
                 self.conns[place].ends[end].state = EndState::Lingering;
+                self.conns[place].lingering[end] = read_at_most;
                 let until = self.now + u64::try_from(linger.as_nanos()).unwrap_or(u64::MAX / 2);
                 self.queue.push(until, Happening::Linger(place as u32, end as u8));
                 self.pump(place, end);

@@ -346,6 +346,14 @@ impl World {
                     }
                     let from = self.conns[place].ends[end].host;
                     self.hosts[reader.host].refusals.remove(&from);
+                    if reader.state == EndState::Lingering {
+                        let room = &mut self.conns[place].lingering[1 - end];
+                        match room.checked_sub(data.len()) {
+                            Some(rest) => *room = rest,
+                            None => self.linger_over(place, 1 - end),
+                        }
+                        continue;
+                    }
                     self.feed(reader.host, Input::Received { conn: reader.id, data, wall });
                 }
                 Item::Fin | Item::Reset => self.ended(place, 1 - end),

@@ -126,6 +126,8 @@ pub(super) struct Conn {
     pub(super) retries: u32,
     pub(super) port: u16,
     pub(super) tampering: Option<(Tampering, u32)>,
+    /// How much is still read of each end that lingers.
+    pub(super) lingering: [usize; 2],
     /// When each end came to be open.
     pub(super) opened: [u64; 2],
 }
