@@ -4,6 +4,7 @@
 //! and the number of secrets that were left out, followed by the number of actions that it led to. `null` marks the end of a recording
 //! that grew to its limit.
 
+use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::fmt;
@@ -14,7 +15,7 @@ use ciborium::de;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::{Input, Instant, Secret};
+use crate::{Input, Instant, Secret, bounds};
 
 /// The first words of a recording; the version of noex that wrote it ends the line.
 const HEAD: &str = "noex-recording ";
@@ -80,7 +81,8 @@ pub struct Recorded {
     pub at: Instant,
     /// The input, without its secrets.
     pub input: Input,
-    /// How many secrets belong into it: the one that the node proves itself with, then those that it accepts beside it.
+    /// How many secrets belong into it: the one that the node proves itself with, then those that it accepts beside it, of which there are
+    /// at most [`bounds::ACCEPTED_SECRETS`].
     pub secrets: usize,
 }
 
@@ -163,6 +165,15 @@ impl<'a> Recording<'a> {
             self.rest = &[];
             return Ok(None);
         };
+        let most = 1 + bounds::ACCEPTED_SECRETS;
+        let possible = match input {
+            Input::SetSecrets { .. } => 1..=most,
+            Input::Start(_) => 0..=most,
+            _ => 0..=0,
+        };
+        if !possible.contains(&secrets) {
+            return Err(RecordingError::Malformed { at: start, cause: format!("{secrets} secrets, which it cannot have") });
+        }
         // Where the machine did not come back from the input, the next one follows, which is an array or null, or nothing does.
         let is_next = self.rest.first().is_none_or(|byte| matches!(byte, 0x80..=0x9f | 0xf6));
         let actions = if is_next { None } else { Some(self.item(start)?) };

@@ -103,6 +103,33 @@ fn each_input_says_how_many_secrets_belong_into_it() {
 }
 
 #[test]
+fn a_number_of_secrets_that_an_input_cannot_have_is_no_input() {
+    // What is read of a recording of this input with another number of secrets.
+    let read_with = |input: Input, number: &[u8]| {
+        let mut machine = Machine::with_recorder(10_000);
+        machine.handle(Instant::START, input);
+        let recording = machine.take_recording();
+        let (before, _actions) = recording.split_at(recording.len() - 1);
+        let (before, _number) = before.split_at(before.len() - 1);
+        read(&[before, number, &[0]].concat())
+    };
+    let rotation = || Input::SetSecrets { accepted: vec![], primary: Secret::from(PRIMARY) };
+    for number in 1..=9 {
+        assert_eq!(read_with(rotation(), &[number]).unwrap()[0].secrets, usize::from(number));
+    }
+    // A thousand million; as many as can be.
+    for number in [&[0][..], &[10], &[0x1a, 0x3b, 0x9a, 0xca, 0], &[0x1b, 255, 255, 255, 255, 255, 255, 255, 255]] {
+        let error = read_with(rotation(), number).unwrap_err();
+        assert!(
+            matches!(&error, RecordingError::Malformed { at: 23, cause } if cause.ends_with("secrets, which it cannot have")),
+            "{error}"
+        );
+    }
+    assert_eq!(read_with(Input::Tick, &[0]).unwrap()[0].secrets, 0);
+    assert!(matches!(read_with(Input::Tick, &[1]), Err(RecordingError::Malformed { .. })));
+}
+
+#[test]
 fn too_few_secrets_are_noticed() {
     let (recording, _) = run(1 << 20);
     let rotation = read(&recording).unwrap().into_iter().find(|recorded| recorded.secrets == 2).unwrap();

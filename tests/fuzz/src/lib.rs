@@ -12,6 +12,7 @@ mod link;
 mod machine;
 mod node_ids;
 mod peer;
+mod replay;
 mod tampering;
 mod victim;
 
@@ -29,6 +30,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("link", link),
     ("machine", machine),
     ("node_ids", node_ids),
+    ("replay", replay),
     ("tampering", tampering),
 ];
 
@@ -65,6 +67,11 @@ pub fn machine(data: &[u8]) {
 /// Identities.
 pub fn node_ids(data: &[u8]) {
     let _too_short = node_ids::run(data);
+}
+
+/// Recordings.
+pub fn replay(data: &[u8]) {
+    replay::run(data);
 }
 
 /// A recorded session, changed on its way.
