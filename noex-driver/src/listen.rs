@@ -136,8 +136,7 @@ impl<R: Runtime> Node<R> {
                     });
                     rt.spawn(connection.serve((reader, writer)));
                 }
-                // The peer was gone before it was accepted: no fault of this system.
-                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+                Err(error) if is_of_peer(error.kind()) => {}
                 Err(error) => {
                     shared.feed(Input::Report(LocalFault::Accept { cause: Cause::new(error) }));
                     sleep(rt, ACCEPT_PAUSE).await;
@@ -177,4 +176,46 @@ fn route(target: SocketAddr) -> io::Result<IpAddr> {
     let socket = UdpSocket::bind((any, 0))?;
     socket.connect(target)?;
     Ok(socket.local_addr()?.ip())
+}
+
+/// Whether a failed accept says that the peer was gone or cut off before it was accepted, which is no fault of this system: the next
+/// connection may be fine. Linux passes on what it met on the way, and has another error for what a firewall forbids.
+const fn is_of_peer(kind: io::ErrorKind) -> bool {
+    use io::ErrorKind::{
+        ConnectionAborted, ConnectionReset, HostUnreachable, NetworkDown, NetworkUnreachable, PermissionDenied, TimedOut,
+    };
+    matches!(
+        kind,
+        ConnectionAborted | ConnectionReset | HostUnreachable | NetworkDown | NetworkUnreachable | PermissionDenied | TimedOut
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connection_that_was_gone_before_it_was_accepted_is_the_peers_affair_and_a_want_of_descriptors_is_not() {
+        #[cfg(target_os = "linux")]
+        for (code, of_peer) in [
+            // EPERM, ECONNABORTED, ECONNRESET, ETIMEDOUT, EHOSTUNREACH, ENETUNREACH, ENETDOWN
+            (1, true),
+            (103, true),
+            (104, true),
+            (110, true),
+            (113, true),
+            (101, true),
+            (100, true),
+            // EMFILE, ENFILE, ENOBUFS, ENOMEM, EINVAL
+            (24, false),
+            (23, false),
+            (105, false),
+            (12, false),
+            (22, false),
+        ] {
+            let error = io::Error::from_raw_os_error(code);
+            assert_eq!(is_of_peer(error.kind()), of_peer, "{error}");
+        }
+        assert!(is_of_peer(io::ErrorKind::ConnectionReset) && !is_of_peer(io::ErrorKind::OutOfMemory));
+    }
 }

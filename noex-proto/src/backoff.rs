@@ -45,6 +45,11 @@ impl Backoff {
         jitter(self.max, rng)
     }
 
+    /// A delay for what is no failure: the shortest, which the next ones do not grow from.
+    pub(crate) fn shortest(&self, rng: &mut impl Rng) -> Duration {
+        jitter(self.base.min(self.max), rng)
+    }
+
     /// Begins again at the base.
     pub(crate) fn reset(&mut self) {
         *self = Self::new(self.base, self.max);
@@ -78,6 +83,8 @@ mod tests {
                 let full = (u128::from(base) << k).min(max.into());
                 let delay = backoff.next(&mut rng).as_nanos();
                 prop_assert!((full.div_ceil(2)..=full).contains(&delay));
+                let shortest = backoff.shortest(&mut rng).as_nanos();
+                prop_assert!((u128::from(base).div_ceil(2)..=base.into()).contains(&shortest));
                 let longest = backoff.clone().longest(&mut rng).as_nanos();
                 prop_assert!((u128::from(max).div_ceil(2)..=max.into()).contains(&longest));
             }

@@ -49,7 +49,7 @@ pub struct ClusterConfig {
     seeds: Vec<String>,
     #[serde(default = "default_cluster_name")]
     cluster_name: String,
-    #[serde(default, alias = "clusterSecret", skip_serializing)]
+    #[serde(default, alias = "clusterSecret", deserialize_with = "given_secret", skip_serializing)]
     cluster_secret: Option<Secret>,
     #[serde(default, deserialize_with = "secret_list", skip_serializing)]
     accepted_secrets: Vec<Secret>,
@@ -381,6 +381,12 @@ pub(crate) fn check_secrets(
         }
     }
     Ok(())
+}
+
+/// A key that is there means a secret: `null`, which a template may write for want of one, would open the cluster without a word.
+fn given_secret<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Secret>, D::Error> {
+    let rule = "cluster_secret must not be null: leave the key out for a cluster that anyone can join";
+    Option::deserialize(deserializer)?.map(Some).ok_or_else(|| D::Error::custom(rule))
 }
 
 /// An error of a secret's place says what is due there, and nothing of what was found.

@@ -245,7 +245,7 @@ impl Node {
         dial.dead_ends = dial.dead_ends.wrapping_add(remote.is_some().into());
         dial.skip.clear();
         let delay = match ended {
-            Ended::Harmless => self.settings.reconnect_base_delay,
+            Ended::Harmless => dial.backoff.shortest(&mut self.rng),
             Ended::Failed(_) => dial.backoff.next(&mut self.rng),
             Ended::Later | Ended::ToSelf => dial.backoff.longest(&mut self.rng),
         };

@@ -212,9 +212,13 @@ fn a_file_with_an_unknown_key_is_refused() {
 }
 
 #[test]
-fn an_empty_secret_in_a_file_is_an_error_and_null_is_none() {
+fn a_file_has_no_secret_where_the_key_is_left_out_and_not_by_an_empty_one_or_null() {
+    assert_eq!(read(json!({ "node_name": "a" })).unwrap().check(), Ok(()));
     assert_eq!(fault(&read(json!({ "node_name": "a", "cluster_secret": "" })).unwrap()).field(), "cluster_secret");
-    assert_eq!(read(json!({ "node_name": "a", "cluster_secret": null })).unwrap().check(), Ok(()));
+    for key in ["cluster_secret", "clusterSecret"] {
+        let error = read(json!({ "node_name": "a", key: null })).unwrap_err().to_string();
+        assert!(error.starts_with("cluster_secret must not be null: leave the key out"), "{error}");
+    }
 }
 
 #[test]

@@ -118,6 +118,26 @@ fn who_is_always_busy_is_forgotten_like_others() {
 }
 
 #[test]
+fn tries_after_a_peer_had_no_time_come_at_random_points_and_no_later_each_time() {
+    let config = ClusterConfig::new("m").heartbeat_interval(INTERVAL).seeds(["b@10.0.1.1:1"]).reconnect_base_delay(SECOND);
+    let mut bench = Bench::of(config);
+    let mut delays = vec![];
+    for _ in 0..40 {
+        let conn = bench.dials_to(1)[0];
+        bench.feed(Input::Connected { conn, remote: SocketAddr::from((ADDRESS, 1)) });
+        bench.receive(conn, reject_frame(RejectCode::Busy));
+        bench.actions.clear();
+        let begin = bench.now;
+        while bench.dials_to(1).is_empty() {
+            bench.run(10 * MS);
+        }
+        delays.push(bench.now - begin);
+    }
+    assert!(delays.iter().all(|delay| (490 * MS..=1010 * MS).contains(delay)), "{delays:?}");
+    assert!(delays.iter().any(|delay| *delay < 650 * MS) && delays.iter().any(|delay| *delay > 850 * MS), "{delays:?}");
+}
+
+#[test]
 fn a_far_peer_cannot_make_the_node_dial_its_own_loopback() {
     let mut bench = Bench::new(Limits::default());
     let b = bench.up_as(&node("b"), 1, ADDRESS);
