@@ -51,13 +51,15 @@ pub use noex_driver::{
     Refusal, Secret, SecretUse, SendError, SetSecretsError, StartError, Unreached, WaitError, bounds, defaults,
 };
 
-/// A node of a cluster, on async-std. See [`noex_driver::Cluster`] for its methods.
+/// A node of a cluster, on async-std: this process, as the others see it, and the others, as it sees them.
+///
+#[doc = noex_driver::cluster_doc!()]
 pub type Cluster = noex_driver::Cluster<AsyncStd>;
 
-/// A stream of events, from [`Cluster::events`](noex_driver::Cluster::events).
+/// A stream of events, from [`Cluster::events`](noex_driver::Cluster::events): [`next`](noex_driver::Subscribed::next) gives them.
 pub type EventStream = noex_driver::EventStream<AsyncStd>;
 
-/// A stream of messages, from [`Cluster::messages`](noex_driver::Cluster::messages).
+/// A stream of messages, from [`Cluster::messages`](noex_driver::Cluster::messages): [`next`](noex_driver::Subscribed::next) gives them.
 pub type MessageStream = noex_driver::MessageStream<AsyncStd>;
 
 /// A registered handler.

@@ -17,19 +17,7 @@ use crate::{
 
 /// A node of a cluster: this process, as the others see it, and the others, as it sees them.
 ///
-/// Made stopped, without a runtime, cheap to clone, and fit for a static `LazyLock`. Every clone is a handle to the same node; there
-/// may be many nodes in one process. It may be used from any thread and any runtime; while it runs, its tasks run on the runtime in
-/// which [`start`](Self::start) was called. Where that runtime is shut down, the node is stopped without telling its peers.
-///
-/// Dropping the last handle stops the node in the background. A handler that holds a handle keeps the node alive for as long as it
-/// is registered; let it hold a [`WeakCluster`].
-///
-/// # Handlers
-/// A handler is called for one thing after the other, in order, on a thread of its own, where it may block; that delays neither the
-/// protocol nor another handler. It may call any method, also ones that wait, by blocking on them, and what belongs to the node's
-/// runtime, such as its `spawn`. If it panics, that becomes an error event, and it is called again for the next thing. Its queue is
-/// bounded as that of [`events`](Self::events) is. Handlers are called from the first start on, and survive a stop and a restart,
-/// under another runtime too. To register one panics where the system has no thread to give.
+#[doc = crate::cluster_doc!()]
 #[derive(Clone, Debug)]
 #[must_use = "dropping the last handle stops the node"]
 pub struct Cluster<R: Runtime>(Arc<Handle<R>>);
@@ -51,8 +39,12 @@ impl<R: Runtime> Drop for Handle<R> {
     }
 }
 
-/// Starting and stopping.
+// One block, since rustdoc turns the order of several round where an adapter's alias shows them.
+/// Starting and stopping, reading, events and messages, acting. Where reading gives an error, the node is not running.
+#[expect(clippy::missing_errors_doc, reason = "of reading it stands above, once")]
 impl<R: Runtime> Cluster<R> {
+    // Starting and stopping
+
     /// A node that is stopped.
     pub fn new() -> Self {
         Self::of(Machine::new())
@@ -122,11 +114,9 @@ impl<R: Runtime> Cluster<R> {
     pub fn downgrade(&self) -> WeakCluster<R> {
         WeakCluster(Arc::downgrade(&self.0))
     }
-}
 
-/// Reading. Every error is that the node is not running.
-#[expect(clippy::missing_errors_doc, reason = "it stands above, once")]
-impl<R: Runtime> Cluster<R> {
+    // Reading
+
     /// The local node's identity.
     pub fn local_node_id(&self) -> Result<NodeId, ClusterNotStartedError> {
         self.read(|state| state.machine.local_node_id())
@@ -176,10 +166,9 @@ impl<R: Runtime> Cluster<R> {
     pub fn secret_use(&self, id: &NodeId) -> Result<Option<SecretUse>, ClusterNotStartedError> {
         self.read(|state| state.machine.secret_use(id))
     }
-}
 
-/// Events and messages.
-impl<R: Runtime> Cluster<R> {
+    // Events and messages
+
     /// The events from now on; first the nodes that are up, as ups.
     pub fn events(&self) -> EventStream<R> {
         let poll = |machine: &mut Machine, id| machine.poll_event(id).map(noex_proto::ClusterEvent::in_format);
@@ -259,10 +248,9 @@ impl<R: Runtime> Cluster<R> {
         };
         future::or(over, late).await
     }
-}
 
-/// Acting.
-impl<R: Runtime> Cluster<R> {
+    // Acting
+
     /// Sends a message to a connected node: authenticated, in order with others to it, and at most once. `Ok` means that it is
     /// queued, not that it arrived. Bytes with an owner ([`Bytes::from_owner`]) may be dropped under the node's lock: the owner's `Drop`
     /// must not call the node, hold a handle of it, or panic.

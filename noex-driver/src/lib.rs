@@ -20,6 +20,7 @@ mod log;
 mod runtime;
 mod shared;
 mod streams;
+mod text;
 mod time;
 
 pub use bytes::Bytes;

@@ -138,6 +138,57 @@ fn adapters_have_the_same_public_items() {
     }
 }
 
+/// The text of an item's documentation as it stands in the source, with the names of macros that write some of it.
+fn documentation(attrs: &[Attribute]) -> String {
+    let docs = attrs.iter().filter(|attr| attr.path().is_ident("doc"));
+    let texts = docs.map(|attr| match &attr.meta.require_name_value().unwrap().value {
+        syn::Expr::Lit(syn::ExprLit { lit: syn::Lit::Str(text), .. }) => text.value(),
+        syn::Expr::Macro(syn::ExprMacro { mac, .. }) => {
+            mac.path.segments.iter().map(|part| part.ident.to_string()).collect::<Vec<_>>().join("::") + "!"
+        }
+        _ => panic!("a documentation of another kind"),
+    });
+    texts.collect::<Vec<_>>().join("\n")
+}
+
+/// Rustdoc shows nothing of what an alias stands for but its methods, and of a stream's alias not even these.
+#[test]
+fn aliases_say_what_one_has_to_know() {
+    for (runtime, source, _) in ADAPTERS {
+        let file = syn::parse_file(source).unwrap();
+        let of = |name: &str| {
+            let mut aliases = file.items.iter().filter_map(|item| match item {
+                Item::Type(item) if item.ident == name => Some(documentation(&item.attrs)),
+                _ => None,
+            });
+            aliases.next().unwrap()
+        };
+        assert!(of("Cluster").ends_with("noex_driver::cluster_doc!"), "{runtime}: {}", of("Cluster"));
+        for stream in ["EventStream", "MessageStream"] {
+            assert!(of(stream).contains("[`next`](noex_driver::Subscribed::next)"), "{runtime}: {}", of(stream));
+        }
+    }
+}
+
+/// Of several blocks of methods rustdoc shows the last one first where an adapter's alias has them.
+#[test]
+fn starting_and_stopping_come_first() {
+    let file = syn::parse_file(include_str!("../../../noex-driver/src/cluster.rs")).unwrap();
+    let blocks = file.items.iter().filter_map(|item| match item {
+        Item::Impl(item) if item.trait_.is_none() => match &*item.self_ty {
+            Type::Path(ty) if ty.path.segments.last().unwrap().ident == "Cluster" => Some(item),
+            _ => None,
+        },
+        _ => None,
+    });
+    let [block] = blocks.collect::<Vec<_>>()[..] else { panic!("the methods are in one block") };
+    let methods = block.items.iter().filter_map(|item| match item {
+        ImplItem::Fn(method) if matches!(method.vis, Visibility::Public(_)) => Some(method.sig.ident.to_string()),
+        _ => None,
+    });
+    assert_eq!(methods.take(4).collect::<Vec<_>>(), ["new", "with_recorder", "start", "stop"]);
+}
+
 #[test]
 fn adapters_have_the_same_features() {
     let [expected, others @ ..] = ADAPTERS.map(|(_, _, manifest)| features(manifest));
