@@ -197,6 +197,10 @@ impl Monitor {
                     return broken(Invariant::EventsAlternate, format!("{} to {status}", self.status));
                 }
                 self.status = *status;
+                if *status == Starting {
+                    // Rates are those of one run of a node.
+                    (self.ticks, self.dials, self.reports, self.sends) = (0, 0, 0, 0);
+                }
                 if *status == Stopped {
                     self.unreachable.clear();
                     self.up.clear();

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use noex_proto::{NodeDownReason, NodeId};
+use noex_proto::{NodeDownReason, NodeId, defaults};
 
 use super::Fault;
 use super::run::{Death, Run};
@@ -15,8 +15,9 @@ impl Run<'_> {
         let world = &mut *self.world;
         let mut late = None;
         self.deaths.retain(|death| {
-            let Some((process, local, period)) = world.view(death.observer, &death.id) else { return false };
-            if process != death.process || period != Some(death.period) {
+            // One that stops tells of no downs any more: what it owes is its own end.
+            let Some((process, local)) = world.running(death.observer) else { return false };
+            if process != death.process || world.period(death.observer, &death.id) != Some(death.period) {
                 return false;
             }
             if local > death.deadline {
@@ -27,6 +28,7 @@ impl Run<'_> {
         if let Some((host, detail)) = late {
             self.world.violate(Some(host), Invariant::DeathReported, detail);
         }
+        self.judge_stops();
         if self.plan.is_calm() {
             // A twin ends when the core is healed, for those who met it before the original.
             let twins = self.plan.nodes.iter().any(|node| node.twin_of.is_some());
@@ -86,7 +88,7 @@ impl Run<'_> {
             };
             for other in (0..plan.nodes.len()).filter(|other| plan.nodes[*other].own_secret.is_none()) {
                 let Ok(id) = plan.id(node).parse::<NodeId>() else { continue };
-                let Some((_, _, period)) = self.world.view(other, &id) else { continue };
+                let period = self.world.period(other, &id);
                 let before = match period {
                     Some(period) => self.foreign.insert((other, node), period),
                     None => None,
@@ -119,6 +121,25 @@ impl Run<'_> {
         }
     }
 
+    /// Who was told to stop is done in time.
+    fn judge_stops(&mut self) {
+        let world = &mut *self.world;
+        self.stops.retain(|node, (process, _)| world.stopping(*node).is_some_and(|(stopping, _)| stopping == *process));
+        let late = self.stops.iter().find(|(node, (_, until))| world.stopping(**node).is_some_and(|(_, now)| now > *until));
+        if let Some((node, (_, until))) = late {
+            let detail = format!("it was to be stopped at {until:?} of its time");
+            world.violate(Some(*node), Invariant::StopInTime, detail);
+        }
+    }
+
+    /// Notes until when a node has to have stopped that is told so now.
+    pub(super) fn expect_stop(&mut self, node: usize) {
+        const MARGIN: Duration = Duration::from_millis(20);
+        if let Some((process, now)) = self.world.running(node).filter(|_| !self.world.is_frozen(node)) {
+            self.stops.insert(node, (process, now + defaults::STOP_TIMEOUT + MARGIN));
+        }
+    }
+
     /// Notes who has to notice that this node dies now. Where bytes of it may still arrive much later, nothing is promised.
     pub(super) fn expect_death(&mut self, node: usize) {
         let plan = self.plan;
@@ -131,7 +152,8 @@ impl Run<'_> {
             if observer == node || self.world.is_frozen(observer) {
                 continue;
             }
-            let Some((process, local, Some(period))) = self.world.view(observer, &id) else { continue };
+            let Some((process, local)) = self.world.running(observer) else { continue };
+            let Some(period) = self.world.period(observer, &id) else { continue };
             let (sender, own) = (plan.nodes[node].heartbeat_ms, &plan.nodes[observer]);
             let allowed = sender * u64::from(own.threshold) + 2 * sender.max(own.heartbeat_ms);
             let deadline = local + Duration::from_millis(allowed) + 4 * plan.longest_latency();

@@ -29,6 +29,14 @@ impl Plan {
         latencies.chain([self.latency.longest()]).max().unwrap_or_default()
     }
 
+    /// How long so many bytes take at most to pass from one node to another: a kernel holds no more than its window of them until the word
+    /// that they were read is back, and each takes its time on the wire.
+    pub(super) fn time_to_pass(&self, bytes: usize) -> Duration {
+        let windows = u32::try_from(bytes / self.window_bytes.max(1)).unwrap_or(u32::MAX).saturating_add(1);
+        let on_the_wire = self.bytes_per_second.map_or(0.0, |rate| bytes as f64 / rate.max(1) as f64);
+        (2 * self.longest_latency()).saturating_mul(windows) + Duration::from_secs_f64(on_the_wire)
+    }
+
     /// Whether nothing in the plan is a reason for any node to go down, but that it leaves.
     pub(super) fn is_calm(&self) -> bool {
         self.is_calm_but(None)

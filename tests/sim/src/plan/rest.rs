@@ -10,6 +10,11 @@ use crate::Invariant;
 
 /// The longest that a connection with a stranger may last: a handshake, and time to close.
 const STRANGER_MAX: Duration = Duration::from_secs(7);
+/// How many messages a node has for each other one when it leaves.
+const MESSAGES: usize = 3;
+/// The most bytes of messages in one record, and more than records add to the messages that are sent here.
+const RECORD: usize = 64 << 10;
+const OVERHEAD: usize = 1024;
 
 /// What the nodes of a core have done so far: answers about members, and records.
 pub(super) struct Traffic {
@@ -29,24 +34,45 @@ impl Run<'_> {
         self.plan.id(node).parse().expect("a plan's ids are valid")
     }
 
-    /// Each node of the core sends each other one something; where there is bandwidth enough, of several records too.
+    /// Whether so many bytes at once are nothing that anybody minds: each record of them has passed before its sender could be taken for
+    /// silent, and at the smallest limits no subscriber misses one.
+    fn is_borne(&self, bytes: usize) -> bool {
+        const SMALLEST: usize = 4000;
+        let silence = self.plan.nodes.iter().map(|node| node.heartbeat_ms).min().unwrap_or(0);
+        let in_time = self.plan.time_to_pass(bytes.min(RECORD) + OVERHEAD) < Duration::from_millis(silence);
+        in_time && (!self.plan.small_limits || bytes <= SMALLEST)
+    }
+
+    /// Each node of the core sends each other one something, of several records too.
     pub(super) fn send_to_all(&mut self) {
-        let sizes: &[usize] = if self.plan.bytes_per_second.is_some() { &[32] } else { &[32, 3000, 300_000] };
+        let sizes: Vec<usize> = [32, 3000, 300_000].into_iter().filter(|size| *size == 32 || self.is_borne(*size)).collect();
         for (one, other) in self.core_pairs() {
             let to = self.node_id(other);
-            for size in sizes {
+            for size in &sizes {
                 self.world.send_checked(one, &to, *size);
             }
         }
     }
 
-    /// A node of the core has much to send to each other one, which it is to do before it leaves. What it took for each of them.
+    /// How long it takes at most until all has arrived that waits for, or is on its way to, any node of the core.
+    pub(super) fn time_to_drain(&self) -> Duration {
+        let waiting = self.core_pairs().map(|(one, other)| self.world.bytes_waiting(one, other)).max().unwrap_or(0);
+        self.plan.time_to_pass(waiting)
+    }
+
+    /// A node of the core has much to send to each other one, though no more than passes while it leaves. What it took for each of them.
     pub(super) fn queue_to_all(&mut self, first: usize) -> Vec<(usize, u64)> {
-        let size = if self.plan.bytes_per_second.is_some() { 32 } else { 300_000 };
+        // All of it may be handed to the driver at once, which then sees to it for two seconds.
+        const LINGERS: Duration = Duration::from_millis(1500);
+        let passes = |size: &usize| {
+            let all = MESSAGES * size;
+            self.is_borne(all) && self.plan.time_to_pass(all + OVERHEAD) < LINGERS
+        };
+        let size = [300_000, 30_000, 3000].into_iter().find(passes).unwrap_or(32);
         let others: Vec<usize> = self.plan.core.iter().copied().filter(|other| *other != first).collect();
         let queue = |other| {
             let to = self.node_id(other);
-            (0..3).for_each(|_| self.world.send_checked(first, &to, size));
+            (0..MESSAGES).for_each(|_| self.world.send_checked(first, &to, size));
             (other, self.world.sent_to(first, &to))
         };
         others.into_iter().map(queue).collect()

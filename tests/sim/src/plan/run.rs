@@ -75,6 +75,8 @@ pub(super) struct Run<'a> {
     acts_made: usize,
     pub(super) secrets: (u8, Vec<u8>),
     pub(super) deaths: Vec<Death>,
+    /// Nodes that were told to stop, by process, and until when on their own clocks they have to be done.
+    pub(super) stops: BTreeMap<usize, (u32, Duration)>,
     pub(super) dials: DialJudge,
     pub(super) judged_downs: usize,
     agreed_after: Option<Duration>,
@@ -120,6 +122,7 @@ impl Plan {
                 acts_made: 0,
                 secrets: (0, Vec::new()),
                 deaths: Vec::new(),
+                stops: BTreeMap::new(),
                 dials: DialJudge::default(),
                 judged_downs: 0,
                 agreed_after: None,
@@ -366,11 +369,13 @@ impl Run<'_> {
                 self.world.freeze(node);
                 self.note_pause(node);
                 self.deaths.retain(|death| death.observer != node);
+                self.stops.remove(&node);
                 self.dials.frozen(node);
                 self.after(ms, Act::Thaw(node));
             }
             Op::HalfOpen { at, with, silent } => self.world.half_open(at, with, silent),
             Op::Leave { node, ms } => {
+                self.expect_stop(node);
                 self.world.stop(node);
                 if let Some(ms) = ms {
                     self.after(ms, Act::Start(node));
@@ -509,7 +514,8 @@ impl Run<'_> {
         self.world.line(None, "the core is watched");
         self.world.draw_phase("must stay calm");
         self.send_to_all();
-        self.run_to(self.now_ms() + self.plan.watch_ms / 2)?;
+        let drained = u64::try_from(self.time_to_drain().as_millis()).unwrap_or(u64::MAX);
+        self.run_to(self.now_ms() + drained + self.plan.watch_ms / 2)?;
         let traffic = self.traffic();
         self.run_to(self.now_ms() + self.plan.watch_ms.div_ceil(2))?;
         self.judge_rest(&traffic);

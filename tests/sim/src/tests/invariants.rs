@@ -339,6 +339,22 @@ fn a_storm_of_records() {
 }
 
 #[test]
+fn a_storm_of_dials_of_one_run_of_a_node() {
+    let limits = Limits { dials_per_second: 4, ..Limits::default() };
+    let statuses = [ClusterStatus::Starting, ClusterStatus::Running, ClusterStatus::Stopping, ClusterStatus::Stopped];
+    let mut monitor = Monitor::default();
+    // Two runs within a second, each with all the dials that it may make.
+    for _ in 0..2 {
+        for status in statuses {
+            assert_eq!(monitor.event(&ClusterEvent::StatusChange(status), None), Ok(()));
+            let dials = if status == ClusterStatus::Running { 8 } else { 0 };
+            assert!((0..dials).all(|_| monitor.count(5, Activity::Dial, 3, Some(&limits)).is_ok()));
+        }
+    }
+    assert_eq!(of(monitor.count(5, Activity::Dial, 3, Some(&limits))), Some(Invariant::NoStorm));
+}
+
+#[test]
 fn a_dial_after_the_stop() {
     let stopped = |bend: BendAction| {
         let mut world = pair();
@@ -421,6 +437,19 @@ fn payloads_that_are_no_prefix() {
     let lost: BendAction = |_, _, action| if action == Action::Message { Vec::new() } else { vec![action] };
     let violation = broken_plan(&with(Fault::Reset, []), bent(lost));
     assert_eq!(violation.invariant, Invariant::PayloadsArePrefixes, "{violation}");
+
+    // The same where most of what was sent is still on a slow way when all is mended: it is waited for, and missed.
+    let much = Op::Send { from: 1, to: 0, size: 40_000, count: 20 };
+    let mut slow = Plan { bytes_per_second: Some(1_000_000), window_bytes: 1024, ..with(Fault::Bandwidth, [(19_999, much)]) };
+    slow.latency = crate::Latency::Constant { us: 40_000 };
+    slow.nodes.iter_mut().for_each(|node| node.heartbeat_ms = 5000);
+    let late: BendAction = |world, _, action| match action {
+        Action::Message if world.now() > Duration::from_secs(60) => Vec::new(),
+        action => vec![action],
+    };
+    let violation = broken_plan(&slow, bent(late));
+    assert_eq!(violation.invariant, Invariant::PayloadsArePrefixes, "{violation}");
+    assert!(violation.detail.contains("which has received"), "{violation}");
 }
 
 #[test]
@@ -459,6 +488,20 @@ fn a_run_without_an_end() {
 
 #[test]
 fn a_stop_that_waits() {
+    // While things go wrong, where a peer takes nothing of what it would be told.
+    let steps = [
+        (5000, Op::StallWriter { from: 1, to: 0, ms: 14_000 }),
+        (5000, Op::Send { from: 1, to: 0, size: 30_000, count: 20 }),
+        (5500, Op::Leave { node: 1, ms: None }),
+    ];
+    let mut plan = with(Fault::Stall, steps);
+    plan.faults.push(Fault::Leave);
+    plan.core = vec![0, 2];
+    plan.nodes.iter_mut().for_each(|node| node.heartbeat_ms = 5000);
+    let violation = broken_plan(&plan, configured(|config| config.stop_timeout(Duration::from_secs(9))));
+    assert_eq!((violation.invariant, violation.at.as_secs()), (Invariant::StopInTime, 11), "{violation}");
+
+    // At the end.
     let violation = broken_plan(
         &quiet(),
         Bend {

@@ -32,11 +32,9 @@ pub(crate) enum Meeting {
 }
 
 impl World {
-    /// The process on a host, its time, and the number of the up-period of this node there, if it is up.
-    pub(crate) fn view(&self, host: HostId, id: &NodeId) -> Option<(u32, Duration, Option<u64>)> {
-        let at = &self.hosts[host];
-        let period = at.monitor.up.get(id).map(|up| up.period);
-        at.alive.then(|| (at.process, at.local(self.now).since_start(), period))
+    /// The number of the up-period of this node at a host, if it is up there.
+    pub(crate) fn period(&self, host: HostId, id: &NodeId) -> Option<u64> {
+        self.hosts[host].monitor.up.get(id).map(|up| up.period)
     }
 
     /// Draws that something is done to the cluster for some milliseconds.
@@ -55,9 +53,17 @@ impl World {
 
     /// The process on a host whose node is running, and its time.
     pub(crate) fn running(&self, host: HostId) -> Option<(u32, Duration)> {
+        self.process_that_is(ClusterStatus::Running, host)
+    }
+
+    /// The same where the node is stopping.
+    pub(crate) fn stopping(&self, host: HostId) -> Option<(u32, Duration)> {
+        self.process_that_is(ClusterStatus::Stopping, host)
+    }
+
+    fn process_that_is(&self, status: ClusterStatus, host: HostId) -> Option<(u32, Duration)> {
         let at = &self.hosts[host];
-        let running = at.alive && at.monitor.status == ClusterStatus::Running;
-        running.then(|| (at.process, at.local(self.now).since_start()))
+        (at.alive && at.monitor.status == status).then(|| (at.process, at.local(self.now).since_start()))
     }
 
     /// Notes dials, ups and downs from now on.
@@ -152,6 +158,16 @@ impl World {
     /// How many records a host has sent.
     pub(crate) fn records_sent(&self, host: HostId) -> u64 {
         self.hosts[host].monitor.records
+    }
+
+    /// How many bytes a host has at most for another one that has not read them yet: in its machine, its driver, and on their way.
+    pub(crate) fn bytes_waiting(&self, from: HostId, to: HostId) -> usize {
+        let ends = self.hosts[from].ends().filter(|(place, end)| self.conns[*place].ends[1 - end].host == to);
+        let pipes = ends.map(|(place, end)| &self.conns[place].pipes[end]);
+        let below: usize = pipes.map(|pipe| pipe.out_bytes + pipe.unread).sum();
+        let queued = self.hosts[from].machine.usage().send_queue_bytes;
+        // Of a queue of small messages, 64 bytes each are counted that stand for what a record adds.
+        below + queued
     }
 
     /// How many messages a host took for a node in the present up-period.
