@@ -42,6 +42,7 @@ use std::time::Instant;
 use async_std::io::{ReadExt, WriteExt};
 use async_std::net::{TcpListener, TcpStream, ToSocketAddrs};
 use async_std::task;
+use noex_driver::Bound;
 
 #[doc(inline)]
 pub use noex_driver::{
@@ -89,11 +90,8 @@ impl noex_driver::Runtime for AsyncStd {
         Ok((stream.clone(), stream, remote))
     }
 
-    async fn bind(&self, addr: SocketAddr) -> io::Result<(TcpListener, SocketAddr)> {
-        // By the standard library, which sets `SO_REUSEADDR` where that means what the contract asks for.
-        let listener = TcpListener::bind(addr).await?;
-        let local = listener.local_addr()?;
-        Ok((listener, local))
+    async fn bind(&self, addr: SocketAddr) -> io::Result<Bound<TcpListener>> {
+        Bound::listen(addr)?.try_map(|listener| Ok(listener.into()))
     }
 
     async fn connect(&self, addr: SocketAddr) -> io::Result<(TcpStream, TcpStream)> {

@@ -11,18 +11,21 @@
 //! Every decision about the protocol is made in `noex-proto`, a state machine that does no I/O. This crate feeds it what happens,
 //! does what it asks for, and wakes it when it wants to be woken. Handlers and streams never run under its lock.
 
+mod bound;
 mod cluster;
 mod connection;
 mod env;
 mod handlers;
 mod listen;
 mod log;
+mod network;
 mod runtime;
 mod shared;
 mod streams;
 mod text;
 mod time;
 
+pub use bound::Bound;
 pub use bytes::Bytes;
 pub use cluster::{Cluster, WeakCluster};
 pub use env::FromEnv;

@@ -1,22 +1,23 @@
 //! A run: the start, then one task that listens, accepts connections and keeps the time, and the end.
 
 use std::convert::Infallible;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use std::{io, mem};
 
 use futures_lite::future;
-use if_addrs::Interface;
 use noex_proto::{Cause, ClusterConfig, ClusterStatus, Input, ListenOn, LocalFault, StartError};
 
-use crate::Runtime;
 use crate::connection::Connection;
 use crate::shared::{Run, Shared, State};
 use crate::time::sleep;
+use crate::{Bound, Runtime, log, network};
 
 /// How long to wait after a failed accept, which mostly is a want of descriptors. Each is reported.
 const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
+
+/// How often a node that waits for an address looks for one.
+const NETWORK_POLL: Duration = Duration::from_millis(250);
 
 /// Starts the cluster; returns once it listens. A start that is dropped on the way leaves it stopped.
 pub(crate) async fn start<R: Runtime>(shared: &Arc<Shared<R>>, config: ClusterConfig) -> Result<(), StartError> {
@@ -147,35 +148,35 @@ impl<R: Runtime> Node<R> {
     }
 }
 
-/// Listens on the first address of the host that can be listened on, and says which, with the real port.
+/// Listens on the first address of the host that can be listened on, and says which, with the real port, and what there is of the network.
 async fn listen<R: Runtime>(rt: &R, on: &ListenOn) -> Result<(R::Listener, Input), StartError> {
+    let deadline = rt.now() + on.timeout;
     let bind = async {
+        let overdue = async {
+            rt.sleep_until(deadline).await;
+            Err(io::Error::new(io::ErrorKind::TimedOut, "name lookup timed out"))
+        };
         let mut error = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-        for addr in rt.resolve(&on.host, on.port).await? {
+        for addr in future::or(rt.resolve(&on.host, on.port), overdue).await? {
             match rt.bind(addr).await {
-                Ok(listening) => return Ok(listening),
+                Ok(bound) => return Ok(bound),
                 Err(cause) => error = cause,
             }
         }
         Err(error)
     };
     let bound = bind.await.map_err(|cause| StartError::Bind { addr: on.to_string(), cause: Cause::new(cause) });
-    let (listener, local) = bound?;
-    let listening = Input::Listening {
-        entropy: rt.entropy().map_err(|cause| StartError::Entropy { cause: Cause::new(cause) })?,
-        interfaces: if_addrs::get_if_addrs().unwrap_or_default().iter().map(Interface::ip).collect(),
-        local,
-        route: on.route_target.and_then(|target| route(target).ok()),
-    };
-    Ok((listener, listening))
-}
-
-/// The local address that routes to `target`. To connect a UDP socket sends nothing.
-fn route(target: SocketAddr) -> io::Result<IpAddr> {
-    let any = if target.is_ipv4() { IpAddr::from(Ipv4Addr::UNSPECIFIED) } else { Ipv6Addr::UNSPECIFIED.into() };
-    let socket = UdpSocket::bind((any, 0))?;
-    socket.connect(target)?;
-    Ok(socket.local_addr()?.ip())
+    let Bound { dual_stack, listener, local } = bound?;
+    let entropy = rt.entropy().map_err(|cause| StartError::Entropy { cause: Cause::new(cause) })?;
+    loop {
+        let network = network::look(on.route_target, dual_stack);
+        let left = deadline.saturating_duration_since(rt.now());
+        if left.is_zero() || !on.awaits_address(local.ip(), &network) {
+            log::candidates(&on.candidates(local.ip(), &network));
+            return Ok((listener, Input::Listening { entropy, local, network: Box::new(network) }));
+        }
+        sleep(rt, left.min(NETWORK_POLL)).await;
+    }
 }
 
 /// Whether a failed accept says that the peer was gone or cut off before it was accepted, which is no fault of this system: the next

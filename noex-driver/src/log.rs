@@ -1,6 +1,8 @@
 //! What goes to `tracing`, where that feature is on; otherwise nothing does.
 #![cfg_attr(not(feature = "tracing"), expect(unused_variables, reason = "without the feature nothing is logged"))]
 
+use std::net::IpAddr;
+
 use noex_proto::{ClusterEvent, ConnId};
 
 /// Errors that need somebody, heard by a subscriber or not, at warn; those that pass by themselves and transitions at info.
@@ -9,6 +11,14 @@ pub(crate) fn event(event: &ClusterEvent) {
     match event {
         ClusterEvent::Error(error) if !error.is_transient() => tracing::warn!("{error}"),
         event => tracing::info!("{event}"),
+    }
+}
+
+/// Of which addresses the node's host is the first, where there are several.
+pub(crate) fn candidates(candidates: &[IpAddr]) {
+    #[cfg(feature = "tracing")]
+    if let [host, _, ..] = candidates {
+        tracing::info!(%host, ?candidates, "peers are told the first of the machine's addresses; advertise_host names another");
     }
 }
 

@@ -6,6 +6,8 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Instant;
 
+use crate::Bound;
+
 /// An asynchronous runtime with TCP: all that differs between one adapter and the next.
 ///
 /// A value stands for one running instance of the runtime. Its methods may be called from any thread, also from one that the
@@ -37,9 +39,9 @@ pub trait Runtime: Clone + Debug + Send + Sync + 'static {
         listener: &Self::Listener,
     ) -> impl Future<Output = io::Result<(Self::Reader, Self::Writer, SocketAddr)>> + Send;
 
-    /// Listens; gives the address listened on too, with the real port. A port that was in use by connections which ended lately must
-    /// not count as taken.
-    fn bind(&self, addr: SocketAddr) -> impl Future<Output = io::Result<(Self::Listener, SocketAddr)>> + Send;
+    /// Listens. A port that was in use by connections which ended lately must not count as taken. The unspecified IPv6 address serves IPv4
+    /// too where the system allows, whatever its default is. [`Bound::listen`] does all that with a socket of the system's.
+    fn bind(&self, addr: SocketAddr) -> impl Future<Output = io::Result<Bound<Self::Listener>>> + Send;
 
     /// Connects, without delay for small writes. Dropping the future gives the attempt up.
     ///

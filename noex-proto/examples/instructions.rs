@@ -62,7 +62,7 @@ fn start(name: &str, last: u8, config: impl FnOnce(ClusterConfig) -> ClusterConf
     let mut machine = Machine::new();
     let config = config(ClusterConfig::new(name).host(address(last).ip().to_string()));
     machine.start(Instant::START, config).expect("valid");
-    let listening = Input::Listening { entropy: [last; 32], interfaces: Vec::new(), local: address(last), route: None };
+    let listening = Input::Listening { entropy: [last; 32], local: address(last), network: Box::default() };
     machine.handle(Instant::START, listening);
     machine
 }

@@ -19,5 +19,7 @@ pub const MESSAGE_BYTES: RangeInclusive<usize> = 1..=1 << 30;
 pub const RECONNECT_DELAY: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(60 * 60);
 /// Each secret, in bytes.
 pub const SECRET_BYTES: RangeInclusive<usize> = 16..=1024;
+/// The most time that a start waits for a lookup, and for an address to tell.
+pub const START_TIMEOUT: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(10 * 60);
 /// The most time that a stop takes.
 pub const STOP_TIMEOUT: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(10 * 60);

@@ -9,7 +9,7 @@ use core::net::SocketAddr;
 use core::ops::RangeInclusive;
 use core::time::Duration;
 
-use serde::de::Error as _;
+use serde::de::{self, Error as _, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::advertise::serves;
@@ -45,6 +45,8 @@ pub struct ClusterConfig {
     port: u16,
     #[serde(default)]
     advertise_host: Option<String>,
+    #[serde(default, deserialize_with = "advertised_port")]
+    advertise_port: Option<u16>,
     #[serde(default)]
     seeds: Vec<String>,
     #[serde(default = "default_cluster_name")]
@@ -78,6 +80,8 @@ pub struct ClusterConfig {
     reconnect_max_delay: Duration,
     #[serde(default = "default_forget_after", rename = "forget_after_ms", with = "millis")]
     forget_after: Duration,
+    #[serde(default = "default_start_timeout", rename = "start_timeout_ms", with = "millis")]
+    start_timeout: Duration,
     #[serde(default = "default_stop_timeout", rename = "stop_timeout_ms", with = "millis")]
     stop_timeout: Duration,
     #[serde(default)]
@@ -96,6 +100,7 @@ impl ClusterConfig {
             host: default_host(),
             port: default_port(),
             advertise_host: None,
+            advertise_port: None,
             seeds: Vec::new(),
             cluster_name: default_cluster_name(),
             cluster_secret: None,
@@ -105,6 +110,7 @@ impl ClusterConfig {
             reconnect_base_delay: default_reconnect_base_delay(),
             reconnect_max_delay: default_reconnect_max_delay(),
             forget_after: default_forget_after(),
+            start_timeout: default_start_timeout(),
             stop_timeout: default_stop_timeout(),
             limits: Limits::default(),
         }
@@ -127,11 +133,22 @@ impl ClusterConfig {
     /// The address or name under which the others reach this node.
     ///
     /// By default it is the host, where that is a specific one; else the local address that routes to the first seed given as an
-    /// address beyond loopback; else the machine's first interface address that is neither loopback nor link-local; else loopback,
-    /// with a warning. Behind a translation of addresses, or where the others resolve this node by name, it must be set.
+    /// address beyond loopback; else the source address of the machine's default route; else the first address, neither loopback nor
+    /// link-local, of an interface that is up and has a carrier; else loopback, with a warning. Behind a translation of addresses, or where
+    /// the others resolve this node by name, it must be set.
     #[must_use]
     pub fn advertise_host(mut self, host: impl Into<String>) -> Self {
         self.advertise_host = Some(host.into());
+        self
+    }
+
+    /// The port under which the others reach this node, 1 to 65535; by default the one that is listened on.
+    ///
+    /// Behind a translation of ports, such as a container's published one that differs from the inner one, it must be set. Where it is,
+    /// no warning tells that the node does not listen where others are told.
+    #[must_use]
+    pub fn advertise_port(mut self, port: u16) -> Self {
+        self.advertise_port = Some(port);
         self
     }
 
@@ -208,6 +225,17 @@ impl ClusterConfig {
         self
     }
 
+    /// The most time that looking up the name in `host` takes at the start, and that a node with seeds beyond loopback waits for an address to
+    /// tell them, 100 ms to 10 min.
+    ///
+    /// A lookup that takes longer is [`StartError::Bind`](crate::StartError::Bind); without an address the node then tells a loopback one,
+    /// with a warning.
+    #[must_use]
+    pub fn start_timeout(mut self, timeout: Duration) -> Self {
+        self.start_timeout = timeout;
+        self
+    }
+
     /// The most time that a stop takes, whatever the peers do, 100 ms to 10 min.
     #[must_use]
     pub fn stop_timeout(mut self, timeout: Duration) -> Self {
@@ -260,6 +288,9 @@ impl ClusterConfig {
             let rule = format!("must be an address or name that others can reach, not {host}");
             return Err(InvalidClusterConfigError::new("advertise_host", &rule));
         }
+        if self.advertise_port == Some(0) {
+            return Err(InvalidClusterConfigError::new("advertise_port", "must be 1 to 65535, not 0"));
+        }
         self.limits.check()?;
         if !bounds::CLUSTER_NAME_BYTES.contains(&self.cluster_name.len()) {
             return Err(InvalidClusterConfigError::new(
@@ -288,12 +319,14 @@ impl ClusterConfig {
             return Err(InvalidClusterConfigError::new("reconnect_base_delay", &rule));
         }
         within("forget_after", &self.forget_after, &bounds::FORGET_AFTER)?;
+        within("start_timeout", &self.start_timeout, &bounds::START_TIMEOUT)?;
         within("stop_timeout", &self.stop_timeout, &bounds::STOP_TIMEOUT)?;
         Ok(Settings {
             name: self.node_name.clone(),
             host,
             port: self.port,
             advertise_host,
+            advertise_port: self.advertise_port,
             seeds: parse_seeds(&self.seeds, self.limits.members)?,
             cluster_name: self.cluster_name.clone(),
             secrets: Secrets::new(self.cluster_secret.as_ref(), &self.accepted_secrets),
@@ -302,6 +335,7 @@ impl ClusterConfig {
             reconnect_base_delay: millis::whole(self.reconnect_base_delay),
             reconnect_max_delay: millis::whole(self.reconnect_max_delay),
             forget_after: millis::whole(self.forget_after),
+            start_timeout: millis::whole(self.start_timeout),
             stop_timeout: millis::whole(self.stop_timeout),
             limits: self.limits.clone(),
         })
@@ -315,6 +349,7 @@ pub(crate) struct Settings {
     pub(crate) host: Host,
     pub(crate) port: u16,
     pub(crate) advertise_host: Option<Host>,
+    pub(crate) advertise_port: Option<u16>,
     /// In the order given, each once.
     pub(crate) seeds: Vec<NodeId>,
     pub(crate) cluster_name: String,
@@ -324,6 +359,7 @@ pub(crate) struct Settings {
     pub(crate) reconnect_base_delay: Duration,
     pub(crate) reconnect_max_delay: Duration,
     pub(crate) forget_after: Duration,
+    pub(crate) start_timeout: Duration,
     pub(crate) stop_timeout: Duration,
     pub(crate) limits: Limits,
 }
@@ -392,6 +428,42 @@ fn given_secret<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Sec
 /// An error of a secret's place says what is due there, and nothing of what was found.
 fn secret_list<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Secret>, D::Error> {
     Vec::deserialize(deserializer).map_err(|_| D::Error::custom("accepted_secrets must be a list of texts"))
+}
+
+/// An error names the field and the number, whatever the format says of numbers that are too large.
+fn advertised_port<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u16>, D::Error> {
+    struct Port;
+
+    impl<'de> Visitor<'de> for Port {
+        type Value = Option<u16>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a port in advertise_port")
+        }
+
+        fn visit_i64<E: de::Error>(self, port: i64) -> Result<Option<u16>, E> {
+            let valid = u16::try_from(port).map(Some);
+            valid.map_err(|_| E::custom(format_args!("advertise_port must be 1 to 65535, not {port}")))
+        }
+
+        fn visit_none<E: de::Error>(self) -> Result<Option<u16>, E> {
+            Ok(None)
+        }
+
+        fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Option<u16>, D::Error> {
+            deserializer.deserialize_u16(self)
+        }
+
+        fn visit_u64<E: de::Error>(self, port: u64) -> Result<Option<u16>, E> {
+            self.visit_i64(i64::try_from(port).unwrap_or(i64::MAX))
+        }
+
+        fn visit_unit<E: de::Error>(self) -> Result<Option<u16>, E> {
+            Ok(None)
+        }
+    }
+
+    deserializer.deserialize_option(Port)
 }
 
 /// The rule for a value that has bounds.
@@ -463,6 +535,10 @@ fn default_reconnect_max_delay() -> Duration {
     defaults::RECONNECT_MAX_DELAY
 }
 
+fn default_start_timeout() -> Duration {
+    defaults::START_TIMEOUT
+}
+
 fn default_stop_timeout() -> Duration {
     defaults::STOP_TIMEOUT
 }
@@ -480,6 +556,7 @@ mod tests {
             .host("[::1]")
             .port(0)
             .advertise_host("DB.example.org")
+            .advertise_port(4369)
             .seeds(["b@h:1", "a@h:1", "B@H:1", "b@H:1"])
             .cluster_secret(Some("correct horse battery"))
             .accepted_secrets(["staple staple staple"]);
@@ -489,6 +566,7 @@ mod tests {
         assert_eq!(settings.port, 0);
         assert_eq!(settings.advertise_host.expect("set").to_string(), "db.example.org");
         assert_eq!(settings.seeds.iter().map(NodeId::as_str).collect::<Vec<_>>(), ["b@h:1", "a@h:1", "B@h:1"]);
+        assert_eq!(settings.advertise_port, Some(4369));
         assert_eq!(settings.cluster_name, defaults::CLUSTER_NAME);
         let roots = ["correct horse battery", "staple staple staple"].map(|secret| Root::from_secret(&secret.into()));
         assert_eq!(settings.secrets.iter().cloned().collect::<Vec<_>>(), roots);
@@ -497,6 +575,7 @@ mod tests {
         assert_eq!(settings.reconnect_base_delay, defaults::RECONNECT_BASE_DELAY);
         assert_eq!(settings.reconnect_max_delay, defaults::RECONNECT_MAX_DELAY);
         assert_eq!(settings.forget_after, defaults::FORGET_AFTER);
+        assert_eq!(settings.start_timeout, defaults::START_TIMEOUT);
         assert_eq!(settings.stop_timeout, defaults::STOP_TIMEOUT);
         assert_eq!(settings.limits, Limits::default());
     }

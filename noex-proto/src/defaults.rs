@@ -20,5 +20,7 @@ pub const PROTOCOL_VERSION: u8 = 1;
 pub const RECONNECT_BASE_DELAY: Duration = Duration::from_secs(1);
 /// The longest delay between two tries: thirty seconds.
 pub const RECONNECT_MAX_DELAY: Duration = Duration::from_secs(30);
+/// The most time that a start waits for a lookup, and for an address to tell: five seconds.
+pub const START_TIMEOUT: Duration = Duration::from_secs(5);
 /// The most time that a stop takes: five seconds.
 pub const STOP_TIMEOUT: Duration = Duration::from_secs(5);

@@ -3,7 +3,7 @@
 use alloc::string::String;
 use core::error::Error;
 use core::fmt;
-use core::net::SocketAddr;
+use core::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
@@ -105,6 +105,8 @@ pub enum PeerFault {
     InvalidNodeId,
     /// The bytes are not of this protocol.
     InvalidMagic,
+    /// Its identity is on loopback, and it is on another machine.
+    LoopbackIdentity,
     /// A message body that does not decode.
     MalformedBody,
     /// A handshake frame whose fields do not fit.
@@ -142,6 +144,7 @@ impl fmt::Display for PeerFault {
             Self::IntervalOutOfBounds => "heartbeat interval out of bounds",
             Self::InvalidNodeId => "invalid node id",
             Self::InvalidMagic => "not the noex protocol",
+            Self::LoopbackIdentity => "another machine's node with an identity on loopback (it needs advertise_host)",
             Self::MalformedBody => "malformed message body",
             Self::MalformedHandshake => "malformed handshake frame",
             Self::MalformedRecord => "malformed record",
@@ -175,6 +178,8 @@ pub enum Refusal {
     Leaving,
     /// It has as many members as it may.
     LimitReached,
+    /// This node's identity is on loopback, where the peer, on another machine, would meet itself.
+    LoopbackIdentity,
     /// It is not the node that was dialled.
     NotTheTarget,
     /// It did not admit this node.
@@ -197,6 +202,7 @@ impl Refusal {
             4 => Self::LimitReached,
             5 => Self::NotAdmitted,
             6 => Self::Duplicate,
+            7 => Self::LoopbackIdentity,
             code => Self::Unknown(code),
         }
     }
@@ -210,6 +216,7 @@ impl Refusal {
             Self::LimitReached => Some(4),
             Self::NotAdmitted => Some(5),
             Self::Duplicate => Some(6),
+            Self::LoopbackIdentity => Some(7),
             _ => None,
         }
     }
@@ -226,6 +233,9 @@ impl fmt::Display for Refusal {
             Self::IdentityConflict => "another running process has this identity",
             Self::Leaving => "the peer is leaving",
             Self::LimitReached => "the peer has as many members as it may",
+            Self::LoopbackIdentity => {
+                "this node tells a loopback address, and the peer is on another machine: set advertise_host"
+            }
             Self::NotTheTarget => "the peer is another node than was dialled",
             Self::NotAdmitted => "the peer did not admit this node",
             Self::ToSelf => "the peer is this node itself",
@@ -244,6 +254,13 @@ pub enum LocalFault {
         /// What the operating system said.
         cause: Cause,
     },
+    /// Others are told a host at which this node does not listen.
+    AdvertisedElsewhere {
+        /// The host in the node's identity.
+        advertised: String,
+        /// The address listened on.
+        listening: IpAddr,
+    },
     /// A handler panicked; it is called again for the next event.
     HandlerPanicked {
         /// The panic's message.
@@ -259,6 +276,11 @@ impl fmt::Display for LocalFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Accept { cause } => write!(f, "accepting connections failed: {cause}"),
+            Self::AdvertisedElsewhere { advertised, listening } => write!(
+                f,
+                "peers are told {advertised}, and this node listens on {listening} alone, which is not there: set host to an address \
+                 that peers reach, such as 0.0.0.0, or advertise_host to one that is listened on"
+            ),
             Self::HandlerPanicked { message } => write!(f, "a handler panicked: {message}"),
             Self::LoopbackAdvertised => {
                 f.write_str("peers are told a loopback address: set advertise_host to be reached from other machines")
@@ -272,7 +294,7 @@ impl Error for LocalFault {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
             Self::Accept { cause } => Some(cause.get_ref()),
-            Self::HandlerPanicked { .. } | Self::LoopbackAdvertised | Self::NoSecret => None,
+            Self::AdvertisedElsewhere { .. } | Self::HandlerPanicked { .. } | Self::LoopbackAdvertised | Self::NoSecret => None,
         }
     }
 }

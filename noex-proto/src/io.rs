@@ -4,13 +4,13 @@ use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
-use core::net::{IpAddr, SocketAddr};
+use core::net::SocketAddr;
 use core::time::Duration;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::{ClusterConfig, ClusterEvent, DialPlan, LocalFault, NodeId, Secret, WallTime};
+use crate::{ClusterConfig, ClusterEvent, DialPlan, LocalFault, LocalNetwork, NodeId, Secret, WallTime};
 
 /// One connection, dialled or accepted. Never reused, so what arrives late for an old one is harmless.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
@@ -63,13 +63,11 @@ pub enum Input {
     Listening {
         /// Fresh randomness, drawn for this start.
         entropy: [u8; 32],
-        /// The addresses of the machine's interfaces, of which the first that others may reach can become the node's host.
-        interfaces: Vec<IpAddr>,
         /// The address listened on, with the real port; with none, the start is over.
         #[serde(with = "text")]
         local: SocketAddr,
-        /// The local address that routes to [`ClusterConfig::route_target`], if there is one.
-        route: Option<IpAddr>,
+        /// What there is of the machine's network.
+        network: Box<LocalNetwork>,
     },
     /// Bytes from a connection, in order, split anyhow.
     Received {

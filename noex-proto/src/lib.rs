@@ -29,7 +29,7 @@
 //! for (n, seed) in [(0, "b@10.0.0.2:4369"), (1, "a@10.0.0.1:4369")] {
 //!     let listen_on = machines[n].start(now, ClusterConfig::new(["a", "b"][n]).host(hosts[n]).port(4369).seeds([seed]))?;
 //!     let local = format!("{}:{}", listen_on.host, listen_on.port).parse()?;
-//!     inputs.push_back((n, Input::Listening { entropy: [n as u8; 32], interfaces: Vec::new(), local, route: None }));
+//!     inputs.push_back((n, Input::Listening { entropy: [n as u8; 32], local, network: Box::default() }));
 //! }
 //!
 //! // A connection has a number at each of its ends: what it is at the other one.
@@ -120,6 +120,7 @@ mod timers;
 mod transient;
 mod turn;
 
+pub use advertise::LocalNetwork;
 pub use bytes::Bytes;
 pub use cause::Cause;
 pub use config::{ClusterConfig, InvalidClusterConfigError};

@@ -23,6 +23,7 @@ impl ClusterError {
             Self::Refused { reason, .. } => reason.is_transient(),
             Self::Local(fault) => match fault {
                 LocalFault::Accept { .. }
+                | LocalFault::AdvertisedElsewhere { .. }
                 | LocalFault::HandlerPanicked { .. }
                 | LocalFault::LoopbackAdvertised
                 | LocalFault::NoSecret => false,
@@ -54,7 +55,7 @@ impl Unreached {
 impl PeerFault {
     /// Whether it passes by itself: a handshake that took too long, since its peer or the network has too much to do, and an address that
     /// another node has now, which is no longer told of once the former one is forgotten. The others are another secret, cluster, version
-    /// or protocol, or a defect.
+    /// or protocol, a configuration, or a defect.
     #[must_use]
     pub const fn is_transient(self) -> bool {
         match self {
@@ -70,6 +71,7 @@ impl PeerFault {
             | Self::IntervalOutOfBounds
             | Self::InvalidNodeId
             | Self::InvalidMagic
+            | Self::LoopbackIdentity
             | Self::MalformedBody
             | Self::MalformedHandshake
             | Self::MalformedRecord
@@ -95,6 +97,7 @@ impl Refusal {
             | Self::AuthenticationRequired
             | Self::IdentityConflict
             | Self::LimitReached
+            | Self::LoopbackIdentity
             | Self::NotAdmitted
             | Self::Unknown(_)
             | Self::Version => false,

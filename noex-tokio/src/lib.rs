@@ -37,10 +37,10 @@ use std::net::SocketAddr;
 use std::pin::pin;
 use std::time::Instant;
 
-use noex_driver::Runtime;
+use noex_driver::{Bound, Runtime};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::net::{TcpListener, TcpSocket, TcpStream, lookup_host};
+use tokio::net::{TcpListener, TcpStream, lookup_host};
 use tokio::runtime::Handle;
 use tokio::time;
 
@@ -68,10 +68,6 @@ pub type Subscription = noex_driver::Subscription<Tokio>;
 
 /// A handle that does not keep the node running, for handlers.
 pub type WeakCluster = noex_driver::WeakCluster<Tokio>;
-
-/// How many connections may wait to be accepted, where the system allows as many. Nodes that start together all dial their seed at once, and
-/// what finds no room is tried again by the system only after a second.
-const BACKLOG: u32 = 1024;
 
 /// A tokio runtime.
 #[derive(Clone, Debug)]
@@ -102,18 +98,8 @@ impl Runtime for Tokio {
         Ok((reader, writer, remote))
     }
 
-    async fn bind(&self, addr: SocketAddr) -> io::Result<(TcpListener, SocketAddr)> {
-        self.enter(|| {
-            let socket = if addr.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-            // Elsewhere it does not mean what the contract asks for: two listeners would share the port.
-            if cfg!(unix) {
-                socket.set_reuseaddr(true)?;
-            }
-            socket.bind(addr)?;
-            let listener = socket.listen(BACKLOG)?;
-            let local = listener.local_addr()?;
-            Ok((listener, local))
-        })
+    async fn bind(&self, addr: SocketAddr) -> io::Result<Bound<TcpListener>> {
+        self.enter(|| Bound::listen(addr)?.try_map(TcpListener::from_std))
     }
 
     async fn connect(&self, addr: SocketAddr) -> io::Result<(OwnedReadHalf, OwnedWriteHalf)> {

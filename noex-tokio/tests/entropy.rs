@@ -4,7 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Instant;
 
-use noex_driver::{Cluster, ClusterConfig, ClusterStatus, Runtime, StartError};
+use noex_driver::{Bound, Cluster, ClusterConfig, ClusterStatus, Runtime, StartError};
 use noex_tokio::Tokio;
 
 /// Tokio, without randomness.
@@ -28,7 +28,7 @@ impl Runtime for Predictable {
         self.0.accept(listener).await
     }
 
-    async fn bind(&self, addr: SocketAddr) -> io::Result<(Self::Listener, SocketAddr)> {
+    async fn bind(&self, addr: SocketAddr) -> io::Result<Bound<Self::Listener>> {
         self.0.bind(addr).await
     }
 

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use futures_lite::future;
 use noex_conformance::common::{PATIENCE, config};
-use noex_driver::{Cluster, Runtime, StartError};
+use noex_driver::{Bound, Cluster, Runtime, StartError};
 use noex_tokio::Tokio;
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
@@ -47,13 +47,12 @@ impl Runtime for Slow {
         self.0.accept(&listener.0).await
     }
 
-    async fn bind(&self, addr: SocketAddr) -> io::Result<(Counted, SocketAddr)> {
-        let (listener, local) = self.0.bind(addr).await?;
-        let listener = Counted(listener);
+    async fn bind(&self, addr: SocketAddr) -> io::Result<Bound<Counted>> {
+        let bound = self.0.bind(addr).await?.try_map(|listener| Ok(Counted(listener)))?;
         MOST.fetch_max(LISTENERS.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
         BOUND.notify_one();
         sleep(Duration::from_millis(3)).await;
-        Ok((listener, local))
+        Ok(bound)
     }
 
     async fn connect(&self, addr: SocketAddr) -> io::Result<(Self::Reader, Self::Writer)> {

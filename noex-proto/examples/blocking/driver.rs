@@ -61,7 +61,7 @@ pub(crate) fn start(config: ClusterConfig) -> Result<(Sender<Work>, Receiver<Hea
     let local = listener.local_addr()?;
     let mut entropy = [0; 32];
     getrandom::fill(&mut entropy)?;
-    machine.handle(Instant::START, Input::Listening { entropy, interfaces: Vec::new(), local, route: None });
+    machine.handle(Instant::START, Input::Listening { entropy, local, network: Box::default() });
 
     let accepted = work.clone();
     thread::spawn(move || {

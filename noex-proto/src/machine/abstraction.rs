@@ -76,6 +76,7 @@ impl<'a, H: Hasher> Abstraction<'a, H> {
         let Node {
             out: _,
             settings: _,
+            own_addresses: _,
             id,
             instance,
             rng: _,

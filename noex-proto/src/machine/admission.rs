@@ -11,7 +11,7 @@ use super::node::{Ended, Intro, Node, Peer, Session, Stage, Wait};
 use super::session::probe_timeout;
 use crate::message::Control;
 use crate::millis;
-use crate::{Close, ClusterError, ClusterStatus, ConnId, NodeDownReason, NodeId, PeerFault, Refusal, WallTime};
+use crate::{Close, ClusterError, ClusterStatus, ConnId, NodeDownReason, NodeId, PeerFault, Refusal, Unreached, WallTime};
 
 /// How long each message of the admission may take.
 const ADMISSION_TIMEOUT: Duration = Duration::from_secs(10);
@@ -31,6 +31,12 @@ impl Node {
         }
         if self.out.status != ClusterStatus::Running {
             return self.refuse(conn, Refusal::Leaving);
+        }
+        // Everyone whom this node told of the peer would dial itself.
+        if id.is_loopback() && !self.conns.get(&conn).is_some_and(|conn| self.is_near(conn)) {
+            let fault = PeerFault::LoopbackIdentity;
+            self.count_fault(conn, fault);
+            return self.refuse_as(conn, Refusal::LoopbackIdentity, Ended::Failed(Unreached::Fault(fault)));
         }
         let full = match self.peers.get(&id) {
             Some(peer) => peer.admission.sessions.len() >= SESSIONS_PER_PEER,
@@ -146,7 +152,7 @@ impl Node {
     }
 
     /// A session is no more. If it was chosen or in use, whatever waited for it has its turn.
-    pub(super) fn session_ended(&mut self, conn: ConnId, session: &Session, near: bool, reason: NodeDownReason) {
+    pub(super) fn session_ended(&mut self, conn: ConnId, session: &Session, reason: NodeDownReason) {
         self.session_count -= 1;
         self.waits.cancel(&Wait::Admission(conn));
         self.forget_request(conn);
@@ -164,7 +170,7 @@ impl Node {
         } else if peer.session == Some(conn) {
             peer.admission.named = 0;
             self.waits.cancel(&Wait::Probe(conn));
-            self.go_down(id, conn, session, near, reason);
+            self.go_down(id, conn, session, reason);
             self.decide_all(id);
         }
         self.forget_if_never_up(id);
@@ -343,8 +349,13 @@ impl Node {
 
     /// Refuses a session by its last message.
     pub(super) fn refuse(&mut self, conn: ConnId, reason: Refusal) {
+        self.refuse_as(conn, reason, Ended::from(reason));
+    }
+
+    /// [`Node::refuse`] with what it comes to where this node dialled.
+    fn refuse_as(&mut self, conn: ConnId, reason: Refusal, ended: Ended) {
         if let Some(code) = reason.code() {
-            self.set_stage(conn, Stage::Last(Ended::from(reason)));
+            self.set_stage(conn, Stage::Last(ended));
             self.send_last(conn, Control::Refused(code));
         }
     }

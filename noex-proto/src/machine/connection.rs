@@ -220,7 +220,7 @@ impl Node {
         self.end_conn(conn, Some(Close::Abort), Ended::Failed(Unreached::Fault(fault)));
     }
 
-    fn count_fault(&mut self, conn: ConnId, fault: PeerFault) {
+    pub(super) fn count_fault(&mut self, conn: ConnId, fault: PeerFault) {
         let Some(state) = self.conns.get(&conn) else { return };
         self.out.counters.faults += 1;
         let Some(addr) = state.remote else { return };
@@ -279,7 +279,6 @@ impl Node {
     /// [`Node::end_conn`] with the reason of the down, if there is one.
     pub(super) fn end_conn_as(&mut self, conn: ConnId, how: Option<Close>, ended: Ended, reason: NodeDownReason) {
         let Some(state) = self.conns.remove(&conn) else { return };
-        let near = state.is_near();
         let authenticated = state.session().is_some();
         match state.phase {
             Phase::Dialling => self.waits.cancel(&Wait::Connect(conn)),
@@ -299,7 +298,7 @@ impl Node {
             self.close(conn, how, authenticated);
         }
         if let Phase::Session(session) = state.phase {
-            self.session_ended(conn, &session, near, reason);
+            self.session_ended(conn, &session, reason);
         }
         if let Some(target) = state.target {
             self.dial_ended(&target, conn, state.remote, ended, self.now - state.since);

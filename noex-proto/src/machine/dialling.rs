@@ -11,7 +11,8 @@ use super::node::{Dial, Ended, InstanceId, Node, Peer, Phase, Place, Prospect, T
 use crate::backoff::Backoff;
 use crate::dial_plan::CONNECT_TIMEOUT;
 use crate::{
-    Action, Close, ClusterError, ClusterEvent, ClusterStatus, ConnId, DialError, DialPlan, Instant, NodeId, NodeStatus, Unreached,
+    Action, Close, ClusterError, ClusterEvent, ClusterStatus, ConnId, DialError, DialPlan, Instant, NodeId, NodeStatus, Refusal,
+    Unreached,
 };
 
 /// The time over which dials are counted for their rate.
@@ -246,8 +247,11 @@ impl Node {
         dial.skip.clear();
         let delay = match ended {
             Ended::Harmless => dial.backoff.shortest(&mut self.rng),
+            // Nothing but a start of this node anew changes what it is called.
+            Ended::Failed(Unreached::Refused(Refusal::LoopbackIdentity)) | Ended::Later | Ended::ToSelf => {
+                dial.backoff.longest(&mut self.rng)
+            }
             Ended::Failed(_) => dial.backoff.next(&mut self.rng),
-            Ended::Later | Ended::ToSelf => dial.backoff.longest(&mut self.rng),
         };
         self.dial_timers.set(target.clone(), self.now + delay);
         if let Ended::Failed(why) = ended {
@@ -331,13 +335,12 @@ impl Node {
         }
     }
 
-    /// A node that was up is dialled again, unless it is on the loopback of another machine, which this one is not to dial its own for; one
-    /// that left is not, but for a configured seed, at the longest delay.
-    pub(super) fn redial_after_down(&mut self, id: &NodeId, near: bool, left: bool) {
+    /// A node that was up is dialled again; one that left is not, but for a configured seed, at the longest delay.
+    pub(super) fn redial_after_down(&mut self, id: &NodeId, left: bool) {
         let own = Target::Node(id.clone());
         if left {
             self.remove_dial(&own);
-        } else if self.seed_at(id).is_none() && (near || !id.is_loopback()) {
+        } else if self.seed_at(id).is_none() {
             self.add_dial(own);
         }
         for target in self.targets_of(id) {

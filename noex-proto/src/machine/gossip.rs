@@ -162,7 +162,7 @@ impl Node {
     }
 
     fn answer(&mut self, conn: ConnId, Answer { after, digest }: Answer) {
-        let near = self.conns.get(&conn).is_some_and(|conn| conn.is_near());
+        let near = self.conns.get(&conn).is_some_and(|conn| self.is_near(conn));
         let Some(session) = self.conns.get_mut(&conn).and_then(|state| state.session_mut()) else { return };
         let from = after.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
         let up = self.peers.range((from, Bound::Unbounded)).filter(|(_, peer)| peer.session.is_some());
@@ -176,7 +176,7 @@ impl Node {
     /// A page of members. One that nobody asked for, or that comes too late, tells nothing.
     pub(super) fn members_told(&mut self, conn: ConnId, digest: u64, last: bool, mut members: Members) -> Result<(), PeerFault> {
         let limit = self.settings.limits.members;
-        let near = self.conns.get(&conn).is_some_and(|conn| conn.is_near());
+        let near = self.conns.get(&conn).is_some_and(|conn| self.is_near(conn));
         let Some(asked) = self.asked.as_mut().filter(|asked| asked.conn == conn) else { return Ok(()) };
         let room = limit.saturating_sub(asked.received);
         asked.received += members.len();

@@ -13,7 +13,12 @@ use crate::digest::member_digest;
 use crate::message::Control;
 use crate::reports::{LocalReports, ReportLimiter};
 use crate::timers::{Queue, Timers};
-use crate::{Action, Close, ClusterConfig, ClusterStatus, ConnId, LocalFault, NodeId, Refusal, WallTime, advertise};
+use crate::{
+    Action, Close, ClusterConfig, ClusterStatus, ConnId, LocalFault, LocalNetwork, NodeId, Refusal, WallTime, advertise,
+};
+
+/// How many of the machine's own addresses are remembered; a peer at another one is taken for one of another machine.
+const OWN_ADDRESSES_MAX: usize = 1024;
 
 impl Machine {
     /// `Stopped` to `Starting`. An invalid configuration changes nothing: [`Machine::start`] has reported it.
@@ -30,7 +35,7 @@ impl Machine {
     }
 
     /// `Starting` to `Running`.
-    pub(super) fn listening(&mut self, entropy: [u8; 32], interfaces: &[IpAddr], local: SocketAddr, route: Option<IpAddr>) {
+    pub(super) fn listening(&mut self, entropy: [u8; 32], local: SocketAddr, network: &LocalNetwork) {
         let State::Idle { out, start } = &mut self.state else { return };
         // What would be known under a port that nobody can dial does not listen.
         if local.port() == 0 {
@@ -38,7 +43,7 @@ impl Machine {
         }
         let Some(settings) = start.take() else { return };
         let out = core::mem::take(&mut **out);
-        let mut node = Box::new(Node::new(out, *settings, entropy, interfaces, local, route));
+        let mut node = Box::new(Node::new(out, *settings, entropy, local, network));
         node.run();
         self.state = State::Node(node);
     }
@@ -85,20 +90,18 @@ impl Machine {
 }
 
 impl Node {
-    fn new(
-        out: Outbox,
-        settings: crate::config::Settings,
-        entropy: [u8; 32],
-        interfaces: &[IpAddr],
-        local: SocketAddr,
-        route: Option<IpAddr>,
-    ) -> Self {
+    fn new(out: Outbox, settings: crate::config::Settings, entropy: [u8; 32], local: SocketAddr, network: &LocalNetwork) -> Self {
         let mut rng = ChaCha12Rng::from_seed(entropy);
         let mut instance = [0; 16];
         rng.fill_bytes(&mut instance);
-        let (host, only_loopback) = advertise::choose(settings.advertise_host.as_ref(), &settings.host, local, route, interfaces);
-        let id = NodeId::from_parts(&settings.name, &host, local.port())
-            .expect("the name and the host were validated, and a bound port is not 0");
+        let listener = local.ip();
+        let chosen = network.choose(settings.advertise_host.as_ref(), &settings.host, listener);
+        let only_loopback = chosen.is_none();
+        let host = chosen.unwrap_or_else(|| advertise::loopback(listener));
+        let id = NodeId::from_parts(&settings.name, &host, settings.advertise_port.unwrap_or(local.port()))
+            .expect("the name, the host and the advertised port were validated, and a bound port is not 0");
+        // Where a port is translated, so is what else an identity says.
+        let missed = settings.advertise_port.is_none() && network.misses(&host, listener);
         let now = out.now;
         let mut node = Self {
             closing_most: settings.limits.closing_connections,
@@ -111,6 +114,7 @@ impl Node {
             settings,
             id,
             instance,
+            own_addresses: network.own.iter().map(IpAddr::to_canonical).take(OWN_ADDRESSES_MAX).collect(),
             rng,
             started: now,
             now,
@@ -144,9 +148,12 @@ impl Node {
             reports: ReportLimiter::default(),
         };
         node.out.set_status(ClusterStatus::Running);
-        let loopback = local.ip().is_loopback();
+        let loopback = listener.is_loopback();
         if only_loopback {
             node.out.report_local(LocalFault::LoopbackAdvertised);
+        }
+        if missed {
+            node.out.report_local(LocalFault::AdvertisedElsewhere { advertised: alloc::format!("{host}"), listening: listener });
         }
         if !node.settings.secrets.required && !loopback {
             node.out.report_local(LocalFault::NoSecret);

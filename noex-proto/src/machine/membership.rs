@@ -56,7 +56,7 @@ impl Node {
     }
 
     /// The session in use is no more: the node is down. While this node stops, nobody goes down for it.
-    pub(super) fn go_down(&mut self, id: &NodeId, conn: ConnId, session: &Session, near: bool, reason: NodeDownReason) {
+    pub(super) fn go_down(&mut self, id: &NodeId, conn: ConnId, session: &Session, reason: NodeDownReason) {
         let last_down = LastDown { at: self.wall_time(), reason };
         let Some(peer) = self.peers.get_mut(id) else { return };
         peer.session = None;
@@ -81,7 +81,7 @@ impl Node {
         }
         self.timers.set_earliest(Timer::Forget, self.now + self.settings.forget_after);
         // Before the cap, which may forget this very node, and its dial with it.
-        self.redial_after_down(id, near, left);
+        self.redial_after_down(id, left);
         self.cap_disconnected();
     }
 

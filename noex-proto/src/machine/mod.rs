@@ -46,8 +46,8 @@ use crate::reports::LocalReports;
 use crate::subscription::{SubscriptionId, Subscriptions};
 use crate::{
     Action, Broadcast, ClusterConfig, ClusterError, ClusterEvent, ClusterNotStartedError, ClusterStatus, ConnId, Input, Instant,
-    Limits, LocalFault, Message, MessagesLagged, NodeId, NodeInfo, NodeStatus, Secret, SecretUse, SendError, SetSecretsError,
-    StartError, WaitError, WallTime,
+    Limits, LocalFault, LocalNetwork, Message, MessagesLagged, NodeId, NodeInfo, NodeStatus, Secret, SecretUse, SendError,
+    SetSecretsError, StartError, WaitError, WallTime,
 };
 use node::Node;
 pub use readiness::{Readiness, ReadinessReason};
@@ -137,8 +137,30 @@ pub struct ListenOn {
     pub host: String,
     /// The port; 0 for any that is free.
     pub port: u16,
-    /// An address beyond loopback to find the local route to, for [`Input::Listening`]; nothing is to be sent there.
+    /// An address beyond loopback to find the local route to, for [`LocalNetwork::route`]; nothing is to be sent there.
     pub route_target: Option<SocketAddr>,
+    /// The most time that finding the addresses of `host` and waiting for one to tell may take together.
+    pub timeout: Duration,
+    /// Whether the node's host is chosen from the machine's addresses.
+    chooses: bool,
+    /// Whether a seed is beyond loopback, where a loopback address is good for nothing.
+    far_seeds: bool,
+}
+
+impl ListenOn {
+    /// The addresses of which the first becomes the node's host; none where the configuration names the host, or where there is none
+    /// beyond loopback. `listener` is the address listened on.
+    #[must_use]
+    pub fn candidates(&self, listener: IpAddr, network: &LocalNetwork) -> Vec<IpAddr> {
+        if self.chooses { network.candidates(listener) } else { Vec::new() }
+    }
+
+    /// Whether the node had better look at its network again in a moment, for [`timeout`](Self::timeout) at most: it has seeds beyond
+    /// loopback, and no address to tell them.
+    #[must_use]
+    pub fn awaits_address(&self, listener: IpAddr, network: &LocalNetwork) -> bool {
+        self.chooses && self.far_seeds && network.candidates(listener).is_empty()
+    }
 }
 
 impl fmt::Display for ListenOn {
@@ -352,7 +374,7 @@ impl Machine {
         out.now = now;
         match input {
             Input::Start(config) => self.begin_start(&config),
-            Input::Listening { entropy, interfaces, local, route } => self.listening(entropy, &interfaces, local, route),
+            Input::Listening { entropy, local, network } => self.listening(entropy, local, &network),
             Input::Stop => self.begin_stop(),
             Input::Halt => self.halt(),
             Input::Report(fault) => self.report(fault),
@@ -382,7 +404,14 @@ impl Machine {
         let settings = config.validate().map_err(StartError::Config)?;
         let route_target = config.route_target();
         self.handle(now, Input::Start(Box::new(config)));
-        Ok(ListenOn { host: alloc::format!("{}", settings.host), port: settings.port, route_target })
+        Ok(ListenOn {
+            host: alloc::format!("{}", settings.host),
+            port: settings.port,
+            route_target,
+            timeout: settings.start_timeout,
+            chooses: settings.advertise_host.is_none() && settings.host.is_unspecified(),
+            far_seeds: settings.seeds.iter().any(|seed| !seed.is_loopback()),
+        })
     }
 
     /// Queues bytes for another node: they arrive whole, in order, at most once, and only while the present session lives.

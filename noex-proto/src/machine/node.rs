@@ -31,6 +31,8 @@ pub(super) struct Node {
     pub(super) settings: Settings,
     pub(super) id: NodeId,
     pub(super) instance: InstanceId,
+    /// The addresses of this machine, a bounded number of them.
+    pub(super) own_addresses: BTreeSet<IpAddr>,
     pub(super) rng: ChaCha12Rng,
     pub(super) started: Instant,
 
@@ -433,11 +435,6 @@ impl Dial {
 }
 
 impl Conn {
-    /// Whether the peer is on this machine, so that loopback addresses mean the same to both.
-    pub(super) fn is_near(&self) -> bool {
-        self.remote.is_some_and(|remote| remote.ip().to_canonical().is_loopback())
-    }
-
     pub(super) fn session(&self) -> Option<&Session> {
         match &self.phase {
             Phase::Session(session) => Some(session),
@@ -515,6 +512,12 @@ impl Node {
 
     pub(super) fn conn_session_mut(&mut self, conn: ConnId) -> Option<&mut Session> {
         self.conns.get_mut(&conn)?.session_mut()
+    }
+
+    /// Whether the peer of a connection is on this machine, so that loopback addresses mean the same to both.
+    pub(super) fn is_near(&self, conn: &Conn) -> bool {
+        let ip = conn.remote.map(|remote| remote.ip().to_canonical());
+        ip.is_some_and(|ip| ip.is_loopback() || self.own_addresses.contains(&ip))
     }
 
     /// What this node says of itself in a handshake.

@@ -1,5 +1,6 @@
 //! What a member can do that does not keep to the rules: it has the secret, and says what it likes.
 
+use std::boxed::Box;
 use std::collections::BTreeMap;
 use std::format;
 use std::net::SocketAddr;
@@ -15,8 +16,8 @@ use crate::keys::Secrets;
 use crate::message::{Control, Member, kind};
 use crate::record::{Opener, RecordBuilder, Sealer};
 use crate::{
-    Action, ClusterConfig, ClusterError, ClusterEvent, ClusterStatus, ConnId, Input, Instant, Limits, NodeDownReason, NodeId,
-    NodeStatus, PeerFault, Refusal, Secret, WallTime,
+    Action, ClusterConfig, ClusterError, ClusterEvent, ClusterStatus, ConnId, Input, Instant, Limits, LocalNetwork,
+    NodeDownReason, NodeId, NodeStatus, PeerFault, Refusal, Secret, WallTime,
 };
 
 mod admission;
@@ -87,12 +88,21 @@ impl Bench {
     }
 
     fn of(config: ClusterConfig) -> Self {
+        Self::on(config, LocalNetwork::default())
+    }
+
+    /// On a machine with such a network.
+    fn at(network: LocalNetwork) -> Self {
+        Self::on(ClusterConfig::new("m").heartbeat_interval(INTERVAL), network)
+    }
+
+    fn on(config: ClusterConfig, network: LocalNetwork) -> Self {
         let mut machine = Machine::new();
         let local = SocketAddr::from(([10, 0, 0, 1], 4369));
         let config = config.host("10.0.0.1").cluster_secret(SECRET);
         machine.start(Instant::START, config).expect("valid");
         let mut bench = Self { machine, now: Instant::START, actions: vec![], members: BTreeMap::new(), clogged: false };
-        bench.feed(Input::Listening { entropy: [3; 32], interfaces: Vec::new(), local, route: None });
+        bench.feed(Input::Listening { entropy: [3; 32], local, network: Box::new(network) });
         bench
     }
 
@@ -385,7 +395,8 @@ fn each_refusal_of_a_member_is_reported_with_its_reason() {
     assert_eq!(reported(4), refused(Refusal::LimitReached));
     assert_eq!(reported(5), refused(Refusal::NotAdmitted));
     assert_eq!(reported(6), None, "that there is a session already is no fault");
-    assert_eq!(reported(7), refused(Refusal::Unknown(7)));
+    assert_eq!(reported(7), refused(Refusal::LoopbackIdentity));
+    assert_eq!(reported(8), refused(Refusal::Unknown(8)));
 }
 
 #[test]
@@ -502,6 +513,6 @@ fn listening_on_port_0_ends_the_start() {
     let mut machine = Machine::new();
     machine.start(Instant::START, ClusterConfig::new("m").host("10.0.0.1")).expect("valid");
     let local = SocketAddr::from(([10, 0, 0, 1], 0));
-    machine.handle(Instant::START, Input::Listening { entropy: [3; 32], interfaces: Vec::new(), local, route: None });
+    machine.handle(Instant::START, Input::Listening { entropy: [3; 32], local, network: Box::default() });
     assert_eq!(machine.status(), ClusterStatus::Stopped);
 }

@@ -202,7 +202,7 @@ fn the_number_of_members_is_capped() {
 
 #[test]
 fn codes_of_refusals() {
-    let known: Vec<_> = (0..8).map(Refusal::from_code).collect();
+    let known: Vec<_> = (0..9).map(Refusal::from_code).collect();
     let expected = [
         Refusal::Unknown(0),
         Refusal::IdentityConflict,
@@ -211,10 +211,11 @@ fn codes_of_refusals() {
         Refusal::LimitReached,
         Refusal::NotAdmitted,
         Refusal::Duplicate,
-        Refusal::Unknown(7),
+        Refusal::LoopbackIdentity,
+        Refusal::Unknown(8),
     ];
     assert_eq!(known, expected);
-    assert_eq!(expected.map(Refusal::code), [None, Some(1), Some(2), Some(3), Some(4), Some(5), Some(6), None]);
+    assert_eq!(expected.map(Refusal::code), [None, Some(1), Some(2), Some(3), Some(4), Some(5), Some(6), Some(7), None]);
 }
 
 fn control() -> impl Strategy<Value = Control> {

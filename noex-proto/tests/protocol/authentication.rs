@@ -414,7 +414,7 @@ fn without_a_secret_it_works_and_warns_once_where_it_listens_beyond_loopback() {
     machine.start(Instant::START, ClusterConfig::new("a").host("127.0.0.1")).unwrap();
     let events = machine.subscribe_events();
     let local = "127.0.0.1:4369".parse().unwrap();
-    machine.handle(Instant::START, Input::Listening { entropy: [0; 32], interfaces: Vec::new(), local, route: None });
+    machine.handle(Instant::START, Input::Listening { entropy: [0; 32], local, network: Box::default() });
     let errors = std::iter::from_fn(|| machine.poll_event(events)).filter(|event| matches!(event, ClusterEvent::Error(_)));
     assert_eq!(errors.collect::<Vec<_>>(), [], "nobody else can reach it");
 }

@@ -31,6 +31,7 @@ fn the_bounds_are_those_of_the_documentation() {
     assert_eq!(bounds::MESSAGE_BYTES, 1..=1024 * 1024 * 1024);
     assert_eq!(bounds::RECONNECT_DELAY, millis(1)..=Duration::from_secs(60 * minutes));
     assert_eq!(bounds::SECRET_BYTES, 16..=1024);
+    assert_eq!(bounds::START_TIMEOUT, millis(100)..=Duration::from_secs(10 * minutes));
     assert_eq!(bounds::STOP_TIMEOUT, millis(100)..=Duration::from_secs(10 * minutes));
 }
 
@@ -60,6 +61,7 @@ fn each_field_has_its_rule() {
         ("advertise_host", config().advertise_host("my host")),
         ("advertise_host", config().advertise_host("0.0.0.0")),
         ("advertise_host", config().advertise_host("[::]")),
+        ("advertise_port", config().advertise_port(0)),
         ("seeds", config().seeds(["a@h:1", "a@h"])),
         ("cluster_name", config().cluster_name("")),
         ("cluster_name", config().cluster_name("x".repeat(256))),
@@ -78,6 +80,8 @@ fn each_field_has_its_rule() {
         ("reconnect_max_delay", config().reconnect_max_delay(hours(1) + millis(1))),
         ("forget_after", config().forget_after(millis(999))),
         ("forget_after", config().forget_after(hours(24 * 30) + millis(1))),
+        ("start_timeout", config().start_timeout(millis(99))),
+        ("start_timeout", config().start_timeout(millis(600_001))),
         ("stop_timeout", config().stop_timeout(millis(99))),
         ("stop_timeout", config().stop_timeout(millis(600_001))),
     ] {
@@ -212,6 +216,22 @@ fn a_file_with_an_unknown_key_is_refused() {
 }
 
 #[test]
+fn an_advertised_port_in_a_file_is_one_or_the_error_names_it() {
+    let file = |port: Value| read(json!({ "node_name": "a", "advertise_port": port }));
+    for port in [-1, 65_536, i64::MAX] {
+        let error = file(port.into()).unwrap_err().to_string();
+        assert!(error.starts_with(&format!("advertise_port must be 1 to 65535, not {port}")), "{error}");
+    }
+    assert!(file("4369".into()).unwrap_err().to_string().contains("advertise_port"));
+    assert_eq!(fault(&file(0.into()).unwrap()).reason(), "advertise_port must be 1 to 65535, not 0");
+    let written = |config: &ClusterConfig| serde_json::to_value(config).unwrap()["advertise_port"].clone();
+    for port in [1, 65_535] {
+        assert_eq!(written(&file(port.into()).unwrap()), json!(port));
+    }
+    assert_eq!(written(&file(Value::Null).unwrap()), Value::Null);
+}
+
+#[test]
 fn a_file_has_no_secret_where_the_key_is_left_out_and_not_by_an_empty_one_or_null() {
     assert_eq!(read(json!({ "node_name": "a" })).unwrap().check(), Ok(()));
     assert_eq!(fault(&read(json!({ "node_name": "a", "cluster_secret": "" })).unwrap()).field(), "cluster_secret");
@@ -254,12 +274,18 @@ prop_compose! {
         name in "[a-z0-9]{0,3}",
         host in "[a-z0-9.:]{0,8}",
         port: u16,
+        advertised in proptest::option::of(1..=u16::MAX),
         threshold in 0..1100_u32,
-        durations in proptest::array::uniform5(duration()),
+        durations in proptest::array::uniform6(duration()),
         seeds in proptest::collection::vec("[a-z]{1,3}@[a-z]{1,3}:[0-9]{1,3}", 0..4),
     ) -> ClusterConfig {
-        let [interval, base, max, forget, stop] = durations;
-        ClusterConfig::new(name)
+        let [interval, base, max, forget, start, stop] = durations;
+        let config = ClusterConfig::new(name);
+        let config = match advertised {
+            Some(port) => config.advertise_port(port),
+            None => config,
+        };
+        config
             .host(host)
             .port(port)
             .heartbeat_miss_threshold(threshold)
@@ -267,6 +293,7 @@ prop_compose! {
             .reconnect_base_delay(base)
             .reconnect_max_delay(max)
             .forget_after(forget)
+            .start_timeout(start)
             .stop_timeout(stop)
             .seeds(seeds)
     }

@@ -11,8 +11,9 @@ const SECRET: &str = "correct horse battery staple";
 const OTHER: &str = "purple monkey dishwasher";
 
 /// Each field's variable, a value that is not the default, and how serde writes that. Secrets are never written.
-const FIELDS: [(&str, &str, &str); 27] = [
+const FIELDS: [(&str, &str, &str); 29] = [
     ("ADVERTISE_HOST", "node.example", r#""node.example""#),
+    ("ADVERTISE_PORT", "31000", "31000"),
     ("CLUSTER_NAME", "shop", r#""shop""#),
     ("FORGET_AFTER_MS", "60000", "60000"),
     ("HEARTBEAT_INTERVAL_MS", "3000", "3000"),
@@ -38,6 +39,7 @@ const FIELDS: [(&str, &str, &str); 27] = [
     ("RECONNECT_BASE_DELAY_MS", "10", "10"),
     ("RECONNECT_MAX_DELAY_MS", "20", "20"),
     ("SEEDS", "b@10.0.0.2:4369, c@10.0.0.3:4369,", r#"["b@10.0.0.2:4369","c@10.0.0.3:4369"]"#),
+    ("START_TIMEOUT_MS", "200", "200"),
     ("STOP_TIMEOUT_MS", "100", "100"),
 ];
 

@@ -103,7 +103,7 @@ fn dialler() -> (Machine, noex_proto::SubscriptionId, ConnId) {
     let events = machine.subscribe_events();
     let seeds = [id("s", 9).to_string()];
     machine.start(Instant::START, config("a", 0).seeds(seeds)).unwrap();
-    machine.handle(Instant::START, Input::Listening { entropy: [1; 32], interfaces: Vec::new(), local: address(0), route: None });
+    machine.handle(Instant::START, Input::Listening { entropy: [1; 32], local: address(0), network: Box::default() });
     let conn = dialled(&mut machine).unwrap();
     machine.handle(Instant::START, Input::Connected { conn, remote: address(9) });
     (machine, events, conn)
@@ -184,7 +184,7 @@ fn a_node_that_can_tell_only_its_loopback_address_says_so() {
     let events = machine.subscribe_events();
     machine.start(Instant::START, ClusterConfig::new("a").host("0.0.0.0").cluster_secret("sixteen bytes, at least")).unwrap();
     let local = "0.0.0.0:4369".parse().unwrap();
-    machine.handle(Instant::START, Input::Listening { entropy: [1; 32], interfaces: Vec::new(), local, route: None });
+    machine.handle(Instant::START, Input::Listening { entropy: [1; 32], local, network: Box::default() });
     assert_eq!(errors(&mut machine, events), [ClusterError::Local(LocalFault::LoopbackAdvertised)]);
 }
 

@@ -210,20 +210,6 @@ fn of_those_told_of_at_most_as_many_are_kept_as_may_be() {
     }
 }
 
-#[test]
-fn an_id_on_loopback_is_not_told_to_a_peer_that_is_not_on_one() {
-    let mut net = Net::new(3);
-    net.start(0, config("n", 0));
-    net.start(1, config("l", 1).advertise_host("127.0.0.1").seeds([id("n", 0).to_string()]));
-    net.run(SECOND);
-    assert_eq!(net.nodes[0].machine.connected_node_count(), Ok(1));
-    net.no_dial(1, 2);
-    net.start(2, config("n", 2).seeds([id("n", 0).to_string()]));
-    net.run(100 * SECOND);
-    assert_eq!(net.nodes[2].machine.node_ids(), Ok(vec![id("n", 0)]));
-    assert!(net.nodes[2].dials.iter().all(|(_, host, _)| *host == address(0).ip().to_string()));
-}
-
 /// c is behind a firewall: nobody can dial it, so that it depends on what it is told.
 #[test]
 fn a_peer_that_was_frozen_while_it_was_asked_is_asked_again() {

@@ -142,7 +142,7 @@ impl Link {
         self.feed(side, Input::Start(Box::new(config(side))));
         let mut entropy = [random; 32];
         entropy[0] = u8::try_from(side).unwrap();
-        self.feed(side, Input::Listening { entropy, interfaces: Vec::new(), local: address(side), route: None });
+        self.feed(side, Input::Listening { entropy, local: address(side), network: Box::default() });
     }
 
     fn feed(&mut self, side: usize, input: Input) {
@@ -306,7 +306,7 @@ impl Link {
             }
             Step::Halt(side) => self.feed(side, Input::Halt),
             Step::Listening(side) => {
-                self.feed(side, Input::Listening { entropy: [9; 32], interfaces: Vec::new(), local: address(side), route: None });
+                self.feed(side, Input::Listening { entropy: [9; 32], local: address(side), network: Box::default() });
             }
             Step::Repeat(side) => {
                 if let Some(input) = self.pending[side].front().cloned() {

@@ -176,7 +176,7 @@ fn a_start_that_is_stopped_or_cannot_listen_is_over_at_once() {
         machine.start(noex_proto::Instant::START, leaver()).unwrap();
         machine.handle(noex_proto::Instant::START, outcome);
         // What comes too late changes nothing.
-        let listening = Input::Listening { entropy: [7; 32], interfaces: Vec::new(), local: address(0), route: None };
+        let listening = Input::Listening { entropy: [7; 32], local: address(0), network: Box::default() };
         for late in [Input::Stop, Input::Halt, listening] {
             machine.handle(noex_proto::Instant::START, late);
         }

@@ -50,7 +50,7 @@ fn lone(config: ClusterConfig) -> Machine {
     let mut machine = Machine::new();
     machine.start(Instant::START, config).unwrap();
     let local = address(0);
-    machine.handle(Instant::START, Input::Listening { entropy: [1; 32], interfaces: Vec::new(), local, route: None });
+    machine.handle(Instant::START, Input::Listening { entropy: [1; 32], local, network: Box::default() });
     machine
 }
 

@@ -4,6 +4,7 @@
 mod net;
 
 mod abstraction;
+mod advertising;
 mod arrangements;
 mod authentication;
 mod config;

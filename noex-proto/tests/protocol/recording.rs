@@ -208,7 +208,7 @@ fn the_zone_of_an_address_is_replayed() {
     let mut machine = Machine::with_recorder(1 << 20);
     machine.start(now, ClusterConfig::new("a").host("::").advertise_host("10.0.0.1")).unwrap();
     let local = "[::]:4369".parse().unwrap();
-    machine.handle(now, Input::Listening { entropy: [1; 32], interfaces: vec![], local, route: None });
+    machine.handle(now, Input::Listening { entropy: [1; 32], local, network: Box::default() });
     // Given: a stranger on the second interface, whose address is in the event of its fault.
     let conn = machine.next_conn();
     machine.handle(now, Input::Accepted { conn, remote: "[fe80::1%2]:5000".parse().unwrap() });

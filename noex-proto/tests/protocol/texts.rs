@@ -59,6 +59,7 @@ fn peers_are_blamed_by_the_rule_that_they_broke() {
         (PeerFault::IntervalOutOfBounds, "heartbeat interval out of bounds"),
         (PeerFault::InvalidMagic, "not the noex protocol"),
         (PeerFault::InvalidNodeId, "invalid node id"),
+        (PeerFault::LoopbackIdentity, "another machine's node with an identity on loopback (it needs advertise_host)"),
         (PeerFault::MalformedBody, "malformed message body"),
         (PeerFault::MalformedHandshake, "malformed handshake frame"),
         (PeerFault::MalformedRecord, "malformed record"),
@@ -84,6 +85,7 @@ fn refusals_say_what_the_peer_said() {
         (Refusal::IdentityConflict, "another running process has this identity"),
         (Refusal::Leaving, "the peer is leaving"),
         (Refusal::LimitReached, "the peer has as many members as it may"),
+        (Refusal::LoopbackIdentity, "this node tells a loopback address, and the peer is on another machine: set advertise_host"),
         (Refusal::NotAdmitted, "the peer did not admit this node"),
         (Refusal::NotTheTarget, "the peer is another node than was dialled"),
         (Refusal::ToSelf, "the peer is this node itself"),
@@ -117,6 +119,11 @@ fn events_say_what_happened_and_to_whom() {
         (
             ClusterEvent::Error(ClusterError::IdentityConflict { id: id() }),
             "error: identity conflict: two running processes claim b@10.0.0.2:4369",
+        ),
+        (
+            local(LocalFault::AdvertisedElsewhere { advertised: "db-1".into(), listening: [127, 0, 1, 1].into() }),
+            "error: peers are told db-1, and this node listens on 127.0.1.1 alone, which is not there: set host to an address that \
+             peers reach, such as 0.0.0.0, or advertise_host to one that is listened on",
         ),
         (local(LocalFault::Accept { cause: "too many files".into() }), "error: accepting connections failed: too many files"),
         (local(LocalFault::HandlerPanicked { message: "oh".into() }), "error: a handler panicked: oh"),

@@ -3,7 +3,7 @@
 use crate::net::{MS, Net, SECOND, config, id};
 use noex_proto::{ClusterError, DialError, LocalFault, PeerFault, Refusal, Unreached};
 
-const PEER_FAULTS: [(PeerFault, bool); 22] = [
+const PEER_FAULTS: [(PeerFault, bool); 23] = [
     (PeerFault::AuthenticationFailed, false),
     (PeerFault::AuthenticationMissing, false),
     (PeerFault::AuthenticationNotOffered, false),
@@ -15,6 +15,7 @@ const PEER_FAULTS: [(PeerFault, bool); 22] = [
     (PeerFault::IntervalOutOfBounds, false),
     (PeerFault::InvalidMagic, false),
     (PeerFault::InvalidNodeId, false),
+    (PeerFault::LoopbackIdentity, false),
     (PeerFault::MalformedBody, false),
     (PeerFault::MalformedHandshake, false),
     (PeerFault::MalformedRecord, false),
@@ -28,7 +29,7 @@ const PEER_FAULTS: [(PeerFault, bool); 22] = [
     (PeerFault::WrongTarget, true),
 ];
 
-const REFUSALS: [(Refusal, bool); 13] = [
+const REFUSALS: [(Refusal, bool); 14] = [
     (Refusal::AuthenticationFailed, false),
     (Refusal::AuthenticationNotOffered, false),
     (Refusal::AuthenticationRequired, false),
@@ -37,6 +38,7 @@ const REFUSALS: [(Refusal, bool); 13] = [
     (Refusal::IdentityConflict, false),
     (Refusal::Leaving, true),
     (Refusal::LimitReached, false),
+    (Refusal::LoopbackIdentity, false),
     (Refusal::NotAdmitted, false),
     (Refusal::NotTheTarget, true),
     (Refusal::ToSelf, true),
@@ -64,6 +66,10 @@ fn each_error_says_whether_it_passes_by_itself() {
     let mut errors = vec![
         (ClusterError::IdentityConflict { id: id.clone() }, false),
         (ClusterError::Local(LocalFault::Accept { cause: "too many files".into() }), false),
+        (
+            ClusterError::Local(LocalFault::AdvertisedElsewhere { advertised: "db-1".into(), listening: [127, 0, 1, 1].into() }),
+            false,
+        ),
         (ClusterError::Local(LocalFault::HandlerPanicked { message: "oh".into() }), false),
         (ClusterError::Local(LocalFault::LoopbackAdvertised), false),
         (ClusterError::Local(LocalFault::NoSecret), false),

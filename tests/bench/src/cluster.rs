@@ -87,7 +87,7 @@ impl Cluster {
         self.links.push(vec![]);
         let mut entropy = [0; 32];
         entropy[..8].copy_from_slice(&node.to_le_bytes());
-        self.feed(node, Input::Listening { entropy, interfaces: Vec::new(), local: listener(node), route: None });
+        self.feed(node, Input::Listening { entropy, local: listener(node), network: Box::default() });
     }
 
     /// The identity of a node.

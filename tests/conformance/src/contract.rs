@@ -2,13 +2,13 @@
 
 use std::collections::BTreeSet;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::pin::pin;
 use std::thread;
 use std::time::Duration;
 
 use futures_lite::future;
-use noex_driver::Runtime;
+use noex_driver::{Bound, Runtime};
 
 use crate::common::patient;
 
@@ -21,7 +21,7 @@ fn current<R: Runtime>() -> R {
 
 /// Two ends of one connection: dialled, accepted.
 async fn connection<R: Runtime>(rt: &R) -> ((R::Reader, R::Writer), (R::Reader, R::Writer)) {
-    let (listener, addr) = rt.bind(ANY_PORT).await.unwrap();
+    let Bound { listener, local: addr, .. } = rt.bind(ANY_PORT).await.unwrap();
     let (dialled, accepted) = patient(future::zip(rt.connect(addr), rt.accept(&listener))).await;
     let (reader, writer, _) = accepted.unwrap();
     (dialled.unwrap(), (reader, writer))
@@ -58,7 +58,7 @@ pub async fn a_bound_port_is_free_once_the_listener_is_dropped<R: Runtime>() {
     let mut addr = ANY_PORT;
     for _ in 0..20 {
         let listener;
-        (listener, addr) = rt.bind(addr).await.unwrap();
+        Bound { listener, local: addr, .. } = rt.bind(addr).await.unwrap();
         assert_ne!(addr.port(), 0);
         let (dialled, accepted) = patient(future::zip(rt.connect(addr), rt.accept(&listener))).await;
         // Closed first on this side, which is the one that the system then remembers the port for.
@@ -66,6 +66,25 @@ pub async fn a_bound_port_is_free_once_the_listener_is_dropped<R: Runtime>() {
         let (mut reader, _writer) = dialled.unwrap();
         assert!(read_all(&rt, &mut reader).await.is_empty());
         drop(listener);
+    }
+}
+
+/// `bind`: the unspecified IPv6 address serves IPv4 too where the system allows, and says whether it does.
+pub async fn every_interface_is_of_both_families_where_the_system_allows<R: Runtime>() {
+    let rt = current::<R>();
+    // Neither is said to serve what it does not.
+    for one in ["127.0.0.1", "0.0.0.0", "::1"].map(|ip| SocketAddr::new(ip.parse().unwrap(), 0)) {
+        // A system may be without IPv6.
+        assert!(rt.bind(one).await.is_ok_and(|bound| !bound.dual_stack) || one.is_ipv6(), "{one}");
+    }
+    let Ok(Bound { dual_stack, listener, local }) = rt.bind((Ipv6Addr::UNSPECIFIED, 0).into()).await else { return };
+    let loopback = SocketAddr::from((Ipv4Addr::LOCALHOST, local.port()));
+    if dual_stack {
+        let (dialled, accepted) = patient(future::zip(rt.connect(loopback), rt.accept(&listener))).await;
+        assert!(dialled.is_ok());
+        assert!(accepted.unwrap().2.ip().to_canonical().is_ipv4());
+    } else {
+        assert!(patient(rt.connect(loopback)).await.is_err());
     }
 }
 
@@ -100,7 +119,7 @@ pub async fn a_connection_to_itself_is_refused<R: Runtime>() {
 /// `accept`: a call that is given up takes no connection with it.
 pub async fn a_dropped_accept_loses_no_connection<R: Runtime>() {
     let rt = current::<R>();
-    let (listener, addr) = rt.bind(ANY_PORT).await.unwrap();
+    let Bound { listener, local: addr, .. } = rt.bind(ANY_PORT).await.unwrap();
     let mut dialled = BTreeSet::new();
     let mut accepted = BTreeSet::new();
     let mut streams = Vec::new();
@@ -190,7 +209,7 @@ pub async fn a_name_has_addresses_with_the_port<R: Runtime>() {
 /// `bind`: an error, and the system's own.
 pub async fn a_port_that_is_taken_is_said_to_be<R: Runtime>() {
     let rt = current::<R>();
-    let (_listener, addr) = rt.bind(ANY_PORT).await.unwrap();
+    let Bound { listener: _listener, local: addr, .. } = rt.bind(ANY_PORT).await.unwrap();
     let error = rt.bind(addr).await.err().expect("it is taken");
     assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
 }
@@ -253,7 +272,7 @@ pub async fn a_thread_that_the_runtime_does_not_know_may_use_it<R: Runtime>() {
         future::block_on(async {
             let begin = rt.now();
             rt.sleep_until(begin + Duration::from_millis(5)).await;
-            let (listener, addr) = rt.bind(ANY_PORT).await.unwrap();
+            let Bound { listener, local: addr, .. } = rt.bind(ANY_PORT).await.unwrap();
             let (dialled, accepted) = future::zip(rt.connect(addr), rt.accept(&listener)).await;
             let (mut reader, _writer, _) = accepted.unwrap();
             let (_reader, mut writer) = dialled.unwrap();

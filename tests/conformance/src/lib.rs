@@ -74,7 +74,8 @@ macro_rules! each_test {
                 a_thread_that_the_runtime_does_not_know_may_use_it
                 an_end_of_a_connection_is_seen_by_its_peer
                 code_that_entered_finds_the_runtime
-                entropy_differs;
+                entropy_differs
+                every_interface_is_of_both_families_where_the_system_allows;
         }
     };
     (scenarios $runtime:ty, $block_on:path) => {

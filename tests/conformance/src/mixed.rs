@@ -5,7 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Instant;
 
-use noex_driver::Runtime;
+use noex_driver::{Bound, Runtime};
 
 /// One of three runtimes, or what belongs to one: each node that a test starts runs on the next, beginning with the first.
 #[derive(Clone, Debug)]
@@ -63,8 +63,8 @@ impl<A: Runtime, B: Runtime, C: Runtime> Runtime for Mixed<A, B, C> {
         })
     }
 
-    async fn bind(&self, addr: SocketAddr) -> io::Result<(Self::Listener, SocketAddr)> {
-        each!(self as rt; wrap => rt.bind(addr).await.map(|(listener, local)| (wrap(listener), local)))
+    async fn bind(&self, addr: SocketAddr) -> io::Result<Bound<Self::Listener>> {
+        each!(self as rt; wrap => rt.bind(addr).await?.try_map(|listener| Ok(wrap(listener))))
     }
 
     async fn connect(&self, addr: SocketAddr) -> io::Result<(Self::Reader, Self::Writer)> {

@@ -27,12 +27,14 @@ pub async fn an_invalid_configuration_is_refused_before_anything_listens<R: Runt
         change(&mut limits);
         config("a").limits(limits)
     };
-    let cases: [(&str, ClusterConfig); 22] = [
+    let cases: [(&str, ClusterConfig); 24] = [
         ("node_name", config("")),
-        ("node_name", config("1a")),
+        ("node_name", config("a.b")),
         ("node_name", config(&"a".repeat(65))),
         ("host", config("a").host("256.1.1.1")),
         ("advertise_host", config("a").advertise_host("0.0.0.0")),
+        ("advertise_port", config("a").advertise_port(0)),
+        ("start_timeout", config("a").start_timeout(Duration::ZERO)),
         ("seeds", config("a").seeds(["b@127.0.0.1"])),
         ("seeds", config("a").seeds(["b@127.0.0.1:0"])),
         ("cluster_name", config("a").cluster_name("")),

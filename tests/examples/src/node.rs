@@ -57,6 +57,9 @@ struct Options {
     /// The address or name to tell the others, if it is another one than that to listen on
     #[arg(long, value_name = "HOST")]
     advertise_host: Option<String>,
+    /// The port to tell the others, if it is another one than that to listen on
+    #[arg(long, value_name = "PORT")]
+    advertise_port: Option<u16>,
     /// A node to contact first, as name@host:port; may be repeated
     #[arg(long = "seed", value_name = "NODE")]
     seeds: Vec<String>,
@@ -207,8 +210,12 @@ fn config(options: Options) -> Result<ClusterConfig, Box<dyn error::Error>> {
         .reconnect_base_delay(defaults::RECONNECT_BASE_DELAY.min(Duration::from_millis(options.reconnect_max_ms)))
         .reconnect_max_delay(Duration::from_millis(options.reconnect_max_ms))
         .stop_timeout(Duration::from_millis(options.stop_timeout_ms));
-    Ok(match options.advertise_host {
+    let config = match options.advertise_host {
         Some(host) => config.advertise_host(host),
+        None => config,
+    };
+    Ok(match options.advertise_port {
+        Some(port) => config.advertise_port(port),
         None => config,
     })
 }

@@ -52,7 +52,7 @@ pub(crate) fn address(last: u8) -> SocketAddr {
 
 /// What a driver says once it listens.
 pub(crate) fn listening(last: u8, entropy: u8) -> Input {
-    Input::Listening { entropy: [entropy; 32], interfaces: Vec::new(), local: address(last), route: None }
+    Input::Listening { entropy: [entropy; 32], local: address(last), network: Box::default() }
 }
 
 /// A machine that runs, at the start of time.

@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use noex_driver::Runtime;
+use noex_driver::{Bound, Runtime};
 use noex_tokio::Tokio;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::TcpListener;
@@ -50,7 +50,7 @@ impl Runtime for Impaired {
         Ok((Reader { due: None, half }, writer, remote))
     }
 
-    async fn bind(&self, addr: SocketAddr) -> io::Result<(TcpListener, SocketAddr)> {
+    async fn bind(&self, addr: SocketAddr) -> io::Result<Bound<TcpListener>> {
         self.rt.bind(addr).await
     }
 

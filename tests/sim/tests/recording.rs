@@ -10,7 +10,7 @@ fn recording() -> Bytes {
     let config = ClusterConfig::new("a").host("127.0.0.1").cluster_secret("a secret of the test");
     machine.start(Instant::START, config).expect("a valid configuration");
     let local = ([127, 0, 0, 1], 4369).into();
-    machine.handle(Instant::from_millis(1), Input::Listening { entropy: [1; 32], interfaces: Vec::new(), local, route: None });
+    machine.handle(Instant::from_millis(1), Input::Listening { entropy: [1; 32], local, network: Box::default() });
     machine.handle(Instant::from_millis(2500), Input::Stop);
     machine.take_recording()
 }

@@ -4,6 +4,7 @@ use std::io;
 use std::net::{Shutdown, SocketAddr};
 use std::time::Instant;
 
+use noex_driver::Bound;
 use smol::Timer;
 use smol::io::{AsyncReadExt, AsyncWriteExt};
 use smol::net::{TcpListener, TcpStream, resolve};
@@ -55,11 +56,8 @@ impl noex_driver::Runtime for Smol {
         Ok((stream.clone(), stream, remote))
     }
 
-    async fn bind(&self, addr: SocketAddr) -> io::Result<(TcpListener, SocketAddr)> {
-        // By the standard library, which sets `SO_REUSEADDR` where that means what the contract asks for.
-        let listener = TcpListener::bind(addr).await?;
-        let local = listener.local_addr()?;
-        Ok((listener, local))
+    async fn bind(&self, addr: SocketAddr) -> io::Result<Bound<TcpListener>> {
+        Bound::listen(addr)?.try_map(TcpListener::try_from)
     }
 
     async fn connect(&self, addr: SocketAddr) -> io::Result<(TcpStream, TcpStream)> {

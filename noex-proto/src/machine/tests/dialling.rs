@@ -1,7 +1,7 @@
 //! Seeds whose address others are told of, and dials that wait.
 
 use std::format;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 use std::vec;
 use std::vec::Vec;
@@ -10,7 +10,10 @@ use super::{ADDRESS, Bench, INTERVAL, MS, Rogue, SECOND, SECRET, hint, intro, li
 use crate::handshake::{LocalHello, RejectCode, Responder, ResponderStep, reject_frame};
 use crate::keys::Secrets;
 use crate::message::Control;
-use crate::{Action, ClusterConfig, ClusterError, ClusterEvent, ConnId, DialError, Input, Limits, NodeId, NodeStatus, Secret};
+use crate::{
+    Action, ClusterConfig, ClusterError, ClusterEvent, ConnId, DialError, Input, Limits, LocalNetwork, NodeId, NodeStatus,
+    PeerFault, Secret,
+};
 
 /// A node with these seeds, whose interval is that of the tests.
 fn seeded(seeds: &[&str], limits: Limits) -> Bench {
@@ -146,15 +149,32 @@ fn a_far_peer_cannot_make_the_node_dial_its_own_loopback() {
     assert_eq!(bench.dials(), Vec::<u16>::new());
 }
 
+/// It would be listed, told of, and dialled when it is lost: each node would meet itself.
 #[test]
-fn a_far_peer_that_is_lost_cannot_make_the_node_dial_its_own_loopback() {
+fn a_far_peer_with_an_identity_on_loopback_is_refused_and_never_listed() {
     let mut bench = Bench::new(Limits::default());
-    let far: NodeId = "x@127.0.0.1:22".parse().expect("an id");
-    let conn = bench.up_as(&far, 1, ADDRESS);
-    bench.feed(Input::Closed { conn });
-    bench.actions.clear();
+    for text in ["x@127.0.0.1:22", "x@[::1]:22", "x@localhost:22", "x@0.0.0.0:22"] {
+        let conn = bench.authenticate(&text.parse().expect("an id"), 1, ADDRESS);
+        bench.say(conn, &[offer()]);
+        assert_eq!(bench.members[&conn].heard, [Control::Refused(7)], "{text}");
+    }
+    assert_eq!(bench.faults(), [PeerFault::LoopbackIdentity; 4]);
+    assert_eq!(bench.machine.node_ids(), Ok(vec![]));
     bench.run(60 * SECOND);
     assert_eq!(bench.dials(), Vec::<u16>::new());
+}
+
+/// Whichever of the machine's addresses the peer comes from; so many of them are remembered.
+#[test]
+fn a_near_peer_may_have_an_identity_on_loopback() {
+    let own = |number: u16| IpAddr::from([172, 16, (number >> 8) as u8, number as u8]);
+    let mut bench = Bench::at(LocalNetwork { own: (0..=1024).map(own).collect(), ..LocalNetwork::default() });
+    bench.up_as(&"a@127.0.0.1:1".parse().expect("an id"), 1, [127, 0, 0, 1]);
+    bench.up_as(&"b@127.0.0.1:2".parse().expect("an id"), 2, [172, 16, 0, 0]);
+    bench.up_as(&"c@127.0.0.1:3".parse().expect("an id"), 3, [172, 16, 3, 255]);
+    bench.authenticate(&"d@127.0.0.1:4".parse().expect("an id"), 4, [172, 16, 4, 0]);
+    assert_eq!(bench.faults(), [PeerFault::LoopbackIdentity]);
+    assert_eq!(bench.machine.connected_node_count(), Ok(3));
 }
 
 #[test]

@@ -14,7 +14,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use noex_proto::{
     Action, Broadcast, Close, ClusterConfig, ClusterError, ClusterEvent, ClusterStatus, ConnId, DialError, Input, Instant,
-    Machine, NodeDownReason, NodeId, WallTime,
+    LocalNetwork, Machine, NodeDownReason, NodeId, WallTime,
 };
 
 pub const MS: Duration = Duration::from_millis(1);
@@ -156,7 +156,11 @@ impl Net {
         entropy[31] = node.starts;
         let ip = listen.host.parse().unwrap_or_else(|_| address(host).ip());
         let local = SocketAddr::new(ip, listen.port);
-        self.feed(host, Input::Listening { entropy, interfaces: vec![address(host).ip()], local, route: None });
+        self.feed(host, {
+            let ips = vec![address(host).ip()];
+            let network = LocalNetwork { interfaces: ips.clone(), own: ips, ..LocalNetwork::default() };
+            Input::Listening { entropy, local, network: Box::new(network) }
+        });
     }
 
     /// The process is gone at once; its connections are reset.

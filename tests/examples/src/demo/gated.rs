@@ -12,7 +12,7 @@ use std::task::{Poll, Waker};
 use std::thread;
 use std::time::Instant;
 
-use noex_driver::Runtime;
+use noex_driver::{Bound, Runtime};
 
 /// The part of a runtime that belongs to one node: what befalls its tasks befalls no others.
 #[derive(Clone, Debug)]
@@ -102,7 +102,7 @@ impl<R: Runtime> Runtime for Gated<R> {
         self.rt.accept(listener).await
     }
 
-    async fn bind(&self, addr: SocketAddr) -> io::Result<(R::Listener, SocketAddr)> {
+    async fn bind(&self, addr: SocketAddr) -> io::Result<Bound<R::Listener>> {
         self.rt.bind(addr).await
     }
 

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
-use noex_proto::{ClusterStatus, ConnId, DialError, Input, Instant, Machine, NodeId, SubscriptionId, WallTime};
+use noex_proto::{ClusterStatus, ConnId, DialError, Input, Instant, LocalNetwork, Machine, NodeId, SubscriptionId, WallTime};
 
 use super::digest::Digest;
 use super::frames;
@@ -372,7 +372,13 @@ impl State {
         let (now, config) = (at.now, at.node.config.clone());
         at.machine.start(now, config).expect("a stopped node and a valid configuration");
         let local = address(host, noex_proto::defaults::PORT);
-        self.feed(host, Input::Listening { entropy, interfaces: vec![local.ip()], local, route: Some(local.ip()) })
+        let network = LocalNetwork {
+            interfaces: vec![local.ip()],
+            own: vec![local.ip()],
+            route: Some(local.ip()),
+            ..LocalNetwork::default()
+        };
+        self.feed(host, Input::Listening { entropy, local, network: Box::new(network) })
     }
 
     /// A host's clock goes on until its machine does something.

@@ -381,7 +381,7 @@ impl World {
                 Input::DialFailed { conn, error: DialError::Refused },
                 Input::Accepted { conn, remote },
                 Input::Tick,
-                Input::Listening { entropy: [0; 32], interfaces: Vec::new(), local: remote, route: None },
+                Input::Listening { entropy: [0; 32], local: remote, network: Box::default() },
                 Input::Closed { conn },
             ] {
                 self.feed(host, input);

@@ -15,7 +15,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
-use noex_proto::{ClusterConfig, ClusterEvent, ClusterStatus, Input, Machine, NodeDownReason, NodeId, StartError};
+use noex_proto::{ClusterConfig, ClusterEvent, ClusterStatus, Input, LocalNetwork, Machine, NodeDownReason, NodeId, StartError};
 
 use crate::coverage::Coverage;
 use crate::random::Random;
@@ -267,12 +267,11 @@ impl World {
         let mut entropy = [0; 32];
         self.entropy_random.fill(&mut entropy);
         let ip = listen.host.parse().unwrap_or_else(|_| network::ip(host));
+        let own = vec![network::ip(host)];
         let route = listen.route_target.map(|_| network::ip(host));
+        let network = LocalNetwork { interfaces: own.clone(), own, route, ..LocalNetwork::default() };
         self.line(Some(host), "starts");
-        self.feed(
-            host,
-            Input::Listening { entropy, interfaces: vec![network::ip(host)], local: SocketAddr::new(ip, port), route },
-        );
+        self.feed(host, Input::Listening { entropy, local: SocketAddr::new(ip, port), network: Box::new(network) });
         let at = &mut self.hosts[host];
         at.window_limit = at.machine.limits().map_or(0, |limits| limits.send_window_bytes);
         Ok(())
