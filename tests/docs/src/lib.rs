@@ -8,5 +8,8 @@ pub mod readme {}
 #[doc = include_str!("../../../docs/guide.md")]
 pub mod guide {}
 
+#[doc = include_str!("../../../docs/deployment.md")]
+pub mod deployment {}
+
 #[doc = include_str!("../../../docs/simulation.md")]
 pub mod simulation {}
