@@ -87,6 +87,9 @@ struct Options {
     /// The largest size of the recording, at which it ends
     #[arg(long, value_name = "MIB", default_value_t = 1024)]
     record_limit_mib: usize,
+    /// The most time to wait for an address to tell the others, and for the lookup of the host
+    #[arg(long, value_name = "MS", default_value_t = millis(defaults::START_TIMEOUT))]
+    start_timeout_ms: u64,
     /// The most time that leaving may take
     #[arg(long, value_name = "MS", default_value_t = millis(defaults::STOP_TIMEOUT))]
     stop_timeout_ms: u64,
@@ -209,6 +212,7 @@ fn config(options: Options) -> Result<ClusterConfig, Box<dyn error::Error>> {
         .heartbeat_miss_threshold(options.miss_threshold)
         .reconnect_base_delay(defaults::RECONNECT_BASE_DELAY.min(Duration::from_millis(options.reconnect_max_ms)))
         .reconnect_max_delay(Duration::from_millis(options.reconnect_max_ms))
+        .start_timeout(Duration::from_millis(options.start_timeout_ms))
         .stop_timeout(Duration::from_millis(options.stop_timeout_ms));
     let config = match options.advertise_host {
         Some(host) => config.advertise_host(host),

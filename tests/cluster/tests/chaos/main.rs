@@ -9,6 +9,7 @@
 #![cfg(target_os = "linux")]
 
 mod cluster;
+mod command;
 mod log;
 mod namespaces;
 mod processes;

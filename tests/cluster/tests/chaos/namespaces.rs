@@ -1,12 +1,12 @@
 //! What is done to a network: each node has a host of its own, a network namespace, and the hosts hang at two bridges with a link
 //! between them. All addresses are inside of those namespaces.
 
-use std::io::Write;
-use std::process::{Command, Stdio, id};
+use std::process::{Command, id};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use crate::cluster::{Cluster, Place};
+use crate::command::run;
 use crate::processes::heals;
 use crate::{Form, THRESHOLD};
 
@@ -15,20 +15,6 @@ struct Hosts {
     /// The namespace with the bridges; a host's has the node's number at the end.
     hub: String,
     nodes: usize,
-}
-
-/// Runs a command, which may read lines.
-fn run(program: &str, args: &[&str], input: &str) -> Result<(), String> {
-    let called = format!("{program} {}", args.join(" "));
-    let mut command = Command::new(program);
-    command.args(args).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
-    let mut child = command.spawn().map_err(|error| format!("{called}: {error}"))?;
-    let written = child.stdin.take().expect("it is piped").write_all(input.as_bytes());
-    let output = child.wait_with_output().map_err(|error| format!("{called}: {error}"))?;
-    if output.status.success() && written.is_ok() {
-        return Ok(());
-    }
-    Err(format!("{called}: {}", String::from_utf8_lossy(&output.stderr).trim()))
 }
 
 impl Hosts {

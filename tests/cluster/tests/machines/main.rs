@@ -1,0 +1,125 @@
+//! Nodes on machines of their own, one of each runtime: what they tell of themselves leads to them, and they meet.
+//!
+//! A machine is a network namespace, which takes root. Where there is none to be had, the test says so and passes. All addresses are
+//! inside of those namespaces.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![cfg(target_os = "linux")]
+
+#[path = "../chaos/command.rs"]
+mod command;
+mod machines;
+mod nodes;
+
+use noex_conformance::common::free_port;
+use noex_conformance::proxy::Proxy;
+
+use crate::machines::Machines;
+use crate::nodes::{NODES, Nodes, all};
+
+/// Seeds by the names in the machines' hosts file.
+fn seeds() -> Vec<String> {
+    all(|node| format!("n{node}@machine-{node}.test:4369"))
+}
+
+/// The identities, with these hosts.
+fn ids(host: impl Fn(usize) -> String) -> Vec<String> {
+    all(|node| format!("n{node}@{}:4369", host(node)))
+}
+
+/// The network card comes after a bridge of containers, which has the same address on each machine, and a carrier.
+#[test]
+fn machines_with_a_bridge_of_the_same_address_meet() {
+    let Some(machines) = Machines::new(|node| format!("10.77.0.{}", node + 1)) else { return };
+    for node in 0..NODES {
+        machines.batch(
+            node,
+            "link add name docker0 type bridge\naddr add 172.17.0.1/16 dev docker0\nlink set dev docker0 up\n\
+             link add name inner type veth peer name outer\nlink set dev outer master docker0 up\nlink set dev inner up\n",
+        );
+        machines.plug(node, &format!("addr add 10.77.0.{}/24 dev eth0\n", node + 1));
+        machines.batch(node, "route add default via 10.77.0.254 dev eth0\n");
+    }
+    Nodes::start(&seeds(), |node, program| machines.command(node, program)).meet(&ids(|node| format!("10.77.0.{}", node + 1)));
+}
+
+/// No default route decides, and the link that came first has no carrier.
+#[test]
+fn a_link_without_a_carrier_does_not_count() {
+    let Some(machines) = Machines::new(|node| format!("10.77.0.{}", node + 1)) else { return };
+    for node in 0..NODES {
+        machines.batch(
+            node,
+            "link add name unplugged type veth peer name down\naddr add 172.17.0.1/16 dev unplugged\nlink set dev unplugged up\n",
+        );
+        machines.plug(node, &format!("addr add 10.77.0.{}/24 dev eth0\n", node + 1));
+    }
+    Nodes::start(&seeds(), |node, program| machines.command(node, program)).meet(&ids(|node| format!("10.77.0.{}", node + 1)));
+}
+
+/// The first machine has an address for IPv4 too, which leads the others nowhere.
+#[test]
+fn machines_whose_only_common_family_is_ipv6_meet() {
+    let Some(machines) = Machines::new(|node| format!("fd77::{}", node + 1)) else { return };
+    machines.batch(
+        0,
+        "link add name own type veth peer name end\naddr add 10.99.0.1/24 dev own\nlink set dev own up\nlink set dev end up\n",
+    );
+    for node in 0..NODES {
+        machines.plug(node, &format!("addr add fd77::{}/64 dev eth0 nodad\n", node + 1));
+        machines.batch(node, "route add default via fd77::fe dev eth0\n");
+    }
+    let nodes = Nodes::start(&seeds(), |node, program| {
+        let mut command = machines.command(node, program);
+        command.args(["--host", "::"]);
+        command
+    });
+    nodes.meet(&ids(|node| format!("[fd77::{}]", node + 1)));
+}
+
+/// As it is the default of some systems.
+#[test]
+fn machines_where_ipv6_is_apart_meet_by_ipv4() {
+    let Some(machines) = Machines::new(|node| format!("10.77.0.{}", node + 1)) else { return };
+    for node in 0..NODES {
+        machines.run(node, &["sysctl", "-qw", "net.ipv6.bindv6only=1"]);
+        machines.plug(node, &format!("addr add 10.77.0.{}/24 dev eth0\n", node + 1));
+    }
+    let nodes = Nodes::start(&seeds(), |node, program| {
+        let mut command = machines.command(node, program);
+        command.args(["--host", "::"]);
+        command
+    });
+    nodes.meet(&ids(|node| format!("10.77.0.{}", node + 1)));
+}
+
+#[test]
+fn nodes_that_start_before_their_network_wait_for_it() {
+    let Some(machines) = Machines::new(|node| format!("10.77.0.{}", node + 1)) else { return };
+    let nodes = Nodes::start(&seeds(), |node, program| {
+        let mut command = machines.command(node, program);
+        command.args(["--start-timeout-ms", "60000"]);
+        command
+    });
+    nodes.listen_on("00000000:1111");
+    for node in 0..NODES {
+        machines.plug(node, &format!("addr add 10.77.0.{}/24 dev eth0\n", node + 1));
+    }
+    nodes.meet(&ids(|node| format!("10.77.0.{}", node + 1)));
+}
+
+/// Containers whose published ports are others than the inner ones. No machine of their own is needed for that.
+#[test]
+fn nodes_behind_published_ports_meet() {
+    let ports: Vec<(u16, u16)> = all(|_| (free_port(), free_port()));
+    let local = |port: u16| ([127, 0, 0, 1], port).into();
+    let _published: Vec<Proxy> = ports.iter().map(|(outer, inner)| Proxy::between(local(*outer), local(*inner))).collect();
+    let ids = all(|node| format!("n{node}@127.0.0.1:{}", ports[node].0));
+    let nodes = Nodes::start(&ids, |node, program| {
+        let (outer, inner) = ports[node];
+        let mut command = std::process::Command::new(program);
+        command.args(["--host", "127.0.0.1", "--port", &inner.to_string(), "--advertise-port", &outer.to_string()]);
+        command
+    });
+    nodes.meet(&ids);
+}
