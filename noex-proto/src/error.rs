@@ -27,14 +27,19 @@ pub enum ClusterError {
         /// Why.
         why: Unreached,
     },
-    /// A peer broke the protocol; its connection is closed.
+    /// A peer broke the protocol; its connection is closed. Of a peer that dialled and does not come up, the same fault is reported
+    /// once an hour, for each address, each identity that it claims and each node that it wants; the last 256 are remembered.
     Peer {
         /// Its address.
         addr: SocketAddr,
+        /// The identity that it claims, where it dialled and has proved nothing: anybody can claim any.
+        claimed: Option<NodeId>,
         /// The rule that it broke.
         fault: PeerFault,
         /// Its identity, where that was proved.
         id: Option<NodeId>,
+        /// The node that it wanted and that this one is not, as where an address has another owner now.
+        wanted: Option<NodeId>,
     },
     /// A peer refused this node. During the handshake anyone at that address or on the path can say so, secret or not: it is a hint.
     Refused {
@@ -310,14 +315,28 @@ impl fmt::Display for Unreached {
     }
 }
 
+/// What an unauthenticated peer says that it is, in brackets.
+struct Claim<'a>(Option<&'a NodeId>);
+
+impl fmt::Display for Claim<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.map_or(Ok(()), |id| write!(f, " (claims to be {id})"))
+    }
+}
+
 impl fmt::Display for ClusterError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::IdentityConflict { id } => write!(f, "identity conflict: two running processes claim {id}"),
             Self::Local(fault) => fault.fmt(f),
             Self::NodeUnreachable { id, why } => write!(f, "node {id} is unreachable: {why}"),
-            Self::Peer { addr, fault, id: Some(id) } => write!(f, "fault of peer {id} at {addr}: {fault}"),
-            Self::Peer { addr, fault, id: None } => write!(f, "fault of peer at {addr}: {fault}"),
+            Self::Peer { addr, claimed, wanted: Some(wanted), .. } => {
+                write!(f, "peer {}{} wanted {wanted}, which is not here", addr.ip(), Claim(claimed.as_ref()))
+            }
+            Self::Peer { addr, fault, id: Some(id), .. } => write!(f, "fault of peer {id} at {addr}: {fault}"),
+            Self::Peer { addr, claimed, fault, .. } => {
+                write!(f, "fault of peer at {addr}{}: {fault}", Claim(claimed.as_ref()))
+            }
             Self::Refused { addr, reason } => write!(f, "refused by peer at {addr}: {reason}"),
             Self::SeedMismatch { found, seed } => write!(f, "seed {seed} is node {found}"),
             Self::SeedUnreachable { seed, why } => write!(f, "seed {seed} is unreachable: {why}"),

@@ -2,9 +2,11 @@
 
 use alloc::collections::VecDeque;
 use alloc::string::{String, ToString};
+use core::fmt;
+use core::net::IpAddr;
 use core::time::Duration;
 
-use crate::{Instant, LocalFault};
+use crate::{Instant, LocalFault, NodeId, PeerFault};
 
 /// The most local faults that are remembered as reported.
 const LOCAL_MAX: usize = 16;
@@ -15,9 +17,35 @@ const LOCAL_REPEAT: Duration = Duration::from_secs(60);
 /// The time over which reports are counted.
 const WINDOW: Duration = Duration::from_secs(1);
 
+/// The most reports about peers that dialled and did not come up that are remembered.
+const PEERS_MAX: usize = 256;
+
+/// What such a peer does again and again is reported again after this time.
+const PEERS_REPEAT: Duration = Duration::from_secs(60 * 60);
+
+/// What was reported lately, the oldest first.
+#[derive(Clone, Debug)]
+struct Recent<K>(VecDeque<(Instant, K)>);
+
+impl<K: Eq> Recent<K> {
+    /// Whether this was reported within that time; what is older is forgotten.
+    fn holds(&mut self, now: Instant, time: Duration, key: &K) -> bool {
+        while self.0.front().is_some_and(|(at, _)| now - *at >= time) {
+            self.0.pop_front();
+        }
+        self.0.iter().any(|(_, reported)| reported == key)
+    }
+}
+
+impl<K> Default for Recent<K> {
+    fn default() -> Self {
+        Self(VecDeque::new())
+    }
+}
+
 /// The local faults of the last minute, each of which was reported once.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct LocalReports(VecDeque<(Instant, String)>);
+pub(crate) struct LocalReports(Recent<String>);
 
 impl LocalReports {
     /// Whether this fault is to be reported now. One that was reported is not for a minute, nor is another one while as many as there
@@ -26,15 +54,48 @@ impl LocalReports {
         if let LocalFault::HandlerPanicked { .. } = fault {
             return true;
         }
-        while self.0.front().is_some_and(|(at, _)| now - *at >= LOCAL_REPEAT) {
-            self.0.pop_front();
-        }
         let text = fault.to_string();
-        let admitted = self.0.len() < LOCAL_MAX && self.0.iter().all(|(_, reported)| *reported != text);
+        let admitted = !self.0.holds(now, LOCAL_REPEAT, &text) && self.0.0.len() < LOCAL_MAX;
         if admitted {
-            self.0.push_back((now, text));
+            self.0.0.push_back((now, text));
         }
         admitted
+    }
+}
+
+/// What is the same of two reports about peers that dialled and did not come up.
+#[derive(Clone, Eq, PartialEq)]
+pub(crate) struct PeerReport {
+    pub(crate) claimed: Option<NodeId>,
+    pub(crate) fault: PeerFault,
+    pub(crate) id: Option<NodeId>,
+    pub(crate) ip: IpAddr,
+    pub(crate) wanted: Option<NodeId>,
+}
+
+/// The reports of the last hour about peers that dialled and did not come up. The oldest make room for others: those come at a bounded rate.
+#[derive(Clone, Default)]
+pub(crate) struct PeerReports(Recent<PeerReport>);
+
+impl PeerReports {
+    /// Whether this was told already.
+    pub(crate) fn is_told(&mut self, now: Instant, report: &PeerReport) -> bool {
+        self.0.holds(now, PEERS_REPEAT, report)
+    }
+
+    /// This was told.
+    pub(crate) fn told(&mut self, now: Instant, report: PeerReport) {
+        if self.0.0.len() >= PEERS_MAX {
+            self.0.0.pop_front();
+        }
+        self.0.0.push_back((now, report));
+    }
+}
+
+impl fmt::Debug for PeerReports {
+    /// Without what unauthenticated peers made up.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PeerReports").finish_non_exhaustive()
     }
 }
 
@@ -110,7 +171,7 @@ mod tests {
                 (0..60).filter(|second| reports.admit(at(60 * minute + second), &fault(&format!("{minute} {second}"))));
             assert_eq!(reported.count(), LOCAL_MAX);
         }
-        assert_eq!(reports.0.len(), LOCAL_MAX);
+        assert_eq!(reports.0.0.len(), LOCAL_MAX);
     }
 
     #[test]
@@ -118,5 +179,25 @@ mod tests {
         let mut reports = LocalReports::default();
         assert!((0..100).all(|_| reports.admit(at(0), &LocalFault::HandlerPanicked { message: "again".into() })));
         assert!(reports.admit(at(0), &fault("too many open files")));
+    }
+
+    #[test]
+    fn what_unauthenticated_peers_make_up_is_remembered_up_to_a_limit_and_for_an_hour() {
+        let mut reports = PeerReports::default();
+        let report = |port: u32| PeerReport {
+            claimed: format!("x@10.0.0.1:{port}").parse().ok(),
+            fault: PeerFault::WrongTarget,
+            id: None,
+            ip: IpAddr::from([10, 0, 0, 1]),
+            wanted: None,
+        };
+        for number in 1..=1000 {
+            assert!(!reports.is_told(at(0), &report(number)));
+            reports.told(at(0), report(number));
+        }
+        assert_eq!(reports.0.0.len(), PEERS_MAX);
+        assert!(reports.is_told(at(3599), &report(1000)) && !reports.is_told(at(3599), &report(1000 - 256)));
+        assert!(!reports.is_told(at(3600), &report(1000)));
+        assert_eq!(reports.0.0.len(), 0);
     }
 }

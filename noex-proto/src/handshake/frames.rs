@@ -266,7 +266,11 @@ impl<'a> Fields<'a> {
     fn of(kind: u8, frame: &'a [u8]) -> Result<Self, PeerFault> {
         match frame {
             [first, rest @ ..] if *first == kind => rest.strip_prefix(&MAGIC).map(Self).ok_or(PeerFault::InvalidMagic),
-            _ => Err(misplaced(frame)),
+            // What begins with no frame at all is of another protocol.
+            _ => Err(match misplaced(frame) {
+                PeerFault::UnknownMessage => PeerFault::InvalidMagic,
+                fault => fault,
+            }),
         }
     }
 

@@ -15,7 +15,7 @@ use crate::{NodeId, PeerFault, Refusal};
 use frames::Announcement;
 pub(crate) use frames::{RejectCode, canonical_id, reject_frame};
 pub(crate) use initiator::{Initiator, InitiatorStep};
-pub(crate) use responder::{Responder, ResponderStep};
+pub(crate) use responder::{Responder, ResponderStep, Said};
 
 /// What this node says of itself, and what it asks of others.
 #[derive(Clone, Copy, Debug)]

@@ -1,15 +1,15 @@
 //! The side that accepted. It proves nothing to a peer that has proved nothing.
 
 use alloc::boxed::Box;
-use core::mem;
+use core::{mem, str};
 
 use bytes::Bytes;
 use hmac::Mac;
 
 use super::frames::{self, Challenge, Hello};
 use super::{Claimed, HandshakeFailure, Keyed, LocalHello, RejectCode};
-use crate::PeerFault;
 use crate::keys::{Root, Secrets, Transcript, TranscriptHash};
+use crate::{NodeId, PeerFault};
 
 /// What follows from a frame.
 #[derive(Clone, Debug)]
@@ -22,7 +22,26 @@ pub(crate) enum ResponderStep {
 
 /// A handshake of the side that accepted.
 #[derive(Clone, Debug)]
-pub(crate) struct Responder(State);
+pub(crate) struct Responder {
+    said: Said,
+    state: State,
+}
+
+/// The identities that the initiator's first frame names, before anything is proved: those that are in canonical form, and so bounded.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Said {
+    /// Who it claims to be.
+    pub(crate) claimed: Option<NodeId>,
+    /// Whom it wants, where that is another node.
+    pub(crate) wanted: Option<NodeId>,
+}
+
+impl Said {
+    fn of(local: &LocalHello<'_>, hello: &Hello<'_>) -> Self {
+        let wanted = str::from_utf8(hello.target).ok().and_then(frames::canonical_id);
+        Self { claimed: hello.from.node_id().ok(), wanted: wanted.filter(|wanted| wanted != local.id) }
+    }
+}
 
 #[derive(Clone, Debug)]
 enum State {
@@ -33,17 +52,22 @@ enum State {
 
 impl Responder {
     pub(crate) fn new(nonce: [u8; 32]) -> Self {
-        Self(State::AwaitingHello { nonce })
+        Self { said: Said::default(), state: State::AwaitingHello { nonce } }
     }
 
     /// Whether the initiator's first frame has come.
     pub(crate) fn is_half_done(&self) -> bool {
-        matches!(self.0, State::AwaitingAuth { .. })
+        matches!(self.state, State::AwaitingAuth { .. })
+    }
+
+    /// Whom the initiator has named.
+    pub(crate) const fn said(&self) -> &Said {
+        &self.said
     }
 
     /// Takes a frame, without its length prefix. After a failure or the last step every frame is a fault.
     pub(crate) fn on_frame(&mut self, local: &LocalHello<'_>, frame: &[u8]) -> Result<ResponderStep, HandshakeFailure> {
-        match mem::replace(&mut self.0, State::Ended) {
+        match mem::replace(&mut self.state, State::Ended) {
             State::AwaitingAuth { peer, th } => {
                 let proof = frames::parse_auth(frame)?;
                 let root = proved(local.secrets, &th, &proof).ok_or(HandshakeFailure::Fault {
@@ -58,13 +82,15 @@ impl Responder {
                 ))
             }
             State::AwaitingHello { nonce } => {
-                let peer =
-                    check(local, &nonce, frame).map_err(|fault| HandshakeFailure::Fault { fault, reject: reject_code(fault) })?;
+                let bad = |fault| HandshakeFailure::Fault { fault, reject: reject_code(fault) };
+                let hello = Hello::parse(frame).map_err(bad)?;
+                self.said = Said::of(local, &hello);
+                let peer = check(local, &nonce, &hello).map_err(bad)?;
                 let challenge = Challenge::encode(&local.announcement(nonce), peer.version);
                 let mut transcript = Transcript::new(local.context);
                 transcript.add(frame);
                 transcript.add(frames::unprefixed(&challenge));
-                self.0 = State::AwaitingAuth { peer, th: transcript.finish() };
+                self.state = State::AwaitingAuth { peer, th: transcript.finish() };
                 Ok(ResponderStep::Send(challenge))
             }
             State::Ended => Err(PeerFault::UnexpectedMessage.into()),
@@ -72,18 +98,18 @@ impl Responder {
     }
 }
 
-fn check(local: &LocalHello<'_>, nonce: &[u8; 32], frame: &[u8]) -> Result<Claimed, PeerFault> {
-    let Hello { from, target, version } = Hello::parse(frame)?;
-    local.check_policy(&from)?;
+fn check(local: &LocalHello<'_>, nonce: &[u8; 32], hello: &Hello<'_>) -> Result<Claimed, PeerFault> {
+    let Hello { from, target, version } = hello;
+    local.check_policy(from)?;
     let interval_ms = from.valid_interval_ms()?;
     let id = from.node_id()?;
-    if !target.is_empty() && target != local.id.as_str().as_bytes() {
+    if !target.is_empty() && *target != local.id.as_str().as_bytes() {
         return Err(PeerFault::WrongTarget);
     }
     if from.nonce == *nonce {
         return Err(PeerFault::NonceReused);
     }
-    Ok(Claimed { caps: from.caps, id, instance: from.instance, interval_ms, version })
+    Ok(Claimed { caps: from.caps, id, instance: from.instance, interval_ms, version: *version })
 }
 
 /// What the sender of a bad HELLO is told. Whatever has no code here is not answered.

@@ -309,7 +309,7 @@ fn rules_of_hello() {
         ("empty", Vec::clear, PeerFault::FrameTooShort, None),
         ("type", |f| f[0] = 3, PeerFault::UnexpectedMessage, None),
         ("REJECT", |f| *f = vec![5, 1], PeerFault::UnexpectedMessage, None),
-        ("unknown type", |f| f[0] = 0x47, PeerFault::UnknownMessage, None),
+        ("unknown type", |f| f[0] = 0x47, PeerFault::InvalidMagic, None),
     ];
     for (what, change, expected, reject) in cases {
         assert_eq!(changed(0, change), fault(expected, reject), "{what}");

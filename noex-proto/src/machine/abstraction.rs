@@ -115,6 +115,7 @@ impl<'a, H: Hasher> Abstraction<'a, H> {
             told,
             next_exchange,
             conflict_reported,
+            peer_reports: _,
             reports: _,
         } = self.node;
         self.write((id, instance, pulse, digest, admissions));

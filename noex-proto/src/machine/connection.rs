@@ -8,9 +8,12 @@ use core::time::Duration;
 use bytes::Bytes;
 use rand_chacha::rand_core::Rng;
 
-use super::node::{Conn, Ended, Node, Origin, Phase, Target, Timer, Wait};
+use super::node::{Conn, Ended, Node, Origin, Phase, Session, Target, Timer, Wait};
 use crate::frame::{FrameBuffer, HANDSHAKE_FRAME_MAX, RECORD_MAX};
-use crate::handshake::{HandshakeFailure, Initiator, InitiatorStep, Keyed, RejectCode, Responder, ResponderStep, reject_frame};
+use crate::handshake::{
+    HandshakeFailure, Initiator, InitiatorStep, Keyed, RejectCode, Responder, ResponderStep, Said, reject_frame,
+};
+use crate::reports::PeerReport;
 use crate::{
     Action, Close, ClusterError, ClusterEvent, ClusterStatus, ConnId, NodeDownReason, PeerFault, Refusal, Unreached, WallTime,
 };
@@ -129,10 +132,17 @@ impl Node {
                 Phase::Session(_) => (RECORD_MAX, true),
                 Phase::Dialling | Phase::Reaching(_) => return,
             };
+            // What begins by no length of a frame is of another protocol: the first bytes of HTTP, TLS or SSH are a large number.
+            let first = match &state.phase {
+                Phase::Initiating(handshake) => !handshake.is_half_done(),
+                Phase::Responding(handshake) => !handshake.is_half_done(),
+                _ => false,
+            };
             match state.frames.next(&mut data, limit) {
                 Ok(Some(frame)) if in_session => self.record(conn, &frame, wall),
                 Ok(Some(frame)) => self.handshake_frame(conn, &frame),
                 Ok(None) => return,
+                Err(_) if first => return self.fault(conn, PeerFault::InvalidMagic),
                 Err(fault) => return self.fault(conn, fault),
             }
         }
@@ -224,9 +234,26 @@ impl Node {
         let Some(state) = self.conns.get(&conn) else { return };
         self.out.counters.faults += 1;
         let Some(addr) = state.remote else { return };
-        let id = state.session().map(|session| session.id.clone());
-        if !self.is_reported(conn, Unreached::Fault(fault)) {
-            self.report_limited(ClusterError::Peer { addr, fault, id });
+        if self.is_reported(conn, Unreached::Fault(fault)) {
+            return;
+        }
+        let session = state.session();
+        let id = session.map(|session| session.id.clone());
+        let Said { claimed, wanted } = match &state.phase {
+            Phase::Responding(handshake) => handshake.said().clone(),
+            _ => Said::default(),
+        };
+        if state.target.is_some() || session.is_some_and(Session::is_up) {
+            self.report_limited(ClusterError::Peer { addr, claimed, fault, id, wanted });
+            return;
+        }
+        // Whoever dials without ever coming up may do so for ever.
+        let report =
+            PeerReport { claimed: claimed.clone(), fault, id: id.clone(), ip: addr.ip().to_canonical(), wanted: wanted.clone() };
+        if !self.peer_reports.is_told(self.now, &report)
+            && self.report_limited(ClusterError::Peer { addr, claimed, fault, id, wanted })
+        {
+            self.peer_reports.told(self.now, report);
         }
     }
 
@@ -246,14 +273,16 @@ impl Node {
         }
     }
 
-    /// Reports an error that a stranger can cause, unless there have been too many.
-    pub(super) fn report_limited(&mut self, error: ClusterError) {
-        if self.reports.admit(self.now, self.settings.limits.error_reports_per_second) {
+    /// Reports an error that an unauthenticated peer can cause, unless there have been too many. Whether it was told.
+    pub(super) fn report_limited(&mut self, error: ClusterError) -> bool {
+        let admitted = self.reports.admit(self.now, self.settings.limits.error_reports_per_second);
+        if admitted {
             self.out.emit(ClusterEvent::Error(error));
         } else {
             self.out.counters.reports_held_back += 1;
             self.timers.set_earliest(Timer::Reports, self.reports.due());
         }
+        admitted
     }
 
     pub(super) fn sum_up_reports(&mut self) {

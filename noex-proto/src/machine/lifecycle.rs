@@ -11,7 +11,7 @@ use super::node::{Ended, Node, Phase, Stage, Target, Timer};
 use super::{Machine, Outbox, State};
 use crate::digest::member_digest;
 use crate::message::Control;
-use crate::reports::{LocalReports, ReportLimiter};
+use crate::reports::{LocalReports, PeerReports, ReportLimiter};
 use crate::timers::{Queue, Timers};
 use crate::{
     Action, Close, ClusterConfig, ClusterStatus, ConnId, LocalFault, LocalNetwork, NodeId, Refusal, WallTime, advertise,
@@ -145,6 +145,7 @@ impl Node {
             asked: None,
             told: VecDeque::new(),
             conflict_reported: None,
+            peer_reports: PeerReports::default(),
             reports: ReportLimiter::default(),
         };
         node.out.set_status(ClusterStatus::Running);

@@ -16,7 +16,7 @@ use crate::handshake::{Initiator, LocalHello, Responder};
 use crate::keys::{Root, Secrets};
 use crate::message::{Assembler, Members};
 use crate::record::{Opener, Sealer};
-use crate::reports::ReportLimiter;
+use crate::reports::{PeerReports, ReportLimiter};
 use crate::send_queue::SendQueue;
 use crate::subscription::Member;
 use crate::timers::{Queue, Timers};
@@ -103,6 +103,8 @@ pub(super) struct Node {
     // Reports
     /// When another process's claim to this node's identity was last reported.
     pub(super) conflict_reported: Option<Instant>,
+    /// What was told lately of peers that dialled and did not come up.
+    pub(super) peer_reports: PeerReports,
     pub(super) reports: ReportLimiter,
 }
 

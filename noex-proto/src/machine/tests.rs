@@ -492,10 +492,10 @@ fn who_reads_may_ask_many_times_in_a_record() {
 fn what_is_held_back_is_summed_up_though_reports_come_just_before_each_tick() {
     let mut bench = Bench::new(Limits::default());
     bench.actions.clear();
-    for _ in 0..60 {
-        for port in 0..17 {
+    for second in 0..60 {
+        for number in 0..17 {
             let conn = bench.machine.next_conn();
-            bench.feed(Input::Accepted { conn, remote: SocketAddr::from(([10, 9, 9, 9], port)) });
+            bench.feed(Input::Accepted { conn, remote: SocketAddr::from(([10, 9, second, number], 1)) });
             bench.receive(conn, foreign_hello());
         }
         bench.feed(Input::Tick);

@@ -51,12 +51,18 @@ fn seed_unreachable(why: Unreached) -> ClusterError {
     ClusterError::SeedUnreachable { seed: id("a", 0), why }
 }
 
-fn fault_of_b(fault: PeerFault) -> ClusterError {
-    ClusterError::Peer { addr: "10.0.0.2:50000".parse().unwrap(), fault, id: None }
+fn fault_of_b(fault: PeerFault, claimed: bool) -> ClusterError {
+    ClusterError::Peer {
+        addr: "10.0.0.2:50000".parse().unwrap(),
+        claimed: claimed.then(|| id("b", 1)),
+        fault,
+        id: None,
+        wanted: None,
+    }
 }
 
 fn fault_of_a(fault: PeerFault) -> ClusterError {
-    ClusterError::Peer { addr: address(0), fault, id: None }
+    ClusterError::Peer { addr: address(0), claimed: None, fault, id: None, wanted: None }
 }
 
 fn refused_by_a(reason: Refusal) -> ClusterError {
@@ -102,7 +108,7 @@ fn both_sides_hear_why_the_proof_failed_and_nobody_else_is_disturbed() {
         net.clear_events();
         net.start(1, b.seeds([id("a", 0).to_string()]));
         net.run(400 * MS);
-        assert_eq!(net.errors(0), [fault_of_b(fault)]);
+        assert_eq!(net.errors(0), [fault_of_b(fault, true)]);
         let errors: Vec<_> = net.errors(1).into_iter().filter(|error| !matches!(error, ClusterError::Local(_))).collect();
         assert_eq!(errors, [refused_by_a(refusal), seed_unreachable(Unreached::Refused(refusal))]);
         net.run(60 * SECOND);
@@ -135,7 +141,7 @@ fn another_version_in_hello() {
         let mut net = pair(config("a", 0), config("b", 1));
         net.wire = Some(Wire(Box::new(change_byte(1, at, move |_| 9 * u8::from(at == 9)))));
         net.run(400 * MS);
-        assert_eq!(net.errors(0), [fault_of_b(PeerFault::VersionMismatch)]);
+        assert_eq!(net.errors(0), [fault_of_b(PeerFault::VersionMismatch, false)]);
         assert_eq!(net.errors(1), [refused_by_a(Refusal::Version), seed_unreachable(Unreached::Refused(Refusal::Version))]);
         assert_eq!(net.total_ups(), 0);
     }
@@ -232,7 +238,16 @@ fn a_recorded_session_is_worth_nothing_to_the_responder() {
         let conn = net.stranger(0, address(2));
         net.say(0, conn, recorded.clone());
         assert!(net.is_closed(0, conn));
-        assert_eq!(net.errors(0), [ClusterError::Peer { addr: address(2), fault: PeerFault::AuthenticationFailed, id: None }]);
+        assert_eq!(
+            net.errors(0),
+            [ClusterError::Peer {
+                addr: address(2),
+                claimed: Some(id("b", 1)),
+                fault: PeerFault::AuthenticationFailed,
+                id: None,
+                wanted: None
+            }]
+        );
         assert!(hex(&net.sent_on(0, conn)).ends_with("000000020506"), "the proof does not fit");
         assert_eq!(net.nodes[0].messages, []);
         assert_eq!(net.ups(0), 0);

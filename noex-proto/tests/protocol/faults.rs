@@ -1,6 +1,7 @@
 //! Each rule that a stranger can break, and each refusal, through the machine: what the application hears of it.
 
 use std::cell::RefCell;
+use std::net::SocketAddr;
 use std::rc::Rc;
 
 use crate::net::{MS, Net, SECOND, Wire, address, config, id};
@@ -81,7 +82,11 @@ fn each_fault_of_a_first_frame_is_reported_and_few_are_answered() {
     ];
     for (hello, fault, reply) in cases {
         let (sent, errors) = answer(&mut node(), hello.frame());
-        assert_eq!(errors, [ClusterError::Peer { addr: address(1), fault, id: None }]);
+        // What cannot be read to its end names nobody.
+        let unread = matches!(fault, PeerFault::InvalidNodeId | PeerFault::MalformedHandshake | PeerFault::ReservedFlags);
+        let claimed = (!unread).then(|| id("b", 1));
+        let wanted = (fault == PeerFault::WrongTarget).then(|| id("x", 0));
+        assert_eq!(errors, [ClusterError::Peer { addr: address(1), claimed, fault, id: None, wanted }]);
         assert_eq!(sent, reply, "{fault:?}");
     }
 }
@@ -93,7 +98,16 @@ fn the_longest_handshake_that_fits_its_frames_is_heard_to_its_end() {
     let conn = net.stranger(0, address(1));
     net.say(0, conn, HELLO.frame());
     net.say(0, conn, framed(&[&[3], &[0; 1023]]));
-    assert_eq!(net.errors(0), [ClusterError::Peer { addr: address(1), fault: PeerFault::MalformedHandshake, id: None }]);
+    assert_eq!(
+        net.errors(0),
+        [ClusterError::Peer {
+            addr: address(1),
+            claimed: Some(id("b", 1)),
+            fault: PeerFault::MalformedHandshake,
+            id: None,
+            wanted: None
+        }]
+    );
     assert!(net.is_closed(0, conn));
 }
 
@@ -175,7 +189,10 @@ fn a_reflected_first_frame_of_a_responder_is_a_fault() {
     machine.handle(Instant::START, Input::Received { conn, data: challenge, wall: WallTime::default() });
     let fault = PeerFault::NonceReused;
     let unreachable = ClusterError::SeedUnreachable { seed: id("s", 9), why: Unreached::Fault(fault) };
-    assert_eq!(errors(&mut machine, events), [ClusterError::Peer { addr: address(9), fault, id: None }, unreachable]);
+    assert_eq!(
+        errors(&mut machine, events),
+        [ClusterError::Peer { addr: address(9), claimed: None, fault, id: None, wanted: None }, unreachable]
+    );
 }
 
 #[test]
@@ -239,7 +256,82 @@ fn a_seed_that_answers_each_dial_by_the_same_fault_is_reported_once() {
         let now = machine.now();
         machine.handle(now, Input::Connected { conn, remote: addr });
     }
-    let fault = PeerFault::FrameTooShort;
+    let fault = PeerFault::InvalidMagic;
     let unreachable = ClusterError::SeedUnreachable { seed: id("s", 9), why: Unreached::Fault(fault) };
-    assert_eq!(errors(&mut machine, events), [ClusterError::Peer { addr, fault, id: None }, unreachable]);
+    assert_eq!(
+        errors(&mut machine, events),
+        [ClusterError::Peer { addr, claimed: None, fault, id: None, wanted: None }, unreachable]
+    );
+}
+
+#[test]
+fn what_is_not_noex_is_told_as_that() {
+    let first_bytes: [&[u8]; 7] = [
+        b"GET / HTTP/1.1\r\nHost: a\r\n\r\n",
+        // A greeting of TLS; of SSH; of a database; an empty line; zeros; a word.
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+        b"SSH-2.0-OpenSSH_9.6\r\n",
+        b"\0\0\0\x12\0\x03\0\0user\0postgres\0",
+        b"\r\n\r\n",
+        &[0; 16],
+        b"PING\r\n",
+    ];
+    for bytes in first_bytes {
+        let (sent, errors) = answer(&mut node(), bytes);
+        let fault = PeerFault::InvalidMagic;
+        assert_eq!(errors, [ClusterError::Peer { addr: address(1), claimed: None, fault, id: None, wanted: None }], "{bytes:?}");
+        assert!(sent.is_empty(), "{sent:?}");
+    }
+    // What began well is told by what is wrong with it.
+    let mut net = node();
+    let conn = net.stranger(0, address(1));
+    net.say(0, conn, HELLO.frame());
+    net.say(0, conn, &b"GET / HTTP/1.1"[..]);
+    let [ClusterError::Peer { fault: PeerFault::FrameTooLong, .. }] = &net.errors(0)[..] else { panic!("{:?}", net.errors(0)) };
+}
+
+#[test]
+fn the_same_of_the_same_dialler_is_reported_once_an_hour() {
+    let mut net = node();
+    let old = Hello { target: b"old@10.0.0.1:4369", ..HELLO };
+    let dial = |net: &mut Net, host: usize, bytes: Bytes| {
+        // From another port each time.
+        let port = 40_000 + u16::try_from(net.nodes[0].machine.counters().accepted).unwrap();
+        let conn = net.stranger(0, SocketAddr::new(address(host).ip(), port));
+        net.say(0, conn, bytes);
+    };
+    let told = |net: &mut Net| {
+        let told: Vec<String> = net.errors(0).iter().map(ToString::to_string).collect();
+        net.clear_events();
+        told
+    };
+    // An address has a new owner, and a peer that was there before goes on to dial the old one.
+    for _ in 0..100 {
+        dial(&mut net, 1, old.frame());
+        net.run(35 * SECOND);
+    }
+    assert_eq!(told(&mut net), ["peer 10.0.0.2 (claims to be b@10.0.0.2:4369) wanted old@10.0.0.1:4369, which is not here"]);
+    assert_eq!(net.nodes[0].machine.counters().faults, 100, "all are counted");
+    // Another node that it wants, another identity that it claims, another address, or another fault is news.
+    dial(&mut net, 1, Hello { target: b"older@10.0.0.1:4369", ..HELLO }.frame());
+    dial(&mut net, 1, Hello { id: b"c@10.0.0.2:4369", ..old.clone() }.frame());
+    dial(&mut net, 2, old.frame());
+    dial(&mut net, 1, Hello { flags: 0, ..HELLO }.frame());
+    dial(&mut net, 1, Bytes::from_static(b"GET / HTTP/1.1"));
+    dial(&mut net, 1, Bytes::from_static(b"SSH-2.0-OpenSSH_9.6"));
+    let news = told(&mut net);
+    assert_eq!(news.len(), 5, "{news:#?}");
+    assert!(
+        news[3].ends_with("(claims to be b@10.0.0.2:4369): it offers no authentication, which is required here"),
+        "{news:#?}"
+    );
+    assert!(news[4].ends_with(": not the noex protocol"), "{news:#?}");
+    // An identity that is none is not repeated.
+    dial(&mut net, 3, Hello { target: b"Old@EXAMPLE.org:1", ..HELLO }.frame());
+    let [text] = &told(&mut net)[..] else { panic!("not told") };
+    assert!(text.ends_with("(claims to be b@10.0.0.2:4369): another node than was wanted"), "{text}");
+    // After an hour it is told again.
+    net.run(100 * SECOND);
+    dial(&mut net, 1, old.frame());
+    assert_eq!(told(&mut net).len(), 1);
 }

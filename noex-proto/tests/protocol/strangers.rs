@@ -31,7 +31,7 @@ fn size(net: &mut Net) -> usize {
 }
 
 fn fault(addr: SocketAddr, fault: PeerFault) -> ClusterError {
-    ClusterError::Peer { addr, fault, id: None }
+    ClusterError::Peer { addr, claimed: None, fault, id: None, wanted: None }
 }
 
 fn open_conns(net: &Net, conns: &[ConnId]) -> usize {
@@ -41,11 +41,11 @@ fn open_conns(net: &Net, conns: &[ConnId]) -> usize {
 #[test]
 fn garbage_is_answered_by_a_close() {
     let cases: [(&[u8], PeerFault); 9] = [
-        (&[0xff; 4], PeerFault::FrameTooLong),
-        (b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", PeerFault::FrameTooLong),
-        (&[0, 0, 0, 0], PeerFault::FrameTooShort),
-        (&[0, 0, 4, 1], PeerFault::FrameTooLong),
-        (&[0, 0, 0, 1, 0x10], PeerFault::UnknownMessage),
+        (&[0xff; 4], PeerFault::InvalidMagic),
+        (b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", PeerFault::InvalidMagic),
+        (&[0, 0, 0, 0], PeerFault::InvalidMagic),
+        (&[0, 0, 4, 1], PeerFault::InvalidMagic),
+        (&[0, 0, 0, 1, 0x10], PeerFault::InvalidMagic),
         (&[0, 0, 0, 1, 3], PeerFault::UnexpectedMessage),
         (&[0, 0, 0, 1, 1], PeerFault::InvalidMagic),
         (b"\0\0\0\x05\x01NOEY", PeerFault::InvalidMagic),
@@ -282,7 +282,7 @@ fn sums_of_held_back_reports_are_exact() {
         let conn = net.stranger(0, from(0, number));
         net.say(0, conn, vec![0xff; 4]);
     }
-    let told: Vec<_> = (0..3).map(|number| fault(from(0, number), PeerFault::FrameTooLong)).collect();
+    let told: Vec<_> = (0..3).map(|number| fault(from(0, number), PeerFault::InvalidMagic)).collect();
     assert_eq!(net.errors(0), told);
     net.run(SECOND);
     assert_eq!(net.errors(0)[3..], [ClusterError::Suppressed { count: 7 }]);

@@ -137,12 +137,44 @@ fn events_say_what_happened_and_to_whom() {
             "error: node b@10.0.0.2:4369 is unreachable: connection refused",
         ),
         (
-            ClusterEvent::Error(ClusterError::Peer { addr, fault: PeerFault::BadTag, id: Some(id()) }),
+            ClusterEvent::Error(ClusterError::Peer {
+                addr,
+                claimed: None,
+                fault: PeerFault::BadTag,
+                id: Some(id()),
+                wanted: None,
+            }),
             "error: fault of peer b@10.0.0.2:4369 at 10.0.0.2:50000: bad record tag",
         ),
         (
-            ClusterEvent::Error(ClusterError::Peer { addr, fault: PeerFault::InvalidMagic, id: None }),
+            ClusterEvent::Error(ClusterError::Peer {
+                addr,
+                claimed: None,
+                fault: PeerFault::InvalidMagic,
+                id: None,
+                wanted: None,
+            }),
             "error: fault of peer at 10.0.0.2:50000: not the noex protocol",
+        ),
+        (
+            ClusterEvent::Error(ClusterError::Peer {
+                addr,
+                claimed: Some(id()),
+                fault: PeerFault::AuthenticationFailed,
+                id: None,
+                wanted: None,
+            }),
+            "error: fault of peer at 10.0.0.2:50000 (claims to be b@10.0.0.2:4369): authentication failed (wrong secret or other cluster name)",
+        ),
+        (
+            ClusterEvent::Error(ClusterError::Peer {
+                addr,
+                claimed: Some(id()),
+                fault: PeerFault::WrongTarget,
+                id: None,
+                wanted: Some(seed.clone()),
+            }),
+            "error: peer 10.0.0.2 (claims to be b@10.0.0.2:4369) wanted s@10.0.0.9:4369, which is not here",
         ),
         (
             ClusterEvent::Error(ClusterError::Refused { addr, reason: Refusal::Leaving }),

@@ -80,7 +80,9 @@ fn each_error_says_whether_it_passes_by_itself() {
     errors.extend(nodes);
     let seeds = unreached().into_iter();
     errors.extend(seeds.map(|(why, passes)| (ClusterError::SeedUnreachable { seed: id.clone(), why }, passes)));
-    errors.extend(PEER_FAULTS.map(|(fault, passes)| (ClusterError::Peer { addr, fault, id: None }, passes)));
+    errors.extend(
+        PEER_FAULTS.map(|(fault, passes)| (ClusterError::Peer { addr, claimed: None, fault, id: None, wanted: None }, passes)),
+    );
     errors.extend(REFUSALS.map(|(reason, passes)| (ClusterError::Refused { addr, reason }, passes)));
     for (error, passes) in errors {
         assert_eq!(error.is_transient(), passes, "{error}");
