@@ -18,7 +18,9 @@ pub(crate) fn event(event: &ClusterEvent) {
 pub(crate) fn candidates(candidates: &[IpAddr]) {
     #[cfg(feature = "tracing")]
     if let [host, _, ..] = candidates {
-        tracing::info!(%host, ?candidates, "peers are told the first of the machine's addresses; advertise_host names another");
+        tracing::info!(
+            "peers are told {host}, the first of this machine's addresses {candidates:?}; advertise_host names another"
+        );
     }
 }
 
@@ -97,5 +99,19 @@ mod tests {
         let levels: Vec<Level> = logged.iter().map(|(level, _)| *level).collect();
         assert_eq!(levels, [Level::INFO, Level::WARN, Level::INFO], "{logged:?}");
         assert!(logged[0].1.contains("connection refused"), "{logged:?}");
+    }
+
+    #[test]
+    fn where_there_was_a_choice_the_log_says_what_was_taken_and_from_what() {
+        let log = Log::default();
+        let [taken, other] = [[10, 77, 0, 1].into(), [172, 17, 0, 1].into()];
+        tracing::subscriber::with_default(log.clone(), || {
+            candidates(&[]);
+            candidates(&[taken]);
+            candidates(&[taken, other]);
+        });
+        let logged = log.0.lock().expect("no test panics");
+        let [(Level::INFO, text)] = &logged[..] else { panic!("{logged:?}") };
+        assert!(text.contains("told 10.77.0.1,") && text.contains("[10.77.0.1, 172.17.0.1]"), "{text}");
     }
 }

@@ -34,6 +34,7 @@ pub mod payloads;
 pub mod proxy;
 pub mod reading;
 pub mod recording;
+pub mod resolver;
 pub mod secrets;
 pub mod starting;
 pub mod stopping;
@@ -138,6 +139,7 @@ macro_rules! each_test {
                 a_node_starts_again_on_the_same_port_at_once
                 a_second_start_is_refused_at_any_stage
                 a_start_that_is_dropped_or_stopped_on_its_way_is_over
+                a_start_waits_for_its_hosts_addresses_for_its_time_or_until_a_stop
                 an_invalid_configuration_is_refused_before_anything_listens
                 an_occupied_port_is_named;
             stopping:

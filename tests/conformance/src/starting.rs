@@ -13,6 +13,7 @@ use noex_driver::{Cluster, ClusterConfig, ClusterStatus, Limits, Runtime, StartE
 
 use crate::common::*;
 use crate::proxy::Proxy;
+use crate::resolver::{SWALLOWED, Unanswered};
 
 const SECRET: &str = "the secret of this cluster";
 
@@ -153,4 +154,24 @@ pub async fn a_start_that_is_dropped_or_stopped_on_its_way_is_over<R: Runtime>()
     patient(a.stop()).await;
     patient(a.start(named())).await.unwrap();
     assert_eq!(a.status(), ClusterStatus::Running);
+}
+
+/// Where the name servers swallow the question for the node's own host.
+pub async fn a_start_waits_for_its_hosts_addresses_for_its_time_or_until_a_stop<R: Runtime>() {
+    let a = Cluster::<Unanswered<R>>::new();
+    let named = |timeout| config("a").host(SWALLOWED).port(4369).start_timeout(timeout);
+    let error = patient(a.start(named(Duration::from_millis(100)))).await.unwrap_err();
+    let StartError::Bind { addr, cause } = &error else { panic!("{error}") };
+    assert_eq!(addr, "swallowed.test:4369");
+    assert_eq!(cause.get_ref().downcast_ref::<io::Error>().map(io::Error::kind), Some(io::ErrorKind::TimedOut));
+    assert!(error.to_string().contains("name lookup timed out"), "{error}");
+    // A stop waits for no resolver.
+    let starting = a.start(named(Duration::from_secs(600)));
+    let (started, ()) = patient(future::zip(starting, async {
+        eventually("it starts", || a.status() == ClusterStatus::Starting).await;
+        a.stop().await;
+    }))
+    .await;
+    assert_eq!(started, Err(StartError::Stopped));
+    patient(a.start(config("a"))).await.unwrap();
 }
