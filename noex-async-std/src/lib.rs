@@ -40,16 +40,17 @@ use std::net::{Shutdown, SocketAddr};
 use std::time::Instant;
 
 use async_std::io::{ReadExt, WriteExt};
-use async_std::net::{TcpListener, TcpStream, ToSocketAddrs};
+use async_std::net::{TcpListener, TcpStream};
 use async_std::task;
 use noex_driver::Bound;
 
 #[doc(inline)]
 pub use noex_driver::{
-    Broadcast, Bytes, Cause, ClusterConfig, ClusterError, ClusterEvent, ClusterNotStartedError, ClusterStatus, Counters,
-    DialError, FromEnv, FromEnvError, IntoSecret, InvalidClusterConfigError, InvalidNodeIdError, LastDown, Limits, LocalFault,
-    Message, MessagesLagged, NodeDownReason, NodeId, NodeIdFault, NodeInfo, NodeStatus, PeerFault, Readiness, ReadinessReason,
-    Refusal, Secret, SecretUse, SendError, SetSecretsError, StartError, Unreached, WaitError, bounds, defaults,
+    Broadcast, Bytes, Cause, ClusterConfig, ClusterError, ClusterEvent, ClusterNotStartedError, ClusterStatus, Contact, Counters,
+    DialError, FromEnv, FromEnvError, IntoSecret, InvalidClusterConfigError, InvalidContactError, InvalidNodeIdError, LastDown,
+    Limits, LocalFault, Message, MessagesLagged, NodeDownReason, NodeId, NodeIdFault, NodeInfo, NodeStatus, PeerFault, Readiness,
+    ReadinessReason, Refusal, Secret, SecretUse, SendError, SetSecretsError, SetSeedsError, StartError, Unreached, WaitError,
+    bounds, defaults,
 };
 
 /// A node of a cluster, on async-std: this process, as the others see it, and the others, as it sees them.
@@ -109,10 +110,6 @@ impl noex_driver::Runtime for AsyncStd {
 
     async fn read(&self, reader: &mut TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
         reader.read(buffer).await
-    }
-
-    async fn resolve(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
-        Ok((host, port).to_socket_addrs().await?.collect())
     }
 
     async fn shutdown(&self, writer: &mut TcpStream) -> io::Result<()> {

@@ -12,7 +12,7 @@ use crate::time::{sleep, wall};
 use crate::{
     Broadcast, ClusterConfig, ClusterError, ClusterEvent, ClusterNotStartedError, ClusterStatus, Counters, EventStream,
     LocalFault, MessageStream, NodeDownReason, NodeId, NodeInfo, Readiness, Runtime, Secret, SecretUse, SendError,
-    SetSecretsError, StartError, Subscribed, Subscription, WaitError, handlers, listen, log,
+    SetSecretsError, SetSeedsError, StartError, Subscribed, Subscription, WaitError, handlers, listen, log,
 };
 
 /// A node of a cluster: this process, as the others see it, and the others, as it sees them.
@@ -274,6 +274,19 @@ impl<R: Runtime> Cluster<R> {
     /// The number of processes to announce; peers see it at the next heartbeat.
     pub fn set_process_count(&self, count: u64) {
         self.shared().feed(Input::SetProcessCount(count));
+    }
+
+    /// Replaces the contact addresses ([`ClusterConfig::seeds`]), for as long as the node runs: a loop that asks whatever knows the
+    /// nodes' addresses, and sets them, is all that discovery takes. Those that stay are left as they are; new ones are dialled at once.
+    /// Nobody is disconnected: a node that was found by a contact that is removed stays a member, and is dialled at its own address where
+    /// it is lost.
+    ///
+    /// # Errors
+    /// [`SetSeedsError`] where a text is no contact address, there are more than [`Limits::members`](crate::Limits::members), or the node is
+    /// not running. Nothing changes then.
+    pub fn set_seeds(&self, seeds: impl IntoIterator<Item = impl AsRef<str>>) -> Result<(), SetSeedsError> {
+        let seeds: Vec<String> = seeds.into_iter().map(|seed| seed.as_ref().into()).collect();
+        self.shared().drive(|state| state.machine.set_seeds(state.now(), &seeds))
     }
 
     /// Replaces the secrets, without losing a session: this node proves itself with `primary` from the next handshake on, and accepts

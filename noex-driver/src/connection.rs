@@ -1,18 +1,17 @@
 //! Connections: one task each, which dials where the connection is outgoing, then reads and writes at the same time.
 
 use std::collections::BTreeMap;
-use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 
 use async_channel::{Receiver, Sender};
 use bytes::{Buf, Bytes};
 use futures_lite::future;
-use noex_proto::{Close, ConnId, DialError, DialPlan, Input, ReadBuffer, Turn};
+use noex_proto::{Close, ConnId, Input, ReadBuffer, Turn};
 
 use crate::shared::Shared;
 use crate::time::{sleep, wall};
-use crate::{Runtime, log};
+use crate::{Runtime, io_error, log};
 
 /// The machine's end of a connection that it has not closed.
 pub(crate) struct Link {
@@ -44,17 +43,17 @@ impl<R: Runtime> Connection<R> {
     }
 
     /// The task of an outgoing connection.
-    pub(crate) async fn dial(self, host: String, port: u16, plan: DialPlan) {
+    pub(crate) async fn dial(self, remote: SocketAddr) {
         let Self { conn, ref rt, ref shared, .. } = self;
         let given_up = async { self.close.recv().await.map_or(None, |_| None) };
-        match future::or(given_up, async { Some(connect(rt, &host, port, plan).await) }).await {
-            Some(Ok((stream, remote))) => {
+        match future::or(given_up, async { Some(rt.connect(remote).await) }).await {
+            Some(Ok(stream)) => {
                 shared.feed(Input::Connected { conn, remote });
                 self.serve(stream).await;
             }
             Some(Err(error)) => shared.drive(|state| {
                 state.links.remove(&conn);
-                state.handle(Input::DialFailed { conn, error });
+                state.handle(Input::DialFailed { conn, error: io_error::connect(error) });
             }),
             None => shared.feed(Input::Closed { conn }),
         }
@@ -131,29 +130,4 @@ impl<R: Runtime> Connection<R> {
         // Fails only where the connection is broken, which the reader meets too.
         let _broken = self.rt.shutdown(writer).await;
     }
-}
-
-/// Connects to the first address that answers.
-async fn connect<R: Runtime>(
-    rt: &R,
-    host: &str,
-    port: u16,
-    mut plan: DialPlan,
-) -> Result<((R::Reader, R::Writer), SocketAddr), DialError> {
-    plan.resolved(rt.resolve(host, port).await.unwrap_or_default());
-    while let Some((addr, patience)) = plan.next() {
-        let late = async {
-            sleep(rt, patience).await;
-            Err(io::ErrorKind::TimedOut.into())
-        };
-        match future::or(rt.connect(addr), late).await {
-            Ok(stream) => return Ok((stream, addr)),
-            Err(cause) => plan.failed(match cause.kind() {
-                io::ErrorKind::ConnectionRefused => DialError::Refused,
-                io::ErrorKind::TimedOut => DialError::TimedOut,
-                _ => DialError::Unreachable,
-            }),
-        }
-    }
-    Err(plan.error())
 }

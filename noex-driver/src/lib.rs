@@ -16,8 +16,10 @@ mod cluster;
 mod connection;
 mod env;
 mod handlers;
+mod io_error;
 mod listen;
 mod log;
+mod lookup;
 mod network;
 mod runtime;
 mod shared;
@@ -31,10 +33,10 @@ pub use cluster::{Cluster, WeakCluster};
 pub use env::FromEnv;
 pub use handlers::Subscription;
 pub use noex_proto::{
-    Broadcast, Cause, ClusterConfig, ClusterError, ClusterNotStartedError, ClusterStatus, Counters, DialError, FromEnvError,
-    IntoSecret, InvalidClusterConfigError, InvalidNodeIdError, Limits, LocalFault, Message, MessagesLagged, NodeDownReason,
-    NodeId, NodeIdFault, NodeStatus, PeerFault, Readiness, ReadinessReason, Refusal, Secret, SecretUse, SendError,
-    SetSecretsError, StartError, Unreached, WaitError, bounds, defaults,
+    Broadcast, Cause, ClusterConfig, ClusterError, ClusterNotStartedError, ClusterStatus, Contact, Counters, DialError,
+    FromEnvError, IntoSecret, InvalidClusterConfigError, InvalidContactError, InvalidNodeIdError, Limits, LocalFault, Message,
+    MessagesLagged, NodeDownReason, NodeId, NodeIdFault, NodeStatus, PeerFault, Readiness, ReadinessReason, Refusal, Secret,
+    SecretUse, SendError, SetSecretsError, SetSeedsError, StartError, Unreached, WaitError, bounds, defaults,
 };
 pub use runtime::Runtime;
 pub use streams::{EventStream, MessageStream, Subscribed};

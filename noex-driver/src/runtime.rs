@@ -6,7 +6,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Instant;
 
-use crate::Bound;
+use crate::{Bound, lookup};
 
 /// An asynchronous runtime with TCP: all that differs between one adapter and the next.
 ///
@@ -73,9 +73,16 @@ pub trait Runtime: Clone + Debug + Send + Sync + 'static {
     /// Dropping the future loses no byte. What arrived before the connection broke is given before the error.
     fn read(&self, reader: &mut Self::Reader, buffer: &mut [u8]) -> impl Future<Output = io::Result<usize>> + Send;
 
-    /// The addresses of a host, in the order in which to try them, each with `port`. None is no error. An address, an IPv6 one without
-    /// brackets, is its own, without asking a resolver.
-    fn resolve(&self, host: &str, port: u16) -> impl Future<Output = io::Result<Vec<SocketAddr>>> + Send;
+    /// The addresses of a host, in the order in which to try them, each with `port`. A name that has none is no error; an error says that
+    /// the system could not ask, or that its resolver gave no answer. An address, an IPv6 one without brackets, is its own, without asking
+    /// a resolver. A dot may end a name, and keeps the resolver from its search domains.
+    ///
+    /// A lookup may take minutes. It takes no thread of the application's, holds up neither the end of the runtime nor that of `main`, and
+    /// goes on after its future is dropped only where it cannot be helped. The driver bounds how many there are. As it stands it asks the
+    /// system's resolver on a thread of its own.
+    fn resolve(&self, host: &str, port: u16) -> impl Future<Output = io::Result<Vec<SocketAddr>>> + Send {
+        lookup::resolve(host, port)
+    }
 
     /// Ends writing, so that the peer reads to the end, and leaves reading open.
     fn shutdown(&self, writer: &mut Self::Writer) -> impl Future<Output = io::Result<()>> + Send;

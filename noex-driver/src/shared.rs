@@ -9,6 +9,7 @@ use event_listener::Event;
 use noex_proto::{Action, ClusterStatus, ConnId, Input, Instant, Machine, StartError};
 
 use crate::connection::{Connection, Link};
+use crate::lookup::Lookup;
 use crate::{Runtime, log};
 
 /// What the handles, the streams and the tasks of one cluster share.
@@ -61,7 +62,7 @@ impl<R: Runtime> Shared<R> {
 
     /// Takes one step under the lock, performs every action that it leads to, and re-arms the timer.
     pub(crate) fn drive<T>(self: &Arc<Self>, step: impl FnOnce(&mut State<R>) -> T) -> T {
-        let (mut dials, mut events, mut messages, mut rearm) = (Vec::new(), Vec::new(), false, false);
+        let (mut dials, mut lookups, mut events, mut messages, mut rearm) = (Vec::new(), Vec::new(), Vec::new(), false, false);
         // Declared first, so that it is dropped outside the lock should anything below panic.
         let result;
         let mut guard = self.lock();
@@ -74,12 +75,13 @@ impl<R: Runtime> Shared<R> {
                     // To send, here and below, fails where the task is gone with its runtime.
                     let _gone = state.links.remove(&conn).map(|link| link.close.try_send(how));
                 }
-                Action::Connect { conn, host, plan, port } => {
+                Action::Connect { conn, remote } => {
                     let rt = state.runtime();
-                    dials.push((Connection::link(self, &rt, conn, &mut state.links).dial(host, port, plan), rt));
+                    dials.push((Connection::link(self, &rt, conn, &mut state.links).dial(remote), rt));
                 }
                 Action::Event(event) => events.push(event),
                 Action::Message => messages = true,
+                Action::Resolve { host, lookup } => lookups.push(Lookup::new(self, state.runtime(), lookup, host)),
                 Action::Send { conn, data } => {
                     let _gone = state.links.get(&conn).map(|link| link.data.try_send(data));
                 }
@@ -91,6 +93,7 @@ impl<R: Runtime> Shared<R> {
         // What follows may run code of the application.
         drop(guard);
         dials.into_iter().for_each(|(dial, rt)| rt.spawn(dial));
+        lookups.into_iter().for_each(Lookup::spawn);
         if rearm {
             self.timer.notify(usize::MAX);
         }

@@ -2,7 +2,7 @@
 
 use alloc::collections::BTreeSet;
 use alloc::format;
-use alloc::string::String;
+use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::fmt;
 use core::net::SocketAddr;
@@ -17,7 +17,7 @@ use crate::host::{Host, is_loopback_ip};
 use crate::keys::Secrets;
 use crate::millis;
 use crate::node_id::{check_name, excerpt};
-use crate::{IntoSecret, Limits, NodeId, NodeIdFault, Secret, bounds, defaults};
+use crate::{Contact, IntoSecret, Limits, NodeIdFault, Secret, bounds, defaults};
 
 /// How a node takes part in a cluster. Only its name is required; [`defaults`] says what holds otherwise.
 ///
@@ -152,9 +152,10 @@ impl ClusterConfig {
         self
     }
 
-    /// The nodes to contact first, each as `name@host:port`, instead of those that were set before.
+    /// Where to look for the cluster, instead of what was set before: contact addresses, each as `name@host:port`, `host:port`, or `host`
+    /// with the default port ([`Contact`]).
     ///
-    /// They need not run at the start, and are retried for ever. At most [`Limits::members`]; repetitions do not count.
+    /// The nodes there need not run at the start, and are retried for ever. At most [`Limits::members`]; repetitions do not count.
     #[must_use]
     pub fn seeds(mut self, seeds: impl IntoIterator<Item = impl AsRef<str>>) -> Self {
         self.seeds = seeds.into_iter().map(|seed| seed.as_ref().into()).collect();
@@ -259,7 +260,7 @@ impl ClusterConfig {
             return None;
         }
         self.seeds.iter().find_map(|seed| {
-            let seed: NodeId = seed.parse().ok()?;
+            let seed: Contact = seed.parse().ok()?;
             let ip = seed.host_ip().filter(|&ip| !is_loopback_ip(ip) && serves(listener, ip))?;
             Some(SocketAddr::new(ip, seed.port()))
         })
@@ -351,7 +352,7 @@ pub(crate) struct Settings {
     pub(crate) advertise_host: Option<Host>,
     pub(crate) advertise_port: Option<u16>,
     /// In the order given, each once.
-    pub(crate) seeds: Vec<NodeId>,
+    pub(crate) seeds: Vec<Contact>,
     pub(crate) cluster_name: String,
     pub(crate) secrets: Secrets,
     pub(crate) heartbeat_interval: Duration,
@@ -487,12 +488,13 @@ fn parse_host(field: &'static str, host: &str) -> Result<Host, InvalidClusterCon
     host.parse().map_err(|fault| invalid_text(field, host, fault))
 }
 
-fn parse_seeds(texts: &[String], limit: usize) -> Result<Vec<NodeId>, InvalidClusterConfigError> {
+/// The rule for the seeds: each once, in the order given.
+pub(crate) fn parse_seeds(texts: &[String], limit: usize) -> Result<Vec<Contact>, InvalidClusterConfigError> {
     let mut seeds = Vec::new();
     let mut known = BTreeSet::new();
     for text in texts {
-        let seed: NodeId = text.parse().map_err(|error| InvalidClusterConfigError::new("seeds", &format!("hold an {error}")))?;
-        if known.insert(seed.clone()) {
+        let seed: Contact = text.parse().map_err(|error| InvalidClusterConfigError::new("seeds", &format!("hold an {error}")))?;
+        if known.insert(seed.to_string()) {
             seeds.push(seed);
         }
     }
@@ -545,8 +547,6 @@ fn default_stop_timeout() -> Duration {
 
 #[cfg(test)]
 mod tests {
-    use alloc::string::ToString;
-
     use super::*;
     use crate::keys::Root;
 
@@ -565,7 +565,7 @@ mod tests {
         assert_eq!(settings.host.to_string(), "::1");
         assert_eq!(settings.port, 0);
         assert_eq!(settings.advertise_host.expect("set").to_string(), "db.example.org");
-        assert_eq!(settings.seeds.iter().map(NodeId::as_str).collect::<Vec<_>>(), ["b@h:1", "a@h:1", "B@h:1"]);
+        assert_eq!(settings.seeds.iter().map(ToString::to_string).collect::<Vec<_>>(), ["b@h:1", "a@h:1", "B@h:1"]);
         assert_eq!(settings.advertise_port, Some(4369));
         assert_eq!(settings.cluster_name, defaults::CLUSTER_NAME);
         let roots = ["correct horse battery", "staple staple staple"].map(|secret| Root::from_secret(&secret.into()));

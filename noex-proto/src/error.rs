@@ -7,7 +7,7 @@ use core::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Cause, DialError, InvalidClusterConfigError, NodeId};
+use crate::{Cause, Contact, DialError, InvalidClusterConfigError, NodeId};
 
 /// What an error event reports. None of them is fatal.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -20,7 +20,7 @@ pub enum ClusterError {
     },
     /// A fault of the local system.
     Local(LocalFault),
-    /// A node could not be reached; reported once, however often the dial is repeated.
+    /// A node that was never up could not be reached; reported once, however often the dial is repeated.
     NodeUnreachable {
         /// Which node.
         id: NodeId,
@@ -56,10 +56,10 @@ pub enum ClusterError {
         /// The seed as configured.
         seed: NodeId,
     },
-    /// A seed could not be reached; reported once, however often the dial is repeated.
+    /// A seed could not be reached; reported once for the same reason, however often the dial is repeated.
     SeedUnreachable {
         /// The seed as configured.
-        seed: NodeId,
+        seed: Contact,
         /// Why.
         why: Unreached,
     },
@@ -266,10 +266,24 @@ pub enum LocalFault {
         /// The address listened on.
         listening: IpAddr,
     },
+    /// A connection could not be begun, and is tried again: there is no descriptor, port, or right for it. Nothing is known of the node
+    /// that was dialled.
+    Dial {
+        /// What the operating system said.
+        cause: Cause,
+    },
     /// A handler panicked; it is called again for the next event.
     HandlerPanicked {
         /// The panic's message.
         message: String,
+    },
+    /// A host could not be looked up, and is tried again: the system could not ask, or its resolver gave no answer. Nothing is known of
+    /// the name.
+    Lookup {
+        /// What the resolver said.
+        cause: Cause,
+        /// The host.
+        host: String,
     },
     /// Only a loopback address was found to tell peers on other machines: set `advertise_host`.
     LoopbackAdvertised,
@@ -286,7 +300,9 @@ impl fmt::Display for LocalFault {
                 "peers are told {advertised}, and this node listens on {listening} alone, which is not there: set host to an address \
                  that peers reach, such as 0.0.0.0, or advertise_host to one that is listened on"
             ),
+            Self::Dial { cause } => write!(f, "dialling failed on this machine: {cause}"),
             Self::HandlerPanicked { message } => write!(f, "a handler panicked: {message}"),
+            Self::Lookup { cause, host } => write!(f, "the lookup of {host} failed on this machine: {cause}"),
             Self::LoopbackAdvertised => {
                 f.write_str("peers are told a loopback address: set advertise_host to be reached from other machines")
             }
@@ -298,7 +314,7 @@ impl fmt::Display for LocalFault {
 impl Error for LocalFault {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
-            Self::Accept { cause } => Some(cause.get_ref()),
+            Self::Accept { cause } | Self::Dial { cause } | Self::Lookup { cause, .. } => Some(cause.get_ref()),
             Self::AdvertisedElsewhere { .. } | Self::HandlerPanicked { .. } | Self::LoopbackAdvertised | Self::NoSecret => None,
         }
     }
@@ -424,6 +440,26 @@ impl fmt::Display for SetSecretsError {
 }
 
 impl Error for SetSecretsError {}
+
+/// Why contact addresses were not taken. Nothing changed.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum SetSeedsError {
+    /// A text is no contact address, or there are too many.
+    Invalid(InvalidClusterConfigError),
+    /// The cluster is not running.
+    NotStarted(ClusterNotStartedError),
+}
+
+impl fmt::Display for SetSeedsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Invalid(error) => write!(f, "seeds not changed: {}", error.reason()),
+            Self::NotStarted(error) => error.fmt(f),
+        }
+    }
+}
+
+impl Error for SetSeedsError {}
 
 /// Why a start was refused. The node is stopped, or goes on as it was.
 #[derive(Clone, Debug, Eq, PartialEq)]

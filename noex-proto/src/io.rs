@@ -10,7 +10,7 @@ use core::time::Duration;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::{ClusterConfig, ClusterEvent, DialPlan, LocalFault, LocalNetwork, NodeId, Secret, WallTime};
+use crate::{Cause, ClusterConfig, ClusterEvent, Contact, LocalFault, LocalNetwork, NodeId, Secret, WallTime};
 
 /// One connection, dialled or accepted. Never reused, so what arrives late for an old one is harmless.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
@@ -21,6 +21,10 @@ impl fmt::Display for ConnId {
         write!(f, "#{}", self.0)
     }
 }
+
+/// One lookup of a host's addresses. Never reused, so an answer that comes late is harmless.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+pub struct LookupId(pub u64);
 
 /// What happened. Plain data: a log of `(Instant, Input)` is a whole run and can be replayed; [`Recording`](crate::Recording) is one.
 ///
@@ -54,7 +58,7 @@ pub enum Input {
         /// The connection, as numbered by [`Action::Connect`].
         conn: ConnId,
         /// Why.
-        error: DialError,
+        error: ConnectError,
     },
     /// The driver could not listen, or has lost its means of I/O, as when its runtime was shut down: the node is stopped at once, without
     /// telling anyone.
@@ -87,6 +91,15 @@ pub enum Input {
         /// The receiver.
         to: NodeId,
     },
+    /// A lookup is over, also of a run that has ended meanwhile.
+    Resolved {
+        /// The addresses of the host, in the order in which to try them, with any port; none where the name has none. An error where the
+        /// local system could not ask, or the resolver gave no answer: it says nothing about the name.
+        #[serde(with = "texts")]
+        addrs: Result<Vec<SocketAddr>, Cause>,
+        /// The lookup, as numbered by [`Action::Resolve`].
+        lookup: LookupId,
+    },
     /// Bytes of a connection left the adapter's queue for the operating system: credit for as many more.
     Sent {
         /// How many.
@@ -105,6 +118,8 @@ pub enum Input {
         #[serde(skip, default = "no_secret")]
         primary: Secret,
     },
+    /// The contact addresses from now on, which [`Machine::set_seeds`](crate::Machine::set_seeds) has found valid.
+    SetSeeds(Vec<Contact>),
     /// A start with a configuration that [`Machine::start`](crate::Machine::start) has found valid.
     Start(Box<ClusterConfig>),
     /// The node leaves.
@@ -145,26 +160,77 @@ mod text {
     }
 }
 
-/// Why a dial failed.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
+/// The addresses of an answer as texts, for the same reason.
+mod texts {
+    use core::net::SocketAddr;
+
+    use alloc::string::{String, ToString};
+    use alloc::vec::Vec;
+    use serde::de::Error;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use crate::Cause;
+
+    type Addrs = Result<Vec<SocketAddr>, Cause>;
+
+    pub(super) fn serialize<S: Serializer>(addrs: &Addrs, serializer: S) -> Result<S::Ok, S::Error> {
+        let texts: Result<Vec<String>, &Cause> = addrs.as_ref().map(|addrs| addrs.iter().map(ToString::to_string).collect());
+        texts.serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Addrs, D::Error> {
+        match Result::<Vec<String>, Cause>::deserialize(deserializer)? {
+            Ok(texts) => texts.iter().map(|text| text.parse().map_err(D::Error::custom)).collect::<Result<_, _>>().map(Ok),
+            Err(cause) => Ok(Err(cause)),
+        }
+    }
+}
+
+/// Why a connection to an address was not made.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum DialError {
-    /// Every address of the name is this node itself.
-    Exhausted,
+pub enum ConnectError {
+    /// The local system could not try, as where it has no descriptor, port or right left: it says nothing about the address.
+    Local(Cause),
     /// The address answered that nobody listens.
     Refused,
     /// It took too long.
     TimedOut,
-    /// Any other failure of the network or the local system.
+    /// Any other failure of the network.
     Unreachable,
-    /// The name has no address, or the resolver did not answer.
+}
+
+impl fmt::Display for ConnectError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Local(cause) => cause.fmt(f),
+            Self::Refused => DialError::Refused.fmt(f),
+            Self::TimedOut => DialError::TimedOut.fmt(f),
+            Self::Unreachable => DialError::Unreachable.fmt(f),
+        }
+    }
+}
+
+/// Why a dial of a host led to no connection.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DialError {
+    /// The lookup of the name has not ended in time. It goes on, and the host is dialled as soon as it has an answer.
+    LookupTimedOut,
+    /// The address answered that nobody listens.
+    Refused,
+    /// It took too long.
+    TimedOut,
+    /// Any other failure of the network.
+    Unreachable,
+    /// The name has no address.
     Unresolved,
 }
 
 impl fmt::Display for DialError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Exhausted => "every address of the name is this node itself",
+            Self::LookupTimedOut => "name lookup timed out",
             Self::Refused => "connection refused",
             Self::TimedOut => "timed out",
             Self::Unreachable => "unreachable",
@@ -184,22 +250,26 @@ pub enum Action {
         /// How.
         how: Close,
     },
-    /// Resolve `host` and connect to the first of its addresses that answers, as `plan` says; then [`Input::Connected`] or
-    /// [`Input::DialFailed`].
+    /// Connect to an address; then [`Input::Connected`] or [`Input::DialFailed`].
     Connect {
         /// The number of the new connection.
         conn: ConnId,
-        /// An address or a name.
-        host: String,
-        /// Which of its addresses to try, and for how long.
-        plan: DialPlan,
-        /// The port.
-        port: u16,
+        /// The address.
+        remote: SocketAddr,
     },
     /// Something happened. It stands in the queue of every subscription already; a driver with subscriptions only wakes their readers.
     Event(ClusterEvent),
     /// A message stands in the queue of every subscription to messages: wake their readers.
     Message,
+    /// Ask the resolver for the addresses of a host, without holding anything else up, and without end where need be; then
+    /// [`Input::Resolved`], once, whatever becomes of the node meanwhile. There are never more of them under way than
+    /// [`Limits::lookups_in_flight`](crate::Limits::lookups_in_flight), and never two of one host.
+    Resolve {
+        /// A name, which may end with a dot.
+        host: String,
+        /// The number of the new lookup.
+        lookup: LookupId,
+    },
     /// Write these bytes, in order, and report them by [`Input::Sent`].
     Send {
         /// The connection.

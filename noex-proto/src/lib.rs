@@ -41,11 +41,11 @@
 //!     while let Some(action) = machines[n].poll_action() {
 //!         match action {
 //!             // It is accepted at once, since the next connection gets the next number.
-//!             Action::Connect { conn, port, .. } => {
+//!             Action::Connect { conn, remote } => {
 //!                 let accepted = machines[peer].next_conn();
 //!                 ends.extend([((n, conn), accepted), ((peer, accepted), conn)]);
 //!                 machines[peer].handle(now, Input::Accepted { conn: accepted, remote: format!("{}:50000", hosts[n]).parse()? });
-//!                 inputs.push_back((n, Input::Connected { conn, remote: format!("{}:{port}", hosts[peer]).parse()? }));
+//!                 inputs.push_back((n, Input::Connected { conn, remote }));
 //!             }
 //!             Action::Send { conn, data } => {
 //!                 inputs.push_back((n, Input::Sent { bytes: data.len(), conn }));
@@ -59,6 +59,7 @@
 //!             }
 //!             Action::Event(event) => println!("machine {n}: {event}"),
 //!             Action::Message | Action::Stopped => {}
+//!             Action::Resolve { .. } => unreachable!("both hosts are addresses"),
 //!         }
 //!     }
 //! }
@@ -83,13 +84,14 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+mod addresses;
 mod advertise;
 mod backoff;
 pub mod bounds;
 mod cause;
 mod config;
+mod contact;
 pub mod defaults;
-mod dial_plan;
 mod digest;
 mod env;
 mod error;
@@ -103,6 +105,7 @@ mod host;
 mod io;
 mod keys;
 mod limits;
+mod lookups;
 mod machine;
 mod message;
 mod millis;
@@ -124,14 +127,14 @@ pub use advertise::LocalNetwork;
 pub use bytes::Bytes;
 pub use cause::Cause;
 pub use config::{ClusterConfig, InvalidClusterConfigError};
-pub use dial_plan::DialPlan;
+pub use contact::{Contact, InvalidContactError};
 pub use env::FromEnvError;
 pub use error::{
-    ClusterError, ClusterNotStartedError, LocalFault, PeerFault, Refusal, SendError, SetSecretsError, StartError, Unreached,
-    WaitError,
+    ClusterError, ClusterNotStartedError, LocalFault, PeerFault, Refusal, SendError, SetSecretsError, SetSeedsError, StartError,
+    Unreached, WaitError,
 };
 pub use event::{Broadcast, ClusterEvent, ClusterStatus, Message, MessagesLagged, NodeDownReason, NodeStatus, SecretUse};
-pub use io::{Action, Close, ConnId, DialError, Input};
+pub use io::{Action, Close, ConnId, ConnectError, DialError, Input, LookupId};
 pub use limits::Limits;
 pub use machine::{Counters, ListenOn, Machine, Readiness, ReadinessReason, Usage};
 pub use node_id::{InvalidNodeIdError, NodeId, NodeIdFault};

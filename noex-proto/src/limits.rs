@@ -39,6 +39,9 @@ pub struct Limits {
     /// The same from one address, or one IPv6 /64 network. At the limit its oldest one makes room. At most
     /// [`half_open`](Self::half_open).
     pub half_open_per_address: usize,
+    /// Name lookups under way at one moment. At the limit the next ones wait; those of hosts that others only told of, or that took long the
+    /// last time, at three quarters of it, rounded up.
+    pub lookups_in_flight: usize,
     /// Nodes with a session. At the limit a further node is refused and hears [`Refusal::LimitReached`](crate::Refusal::LimitReached).
     /// Also the most seeds.
     pub members: usize,
@@ -69,6 +72,7 @@ impl Default for Limits {
             events_per_subscriber: 1024,
             half_open: 256,
             half_open_per_address: 64,
+            lookups_in_flight: 32,
             members: 4096,
             message_bytes: 16 << 20,
             message_bytes_per_subscriber: 32 << 20,
@@ -92,6 +96,7 @@ impl Limits {
             ("limits.events_per_subscriber", self.events_per_subscriber),
             ("limits.half_open", self.half_open),
             ("limits.half_open_per_address", self.half_open_per_address),
+            ("limits.lookups_in_flight", self.lookups_in_flight),
             ("limits.members", self.members),
             ("limits.send_window_bytes", self.send_window_bytes),
         ] {

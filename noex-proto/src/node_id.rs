@@ -288,7 +288,7 @@ fn parse(text: &str) -> Result<NodeId, NodeIdFault> {
     NodeId::from_parts(name, &host.parse()?, parse_port(port)?)
 }
 
-fn parse_port(text: &str) -> Result<u16, NodeIdFault> {
+pub(crate) fn parse_port(text: &str) -> Result<u16, NodeIdFault> {
     if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
         return Err(NodeIdFault::PortDigits);
     }

@@ -13,7 +13,7 @@ impl ClusterError {
     /// | [`SeedUnreachable`](Self::SeedUnreachable), [`NodeUnreachable`](Self::NodeUnreachable) | as [`Unreached::is_transient`] says of its reason: what the network or a resolver failed at does |
     /// | [`Peer`](Self::Peer), [`Refused`](Self::Refused) | as [`PeerFault::is_transient`], [`Refusal::is_transient`] say |
     /// | [`IdentityConflict`](Self::IdentityConflict), [`SeedMismatch`](Self::SeedMismatch) | no: a configuration is wrong |
-    /// | [`Local`](Self::Local) | no: something is to be configured or mended on this machine |
+    /// | [`Local`](Self::Local) | no: something is to be configured or mended on this machine; a lookup that failed does |
     /// | [`Suppressed`](Self::Suppressed) | no: any error may be among those that were held back |
     #[must_use]
     pub fn is_transient(&self) -> bool {
@@ -22,8 +22,10 @@ impl ClusterError {
             Self::Peer { fault, .. } => fault.is_transient(),
             Self::Refused { reason, .. } => reason.is_transient(),
             Self::Local(fault) => match fault {
+                LocalFault::Lookup { .. } => true,
                 LocalFault::Accept { .. }
                 | LocalFault::AdvertisedElsewhere { .. }
+                | LocalFault::Dial { .. }
                 | LocalFault::HandlerPanicked { .. }
                 | LocalFault::LoopbackAdvertised
                 | LocalFault::NoSecret => false,
@@ -40,7 +42,7 @@ impl Unreached {
         match self {
             Self::Closed => true,
             Self::Dial(error) => match error {
-                DialError::Exhausted
+                DialError::LookupTimedOut
                 | DialError::Refused
                 | DialError::TimedOut
                 | DialError::Unreachable

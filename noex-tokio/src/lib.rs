@@ -40,16 +40,17 @@ use std::time::Instant;
 use noex_driver::{Bound, Runtime};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::net::{TcpListener, TcpStream, lookup_host};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Handle;
 use tokio::time;
 
 #[doc(inline)]
 pub use noex_driver::{
-    Broadcast, Bytes, Cause, ClusterConfig, ClusterError, ClusterEvent, ClusterNotStartedError, ClusterStatus, Counters,
-    DialError, FromEnv, FromEnvError, IntoSecret, InvalidClusterConfigError, InvalidNodeIdError, LastDown, Limits, LocalFault,
-    Message, MessagesLagged, NodeDownReason, NodeId, NodeIdFault, NodeInfo, NodeStatus, PeerFault, Readiness, ReadinessReason,
-    Refusal, Secret, SecretUse, SendError, SetSecretsError, StartError, Unreached, WaitError, bounds, defaults,
+    Broadcast, Bytes, Cause, ClusterConfig, ClusterError, ClusterEvent, ClusterNotStartedError, ClusterStatus, Contact, Counters,
+    DialError, FromEnv, FromEnvError, IntoSecret, InvalidClusterConfigError, InvalidContactError, InvalidNodeIdError, LastDown,
+    Limits, LocalFault, Message, MessagesLagged, NodeDownReason, NodeId, NodeIdFault, NodeInfo, NodeStatus, PeerFault, Readiness,
+    ReadinessReason, Refusal, Secret, SecretUse, SendError, SetSecretsError, SetSeedsError, StartError, Unreached, WaitError,
+    bounds, defaults,
 };
 
 /// A node of a cluster, on tokio: this process, as the others see it, and the others, as it sees them.
@@ -123,10 +124,6 @@ impl Runtime for Tokio {
 
     async fn read(&self, reader: &mut OwnedReadHalf, buffer: &mut [u8]) -> io::Result<usize> {
         reader.read(buffer).await
-    }
-
-    async fn resolve(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
-        Ok(self.inside(lookup_host((host, port))).await?.collect())
     }
 
     async fn shutdown(&self, writer: &mut OwnedWriteHalf) -> io::Result<()> {

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant as Clock, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use noex_proto::{
-    Action, Close, ClusterConfig, ClusterEvent, ConnId, DialError, DialPlan, Input, Instant, Machine, Message, ReadBuffer,
-    WallTime,
+    Action, Cause, Close, ClusterConfig, ClusterEvent, ConnId, ConnectError, Input, Instant, LookupId, Machine, Message,
+    ReadBuffer, WallTime,
 };
 
 /// How long to wait after a failed accept.
@@ -135,12 +135,16 @@ impl Driver {
         while let Some(action) = self.machine.poll_action() {
             match action {
                 Action::Close { conn, how } => self.close(conn, how),
-                Action::Connect { conn, host, plan, port } => {
+                Action::Connect { conn, remote } => {
                     self.dials.insert(conn);
                     let work = self.work.clone();
-                    thread::spawn(move || work.send(dial(conn, &host, port, plan)));
+                    thread::spawn(move || work.send(dial(conn, remote)));
                 }
                 Action::Event(_) | Action::Message => {}
+                Action::Resolve { host, lookup } => {
+                    let work = self.work.clone();
+                    thread::spawn(move || work.send(resolve(lookup, &host)));
+                }
                 Action::Send { conn, data } => {
                     if let Some((_, writer, _)) = self.conns.get(&conn) {
                         let _broken = writer.send(data);
@@ -192,19 +196,25 @@ impl Driver {
     }
 }
 
-fn dial(conn: ConnId, host: &str, port: u16, mut plan: DialPlan) -> Work {
-    plan.resolved((host, port).to_socket_addrs().map(Vec::from_iter).unwrap_or_default());
-    while let Some((addr, patience)) = plan.next() {
-        match TcpStream::connect_timeout(&addr, patience) {
-            Ok(stream) => return Work::Dialled(conn, addr, stream),
-            Err(cause) => plan.failed(match cause.kind() {
-                io::ErrorKind::ConnectionRefused => DialError::Refused,
-                io::ErrorKind::TimedOut => DialError::TimedOut,
-                _ => DialError::Unreachable,
-            }),
+fn dial(conn: ConnId, remote: SocketAddr) -> Work {
+    // The machine gives it up before.
+    match TcpStream::connect_timeout(&remote, Duration::from_secs(10)) {
+        Ok(stream) => Work::Dialled(conn, remote, stream),
+        Err(cause) => {
+            let error = match cause.kind() {
+                io::ErrorKind::ConnectionRefused => ConnectError::Refused,
+                io::ErrorKind::TimedOut => ConnectError::TimedOut,
+                io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => ConnectError::Unreachable,
+                _ => ConnectError::Local(Cause::new(cause)),
+            };
+            Work::Input(Input::DialFailed { conn, error })
         }
     }
-    Work::Input(Input::DialFailed { conn, error: plan.error() })
+}
+
+fn resolve(lookup: LookupId, host: &str) -> Work {
+    let addrs = (host, 0).to_socket_addrs().map(Iterator::collect).map_err(Cause::new);
+    Work::Input(Input::Resolved { addrs, lookup })
 }
 
 /// Reads to the end. What comes after a close is thrown away, up to the bound that the machine has set.

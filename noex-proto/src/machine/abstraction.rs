@@ -27,6 +27,7 @@ impl Machine {
         out.status.hash(state);
         out.actions.len().hash(state);
         out.process_count.hash(state);
+        out.lookups.wanted().for_each(|lookup| lookup.hash(state));
         match &self.state {
             State::Idle { start, .. } => start.is_some().hash(state),
             State::Node(node) => Abstraction::new(node, grain, state).node(),
@@ -103,6 +104,8 @@ impl<'a, H: Hasher> Abstraction<'a, H> {
             digest,
             departed,
             admissions,
+            seeds: _,
+            next_seed: _,
             dials,
             dial_queue,
             hint_had_its_turn,
@@ -145,6 +148,7 @@ impl<'a, H: Hasher> Abstraction<'a, H> {
                 Wait::Admission(conn) | Wait::Connect(conn) | Wait::Handshake(conn) | Wait::Probe(conn) => {
                     self.write(self.place(*conn))
                 }
+                Wait::Lookup(lookup) => self.write(lookup),
                 Wait::Answer => {}
             }
             self.write(self.grains(at - *run));
@@ -263,9 +267,24 @@ impl<'a, H: Hasher> Abstraction<'a, H> {
     }
 
     fn dial(&mut self, dial: &Dial) {
-        // Dead ends tell names with several addresses which comes next, and no such name is explored.
-        let Dial { backoff, conn, queued, slow, reported, found, mismatches, dead_ends: _, skip } = dial;
-        self.write((backoff.delay(), queued.is_some(), slow, reported, found, mismatches, skip));
+        // Which of its addresses was tried when, tells names with several of them which comes next, and no such name is explored.
+        let Dial {
+            addresses,
+            backoff,
+            began: _,
+            conn,
+            queued,
+            looking,
+            slow_lookup,
+            slow,
+            reported,
+            lost,
+            displaced,
+            found,
+            mismatches,
+        } = dial;
+        self.write((backoff.delay(), queued.is_some(), looking, slow_lookup, slow, reported, found, mismatches));
+        self.write((addresses.has_next(), lost, displaced));
         self.write(conn.map(|conn| self.place(conn)));
     }
 }

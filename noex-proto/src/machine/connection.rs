@@ -15,7 +15,8 @@ use crate::handshake::{
 };
 use crate::reports::PeerReport;
 use crate::{
-    Action, Close, ClusterError, ClusterEvent, ClusterStatus, ConnId, NodeDownReason, PeerFault, Refusal, Unreached, WallTime,
+    Action, Close, ClusterError, ClusterEvent, ClusterStatus, ConnId, NodeDownReason, NodeId, PeerFault, Refusal, Unreached,
+    WallTime,
 };
 
 /// How long a handshake may take, on each side, however its bytes trickle in.
@@ -234,7 +235,7 @@ impl Node {
         let Some(state) = self.conns.get(&conn) else { return };
         self.out.counters.faults += 1;
         let Some(addr) = state.remote else { return };
-        if self.is_reported(conn, Unreached::Fault(fault)) {
+        if self.is_detour(conn, Unreached::Fault(fault)) || self.is_reported(conn, Unreached::Fault(fault)) {
             return;
         }
         let session = state.session();
@@ -245,6 +246,11 @@ impl Node {
         };
         if state.target.is_some() || session.is_some_and(Session::is_up) {
             self.report_limited(ClusterError::Peer { addr, claimed, fault, id, wanted });
+            return;
+        }
+        // Nodes that advertise one name are met on the way to each other.
+        let is_shared = |id: &NodeId| id.host_ip().is_none() && id.host() == self.id.host() && id.port() == self.id.port();
+        if fault == PeerFault::WrongTarget && wanted.as_ref().is_some_and(is_shared) {
             return;
         }
         // Whoever dials without ever coming up may do so for ever.
@@ -265,7 +271,7 @@ impl Node {
     }
 
     pub(super) fn report_refusal(&mut self, conn: ConnId, reason: Refusal) {
-        if self.is_reported(conn, Unreached::Refused(reason)) {
+        if self.is_detour(conn, Unreached::Refused(reason)) || self.is_reported(conn, Unreached::Refused(reason)) {
             return;
         }
         if let Some(addr) = self.conns.get(&conn).and_then(|conn| conn.remote) {
@@ -330,7 +336,7 @@ impl Node {
             self.session_ended(conn, &session, reason);
         }
         if let Some(target) = state.target {
-            self.dial_ended(&target, conn, state.remote, ended, self.now - state.since);
+            self.dial_ended(&target, conn, ended);
         }
     }
 

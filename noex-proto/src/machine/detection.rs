@@ -10,8 +10,8 @@ use rand_chacha::rand_core::Rng;
 
 use super::membership::fraction;
 use super::node::{Ended, Node, Phase, Reach, Session, Wait};
-use crate::dial_plan::CONNECT_TIMEOUT;
-use crate::{Action, Close, ClusterStatus, ConnId, DialError, DialPlan, Instant, NodeDownReason, PeerFault, WallTime, defaults};
+use crate::addresses::CONNECT_TIMEOUT;
+use crate::{Action, Close, ClusterStatus, ConnId, ConnectError, Instant, NodeDownReason, PeerFault, WallTime, defaults};
 
 /// A heartbeat comes early by one to two of these parts of an interval: early, so that a healthy peer is never silent for a whole
 /// interval, and by chance, so that the heartbeats of many nodes do not fall into step.
@@ -178,8 +178,7 @@ impl Node {
         self.reaching += 1;
         self.insert_conn(reach, None, None, Phase::Reaching(conn));
         self.waits.set(Wait::Connect(reach), self.run + CONNECT_TIMEOUT);
-        let host = alloc::format!("{}", remote.ip());
-        self.out.actions.push_back(Action::Connect { conn: reach, host, plan: DialPlan::default(), port: remote.port() });
+        self.out.actions.push_back(Action::Connect { conn: reach, remote });
     }
 
     /// The port is open: the process may be alive. It is asked again if the silence goes on.
@@ -193,15 +192,15 @@ impl Node {
     }
 
     /// The bare connect failed. Refused twice, half an interval apart and with silence between: the process is gone.
-    pub(super) fn reach_failed(&mut self, conn: ConnId, error: DialError) {
+    pub(super) fn reach_failed(&mut self, conn: ConnId, error: &ConnectError) {
         let run = self.run;
         let Some(session) = self.conn_session_mut(conn) else { return };
         let silent = run - session.heard >= session.interval();
         match session.reach {
-            Reach::RefusedOnce if silent && error == DialError::Refused => {
+            Reach::RefusedOnce if silent && *error == ConnectError::Refused => {
                 self.end_conn_as(conn, Some(Close::Abort), Ended::Harmless, NodeDownReason::ConnectionRefused);
             }
-            Reach::Open if silent && error == DialError::Refused => {
+            Reach::Open if silent && *error == ConnectError::Refused => {
                 session.reach = Reach::RefusedOnce;
                 session.reach_at = Some(run + session.interval() / 2);
                 self.look_later(conn);

@@ -1,55 +1,65 @@
 //! Whom to dial and when: the nodes and seeds that should be connected against those that are.
 
-use core::net::SocketAddr;
-use core::time::Duration;
-
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
+use core::net::SocketAddr;
+use core::time::Duration;
 
 use super::node::{Dial, Ended, InstanceId, Node, Peer, Phase, Place, Prospect, Target, Timer, Wait};
+use crate::addresses::{Addresses, CONNECT_TIMEOUT, Miss};
 use crate::backoff::Backoff;
-use crate::dial_plan::CONNECT_TIMEOUT;
 use crate::{
-    Action, Close, ClusterError, ClusterEvent, ClusterStatus, ConnId, DialError, DialPlan, Instant, NodeId, NodeStatus, Refusal,
-    Unreached,
+    Action, Close, ClusterError, ClusterEvent, ClusterStatus, ConnId, ConnectError, DialError, Instant, LocalFault, NodeId,
+    NodeStatus, PeerFault, Refusal, Unreached,
 };
 
 /// The time over which dials are counted for their rate.
 const RATE_WINDOW: Duration = Duration::from_secs(1);
 
-/// The most addresses of one name that are remembered as this node's own.
-const SKIP_MAX: usize = 16;
-
-/// The most identities that are remembered as found at one seed's address, so that each is reported once.
-const MISMATCHES_MAX: usize = 16;
-
-/// A dial that has been in flight for this long and led to no session is likely to take as long the next time.
-const SLOW: Duration = Duration::from_secs(1);
+/// A dial that has been in flight for this long and led to no session is likely to take as long the next time; so is a lookup.
+pub(super) const SLOW: Duration = Duration::from_secs(1);
 
 /// The longest that the greater of two ids leaves the dial to the lesser.
 const COURTESY: Duration = Duration::from_secs(1);
+
+impl Unreached {
+    /// Whether another node than the wanted one was found.
+    const fn is_other_node(self) -> bool {
+        matches!(self, Self::Fault(PeerFault::WrongTarget) | Self::Refused(Refusal::NotTheTarget))
+    }
+
+    /// Whether it is about the one address, so that another address of the host may lead to the node.
+    const fn is_of_address(self) -> bool {
+        self.is_other_node() || matches!(self, Self::Dial(_))
+    }
+}
 
 impl Node {
     // Targets
 
     pub(super) fn add_dial(&mut self, target: Target) {
         let dial = Dial {
+            addresses: Addresses::new(),
             backoff: Backoff::new(self.settings.reconnect_base_delay, self.settings.reconnect_max_delay),
+            began: (self.now, self.run),
             conn: None,
             queued: None,
+            looking: false,
+            slow_lookup: false,
             slow: false,
             reported: None,
+            lost: false,
+            displaced: false,
             found: None,
             mismatches: VecDeque::new(),
-            dead_ends: 0,
-            skip: Vec::new(),
         };
         self.dials.entry(target).or_insert_with(|| Box::new(dial));
     }
 
     pub(super) fn remove_dial(&mut self, target: &Target) {
         self.dial_timers.cancel(target);
+        self.leave_lookup(target);
         let Some(mut dial) = self.dials.remove(target) else { return };
         dial.leave(&mut self.dial_queue);
         let Some(conn) = dial.conn else { return };
@@ -60,66 +70,45 @@ impl Node {
         self.free_dial();
     }
 
-    /// The seeds that lead to this node.
-    fn seeds_of(&self, id: &NodeId) -> impl Iterator<Item = Target> {
-        let seeds = self.settings.seeds.iter().enumerate().map(|(place, seed)| (Target::Seed(place), seed));
-        let leading = seeds.filter(move |(target, seed)| {
-            let found = self.dials.get(target).and_then(|dial| dial.found.as_ref());
-            found.unwrap_or(seed) == id
-        });
-        leading.map(|(target, _)| target)
-    }
-
-    /// Whether a seed leads to this node.
-    pub(super) fn is_seed(&self, id: &NodeId) -> bool {
-        self.seeds_of(id).next().is_some()
-    }
-
     /// What is dialled to reach this node: itself, and the seeds that lead to it.
-    fn targets_of(&self, id: &NodeId) -> Vec<Target> {
+    pub(super) fn targets_of(&self, id: &NodeId) -> Vec<Target> {
         let own = Target::Node(id.clone());
         let own = self.dials.contains_key(&own).then_some(own);
         self.seeds_of(id).chain(own).collect()
     }
 
-    /// The seed that leads to this node and is dialled at its very address, if there is one: it needs no dial of its own then.
-    pub(super) fn seed_at(&self, id: &NodeId) -> Option<Target> {
-        self.seeds_of(id).find(|target| {
-            let seed = self.address_of(target);
-            seed.port() == id.port() && seed.host() == id.host()
-        })
-    }
-
-    fn is_connected(&self, id: &NodeId) -> bool {
+    pub(super) fn is_connected(&self, id: &NodeId) -> bool {
         self.peers.get(id).is_some_and(|peer| peer.session.is_some())
     }
 
-    /// What is dialled for a target.
-    fn address_of<'a>(&'a self, target: &'a Target) -> &'a NodeId {
-        match target {
-            Target::Node(id) => id,
-            Target::Seed(place) => &self.settings.seeds[*place],
-        }
-    }
-
     /// Whether a session with the target is up.
-    fn is_reached(&self, target: &Target) -> bool {
-        let found = self.dials.get(target).and_then(|dial| dial.found.as_ref());
-        self.is_connected(found.unwrap_or_else(|| self.address_of(target)))
+    pub(super) fn is_reached(&self, target: &Target) -> bool {
+        self.node_at(target).is_some_and(|id| self.is_connected(id))
     }
 
     // Dials
 
-    /// A target's time has come.
+    /// A target's time has come. A name is looked up first.
     pub(super) fn dial_due(&mut self, target: Target) {
         if self.out.status != ClusterStatus::Running {
             return;
         }
-        let hint = self.is_hint(&target);
-        let Some(dial) = self.dials.get_mut(&target) else { return };
-        if dial.conn.is_some() || dial.queued.is_some() {
+        let Some(dial) = self.dials.get(&target) else { return };
+        if dial.conn.is_some() || dial.queued.is_some() || dial.looking {
             return;
         }
+        match self.address_of(&target) {
+            (Ok(ip), port) => self.queue_dial(target, alloc::vec![SocketAddr::new(ip, port)]),
+            (Err(host), _) => self.look_up(target, &host),
+        }
+    }
+
+    /// The addresses of a target are known: it waits for a free dial.
+    pub(super) fn queue_dial(&mut self, target: Target, addrs: Vec<SocketAddr>) {
+        let (_, port) = self.address_of(&target);
+        let hint = self.is_hint(&target);
+        let Some(dial) = self.dials.get_mut(&target) else { return };
+        dial.addresses.begin(addrs, port);
         let prospect = match dial.slow {
             _ if hint => Prospect::Hint,
             true => Prospect::Doubtful,
@@ -133,7 +122,7 @@ impl Node {
     }
 
     /// Whether others only told of it.
-    fn is_hint(&self, target: &Target) -> bool {
+    pub(super) fn is_hint(&self, target: &Target) -> bool {
         matches!(target, Target::Node(id) if self.peers.get(id).is_none_or(|peer| peer.up == 0))
     }
 
@@ -176,105 +165,168 @@ impl Node {
             let Some(dial) = self.dials.get_mut(&target) else { continue };
             dial.queued = None;
             if !reached {
-                self.start_dial(target);
+                self.start_dial(&target);
             }
         }
     }
 
-    fn start_dial(&mut self, target: Target) {
-        let conn = self.out.new_conn();
-        let address = self.address_of(&target);
-        let (host, port) = (address.host().into(), address.port());
-        let Some(dial) = self.dials.get_mut(&target) else { return };
-        dial.conn = Some(conn);
-        let plan = DialPlan::new(dial.skip.clone(), dial.dead_ends);
-        let connect = Action::Connect { conn, host, plan, port };
+    fn start_dial(&mut self, target: &Target) {
+        let Some(dial) = self.dials.get_mut(target) else { return };
+        dial.began = (self.now, self.run);
         self.dials_in_flight += 1;
         self.dial_tokens -= 1;
+        self.connect_next(target);
+    }
+
+    /// Connects to the next address of a dial, if it has one left to try.
+    fn connect_next(&mut self, target: &Target) -> bool {
+        let Some(dial) = self.dials.get_mut(target) else { return false };
+        let left = CONNECT_TIMEOUT.saturating_sub(self.run - dial.began.1);
+        let Some((remote, patience)) = dial.addresses.next(left) else { return false };
+        let conn = self.out.new_conn();
+        dial.conn = Some(conn);
         self.out.counters.dials += 1;
-        self.insert_conn(conn, Some(target), None, Phase::Dialling);
-        self.waits.set(Wait::Connect(conn), self.run + CONNECT_TIMEOUT);
-        self.out.actions.push_back(connect);
+        self.insert_conn(conn, Some(target.clone()), None, Phase::Dialling);
+        self.waits.set(Wait::Connect(conn), self.run + patience);
+        self.out.actions.push_back(Action::Connect { conn, remote });
+        true
     }
 
     /// The connection was not made.
-    pub(super) fn dial_failed(&mut self, conn: ConnId, error: DialError) {
-        self.dial_is_over(conn, None, error);
+    pub(super) fn dial_failed(&mut self, conn: ConnId, error: ConnectError) {
+        self.connect_is_over(conn, None, error);
     }
 
     /// The connection was not made in time.
     pub(super) fn dial_overdue(&mut self, conn: ConnId) {
-        self.dial_is_over(conn, Some(Close::Abort), DialError::TimedOut);
+        self.connect_is_over(conn, Some(Close::Abort), ConnectError::TimedOut);
     }
 
-    fn dial_is_over(&mut self, conn: ConnId, how: Option<Close>, error: DialError) {
-        match self.conns.get(&conn).map(|conn| &conn.phase) {
-            Some(Phase::Dialling) => {
+    fn connect_is_over(&mut self, conn: ConnId, how: Option<Close>, error: ConnectError) {
+        let Some(state) = self.conns.get(&conn) else { return };
+        match &state.phase {
+            Phase::Dialling => {
                 let ended = match error {
-                    DialError::Exhausted => Ended::Later,
-                    error => Ended::Failed(Unreached::Dial(error)),
+                    ConnectError::Local(cause) => {
+                        if let Some(dial) = state.target.as_ref().and_then(|target| self.dials.get_mut(target)) {
+                            dial.addresses.missed(Miss::Local(cause));
+                        }
+                        Ended::Local
+                    }
+                    ConnectError::Refused => Ended::Failed(Unreached::Dial(DialError::Refused)),
+                    ConnectError::TimedOut => Ended::Failed(Unreached::Dial(DialError::TimedOut)),
+                    ConnectError::Unreachable => Ended::Failed(Unreached::Dial(DialError::Unreachable)),
                 };
                 self.end_conn(conn, how, ended);
             }
-            Some(Phase::Reaching(session)) => {
+            Phase::Reaching(session) => {
                 let session = *session;
                 self.end_conn(conn, how, Ended::Harmless);
-                self.reach_failed(session, error);
+                self.reach_failed(session, &error);
             }
             _ => {}
         }
     }
 
-    /// A dialled connection ended before a session on it was up: when is the next try?
-    pub(super) fn dial_ended(&mut self, target: &Target, conn: ConnId, remote: Option<SocketAddr>, ended: Ended, took: Duration) {
+    /// Whether this connection leads to another node than the one that was dialled, and that is no failure: the dial goes on to another
+    /// address, or the node is up by now.
+    pub(super) fn is_detour(&self, conn: ConnId, why: Unreached) -> bool {
+        let Some(target) = self.conns.get(&conn).and_then(|conn| conn.target.as_ref()) else { return false };
+        let Some(dial) = self.dials.get(target).filter(|dial| dial.conn == Some(conn)) else { return false };
+        why.is_other_node() && (dial.addresses.has_next() || self.is_reached(target))
+    }
+
+    /// A dialled connection ended before a session on it was up: is another address tried, or when is the next try?
+    pub(super) fn dial_ended(&mut self, target: &Target, conn: ConnId, ended: Ended) {
         let Some(dial) = self.dials.get_mut(target) else { return };
         if dial.conn != Some(conn) {
             return;
         }
         dial.conn = None;
-        self.dials_in_flight -= 1;
-        self.seed_met |= ended == Ended::ToSelf && matches!(target, Target::Seed(_));
-        if ended == Ended::ToSelf
-            && let Some(remote) = remote
-            && dial.skip.len() < SKIP_MAX
-        {
-            dial.skip.push(remote);
-            self.dial_due(target.clone());
+        let of_address = match ended {
+            Ended::Failed(why) if why.is_of_address() => {
+                dial.addresses.missed(Miss::Unreached(why));
+                true
+            }
+            Ended::Local => true,
+            Ended::ToSelf => {
+                dial.addresses.missed(Miss::ToSelf);
+                self.seed_met |= matches!(target, Target::Seed(_));
+                true
+            }
+            _ => false,
+        };
+        if of_address && self.out.status == ClusterStatus::Running && !self.is_reached(target) && self.connect_next(target) {
             return;
         }
-        dial.slow = took >= SLOW;
-        dial.dead_ends = dial.dead_ends.wrapping_add(remote.is_some().into());
-        dial.skip.clear();
-        let delay = match ended {
-            Ended::Harmless => dial.backoff.shortest(&mut self.rng),
-            // Nothing but a start of this node anew changes what it is called.
-            Ended::Failed(Unreached::Refused(Refusal::LoopbackIdentity)) | Ended::Later | Ended::ToSelf => {
-                dial.backoff.longest(&mut self.rng)
+        self.dials_in_flight -= 1;
+        let Some(dial) = self.dials.get_mut(target) else { return };
+        dial.slow = self.now - dial.began.0 >= SLOW;
+        let outcome = if of_address { dial.addresses.outcome() } else { None };
+        let ended = match outcome {
+            None => ended,
+            Some(Miss::Local(cause)) => {
+                self.out.report_local(LocalFault::Dial { cause });
+                Ended::Local
             }
-            Ended::Failed(_) => dial.backoff.next(&mut self.rng),
+            Some(Miss::ToSelf) => Ended::ToSelf,
+            Some(Miss::Unreached(why)) => Ended::Failed(why),
         };
-        self.dial_timers.set(target.clone(), self.now + delay);
-        if let Ended::Failed(why) = ended {
-            self.out.counters.dial_failures += 1;
-            self.report_unreachable(target, why);
-        }
+        self.retry(target, ended);
         self.start_queued_dials();
     }
 
-    /// Reports a failure once: who was never up cannot go down.
+    /// A try has failed: when is the next one, and what is told?
+    pub(super) fn retry(&mut self, target: &Target, ended: Ended) {
+        let displaced =
+            matches!((target, ended), (Target::Node(id), Ended::Failed(why)) if why.is_other_node() && self.is_taken(id));
+        let Some(dial) = self.dials.get_mut(target) else { return };
+        dial.displaced = displaced;
+        let delay = match ended {
+            Ended::Harmless => dial.backoff.shortest(&mut self.rng),
+            Ended::Failed(_) if displaced => dial.backoff.longest(&mut self.rng),
+            // Nothing but a start of this node anew changes what it is called.
+            Ended::Failed(Unreached::Refused(Refusal::LoopbackIdentity)) => dial.backoff.longest(&mut self.rng),
+            Ended::Failed(_) | Ended::Local => dial.backoff.next(&mut self.rng),
+            Ended::Later | Ended::ToSelf => dial.backoff.longest(&mut self.rng),
+        };
+        self.dial_timers.set(target.clone(), self.now + delay);
+        match ended {
+            Ended::Failed(why) => self.dial_missed(target, why),
+            Ended::Local => self.out.counters.dial_failures += 1,
+            Ended::Harmless | Ended::Later | Ended::ToSelf => {}
+        }
+    }
+
+    /// A target was not reached.
+    pub(super) fn dial_missed(&mut self, target: &Target, why: Unreached) {
+        self.out.counters.dial_failures += 1;
+        self.report_unreachable(target, why);
+    }
+
+    /// Whether another node that is up has this very address.
+    fn is_taken(&self, id: &NodeId) -> bool {
+        let others = self.peers.iter().filter(|(other, peer)| peer.session.is_some() && *other != id);
+        others.into_iter().any(|(other, _)| other.port() == id.port() && other.host() == id.host())
+    }
+
+    /// Reports a failure of a seed once, and again where it is another one; that of a node that was never up once, since it cannot go down.
     fn report_unreachable(&mut self, target: &Target, why: Unreached) {
         if self.is_reached(target) {
             return;
         }
+        let id = self.node_at(target).cloned();
         let Some(dial) = self.dials.get_mut(target) else { return };
-        let reported = dial.reported.replace(why).is_some();
-        let found = dial.found.clone();
-        let address = self.address_of(target).clone();
-        if matches!(target, Target::Seed(_)) && !reported {
-            self.out.emit(ClusterEvent::Error(ClusterError::SeedUnreachable { seed: address.clone(), why }));
+        let told = core::mem::take(&mut dial.lost);
+        if dial.reported.replace(why) != Some(why)
+            && !told
+            && let Some(seed) = self.contact_of(target)
+        {
+            let error = ClusterError::SeedUnreachable { seed: seed.clone(), why };
+            self.out.emit(ClusterEvent::Error(error));
         }
-        let id = found.unwrap_or(address);
-        if let Some(peer) = self.peers.get_mut(&id)
+        if let Some(id) = id
+            && let Some(peer) = self.peers.get_mut(&id)
             && peer.status == NodeStatus::Connecting
             && peer.admission.sessions.is_empty()
         {
@@ -288,37 +340,22 @@ impl Node {
 
     // Consequences of ups and downs
 
-    /// The node behind a seed has proved its identity.
-    pub(super) fn found_at_seed(&mut self, conn: ConnId, id: &NodeId) {
-        let Some(Target::Seed(place)) = self.conns.get(&conn).and_then(|conn| conn.target.clone()) else { return };
-        let Some(dial) = self.dials.get_mut(&Target::Seed(place)) else { return };
-        dial.found = Some(id.clone());
-        let seed = &self.settings.seeds[place];
-        if seed != id && !dial.mismatches.contains(id) {
-            if dial.mismatches.len() == MISMATCHES_MAX {
-                dial.mismatches.pop_front();
-            }
-            dial.mismatches.push_back(id.clone());
-            let error = ClusterError::SeedMismatch { found: id.clone(), seed: seed.clone() };
-            self.out.emit(ClusterEvent::Error(error));
-        }
-        self.seed_met |= self.is_connected(id);
-    }
-
     /// A session is up: whatever leads to its node need not be dialled.
     pub(super) fn dials_are_done(&mut self, id: &NodeId, conn: ConnId) {
         for target in self.targets_of(id) {
             self.dial_timers.cancel(&target);
             let Some(dial) = self.dials.get_mut(&target) else { continue };
+            dial.addresses.reset();
             dial.reported = None;
+            dial.lost = false;
+            dial.displaced = false;
             dial.slow = false;
-            dial.dead_ends = 0;
             dial.leave(&mut self.dial_queue);
             if dial.conn == Some(conn) {
                 dial.conn = None;
-                dial.skip.clear();
                 self.dials_in_flight -= 1;
             }
+            self.leave_lookup(&target);
         }
         self.start_queued_dials();
     }
@@ -345,7 +382,8 @@ impl Node {
         }
         for target in self.targets_of(id) {
             let Some(dial) = self.dials.get_mut(&target) else { continue };
-            dial.reported = Some(Unreached::Closed);
+            dial.reported = None;
+            dial.lost = true;
             dial.leave(&mut self.dial_queue);
             let delay = if left { dial.backoff.longest(&mut self.rng) } else { dial.backoff.next(&mut self.rng) };
             self.dial_timers.set(target, self.now + delay);
@@ -365,7 +403,7 @@ impl Node {
                 peer.instance = Some(instance);
             }
             if !news {
-                return;
+                return self.gossiped_again(id);
             }
         } else {
             if !self.make_peer_room(false) {
@@ -389,5 +427,16 @@ impl Node {
 
     pub(super) fn dial_by(&mut self, target: Target, at: Instant) {
         self.dial_timers.set_earliest(target, at);
+    }
+    /// A live peer lists a node that is known and not up. One that was found to have lost its address to another is dialled as others are:
+    /// it may have the address again.
+    fn gossiped_again(&mut self, id: NodeId) {
+        let target = Target::Node(id);
+        if let Some(dial) = self.dials.get_mut(&target)
+            && core::mem::take(&mut dial.displaced)
+        {
+            dial.backoff.reset();
+            self.dial_by(target, self.now);
+        }
     }
 }

@@ -7,7 +7,7 @@ use core::net::{IpAddr, SocketAddr};
 use rand_chacha::ChaCha12Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
-use super::node::{Ended, Node, Phase, Stage, Target, Timer};
+use super::node::{Ended, Node, Phase, Stage, Timer};
 use super::{Machine, Outbox, State};
 use crate::digest::member_digest;
 use crate::message::Control;
@@ -82,6 +82,7 @@ impl Machine {
         {
             node.abort_all();
             let mut out = core::mem::take(&mut node.out);
+            out.lookups.abandon();
             out.set_status(ClusterStatus::Stopped);
             out.actions.push_back(Action::Stopped);
             self.state = State::Idle { out: Box::new(out), start: None };
@@ -136,6 +137,8 @@ impl Node {
             session_count: 0,
             departed: BTreeMap::new(),
             admissions: 0,
+            seeds: BTreeMap::new(),
+            next_seed: 0,
             dials: BTreeMap::new(),
             dial_queue: BTreeMap::new(),
             hint_had_its_turn: false,
@@ -164,11 +167,8 @@ impl Node {
 
     /// Begins to dial the seeds.
     fn run(&mut self) {
-        for seed in 0..self.settings.seeds.len() {
-            let target = Target::Seed(seed);
-            self.add_dial(target.clone());
-            self.dial_due(target);
-        }
+        let seeds = core::mem::take(&mut self.settings.seeds);
+        self.set_seeds(seeds);
     }
 
     /// Tells every peer, after what is queued for it, and gives up what is not a session yet.
@@ -181,6 +181,7 @@ impl Node {
         self.timers.set(Timer::Stop, self.now + self.settings.stop_timeout);
         self.dials.clear();
         self.dial_queue.clear();
+        self.out.lookups.abandon();
         // What was closed before has been told why, and the driver goes on to close it: nobody's stop waits for a stranger.
         self.closing.clear();
         // All of the sessions there are hear of it, whoever comes meanwhile.

@@ -10,7 +10,9 @@
 //! | `session` | records in and out, payloads, credit |
 //! | `membership` | who is up: ups, downs, the digest of the view, forgetting |
 //! | `detection` | heartbeats, silence, the node's own pauses |
-//! | `dialling` | whom to dial and when: seeds, backoff, reconnection |
+//! | `dialling` | whom to dial and when: backoff, reconnection, rumors |
+//! | `lookup` | what a name leads to |
+//! | `seeds` | contact addresses, and the nodes that were found there |
 //! | `gossip` | who asks whom for members, and what becomes of the answer |
 //!
 //! `abstraction` decides nothing: it tells whether two states are alike. Nor do `readiness` and `usage`: they read.
@@ -22,9 +24,11 @@ mod detection;
 mod dialling;
 mod gossip;
 mod lifecycle;
+mod lookup;
 mod membership;
 mod node;
 mod readiness;
+mod seeds;
 mod session;
 #[cfg(test)]
 mod tests;
@@ -40,16 +44,17 @@ use core::time::Duration;
 
 use bytes::Bytes;
 
-use crate::config::{Settings, check_secrets};
+use crate::config::{Settings, check_secrets, parse_seeds};
+use crate::lookups::Lookups;
 use crate::recording::Recorder;
 use crate::reports::LocalReports;
 use crate::subscription::{SubscriptionId, Subscriptions};
 use crate::{
     Action, Broadcast, ClusterConfig, ClusterError, ClusterEvent, ClusterNotStartedError, ClusterStatus, ConnId, Input, Instant,
     Limits, LocalFault, LocalNetwork, Message, MessagesLagged, NodeId, NodeInfo, NodeStatus, Secret, SecretUse, SendError,
-    SetSecretsError, StartError, WaitError, WallTime,
+    SetSecretsError, SetSeedsError, StartError, WaitError, WallTime,
 };
-use node::Node;
+use node::{Node, Target};
 pub use readiness::{Readiness, ReadinessReason};
 pub use usage::Usage;
 
@@ -82,6 +87,7 @@ struct Outbox {
     local_reports: LocalReports,
     /// The latest moment seen.
     now: Instant,
+    lookups: Lookups<Target>,
     /// What the application said of its processes, before the start or later.
     process_count: u64,
     recorder: Option<Recorder>,
@@ -454,6 +460,19 @@ impl Machine {
         Ok(())
     }
 
+    /// Replaces the contact addresses. Those that stay are left as they are, sessions too; new ones are dialled at once. A node that was
+    /// found by one that is removed stays a member, and is dialled at its own address where it is lost. The next start goes by its own
+    /// configuration.
+    ///
+    /// # Errors
+    /// [`SetSeedsError`]. Nothing changes then.
+    pub fn set_seeds(&mut self, now: Instant, seeds: &[String]) -> Result<(), SetSeedsError> {
+        let node = self.running().map_err(SetSeedsError::NotStarted)?;
+        let contacts = parse_seeds(seeds, node.settings.limits.members).map_err(SetSeedsError::Invalid)?;
+        self.handle(now, Input::SetSeeds(contacts));
+        Ok(())
+    }
+
     // Subscriptions
 
     /// A new queue of events, bounded by [`Limits::events_per_subscriber`](crate::Limits::events_per_subscriber). It begins with the
@@ -561,8 +580,12 @@ impl Machine {
     }
 }
 
-/// A connection that a driver accepted while the node does not run is closed; nothing else has a meaning then.
+/// A connection that a driver accepted while the node does not run is closed, and a lookup of the last run may end; nothing else has a
+/// meaning then.
 fn refuse_while_idle(out: &mut Outbox, input: &Input) {
+    if let Input::Resolved { lookup, .. } = input {
+        out.lookups.answered(*lookup);
+    }
     if let Input::Accepted { conn, .. } = input {
         out.new_conn();
         out.actions.push_back(Action::Close { conn: *conn, how: crate::Close::Abort });
@@ -576,6 +599,7 @@ impl Default for Outbox {
             counters: Counters::default(),
             event_limit: Limits::default().events_per_subscriber,
             last_conn: 0,
+            lookups: Lookups::default(),
             local_reports: LocalReports::default(),
             now: Instant::START,
             process_count: 0,

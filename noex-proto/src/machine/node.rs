@@ -9,6 +9,7 @@ use core::time::Duration;
 use rand_chacha::ChaCha12Rng;
 
 use super::Outbox;
+use crate::addresses::Addresses;
 use crate::backoff::Backoff;
 use crate::config::Settings;
 use crate::frame::FrameBuffer;
@@ -20,7 +21,7 @@ use crate::reports::{PeerReports, ReportLimiter};
 use crate::send_queue::SendQueue;
 use crate::subscription::Member;
 use crate::timers::{Queue, Timers};
-use crate::{ConnId, Input, Instant, LastDown, NodeId, NodeInfo, NodeStatus, Refusal, Unreached, WallTime};
+use crate::{ConnId, Contact, Input, Instant, LastDown, LookupId, NodeId, NodeInfo, NodeStatus, Refusal, Unreached, WallTime};
 
 /// Random bytes that tell one start of a node from another.
 pub(crate) type InstanceId = [u8; 16];
@@ -79,6 +80,9 @@ pub(super) struct Node {
     pub(super) admissions: u64,
 
     // Dialling
+    /// The configured seeds, by the number that each got when it was set.
+    pub(super) seeds: BTreeMap<usize, Contact>,
+    pub(super) next_seed: usize,
     pub(super) dials: BTreeMap<Target, Box<Dial>>,
     /// Targets that are due and wait for a free dial.
     pub(super) dial_queue: BTreeMap<Place, Target>,
@@ -138,6 +142,8 @@ pub(super) enum Wait {
     Connect(ConnId),
     /// A handshake.
     Handshake(ConnId),
+    /// A name lookup.
+    Lookup(LookupId),
     /// A sign of life of this session, whose node seems to have restarted.
     Probe(ConnId),
 }
@@ -197,6 +203,8 @@ pub(super) enum Ended {
     /// Neither a failure nor a reason to wait longer: the peer has too much to do, or holds another session.
     Harmless,
     Failed(Unreached),
+    /// The local system could not connect.
+    Local,
     /// Not worth another try before the longest delay: an identity that is taken, a node that leaves, or a name that only leads here.
     Later,
     /// It led to this node itself.
@@ -389,7 +397,7 @@ pub(super) struct Answer {
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub(super) enum Target {
     Node(NodeId),
-    /// A configured seed, by its place.
+    /// A configured seed, by its number.
     Seed(usize),
 }
 
@@ -409,22 +417,29 @@ pub(super) type Place = (Prospect, u64);
 
 #[derive(Clone, Debug)]
 pub(super) struct Dial {
+    pub(super) addresses: Addresses,
     pub(super) backoff: Backoff,
+    /// When the present dial took its slot, in real and in running time.
+    pub(super) began: (Instant, Instant),
     pub(super) conn: Option<ConnId>,
     /// Its place in the queue, while it is due and waits for a free dial.
     pub(super) queued: Option<Place>,
+    /// The name is being looked up, or waits for that.
+    pub(super) looking: bool,
+    /// The last lookup took long.
+    pub(super) slow_lookup: bool,
     /// The last dial was in flight for long, and no session was up since.
     pub(super) slow: bool,
     /// The failure that was reported last, if no session was up since.
     pub(super) reported: Option<Unreached>,
+    /// The node went down, which was told: the first failure after that is no news.
+    pub(super) lost: bool,
+    /// Another node that is up proved to have the address, and nobody has gossiped this one since.
+    pub(super) displaced: bool,
     /// The identity that was found at a seed's address.
     pub(super) found: Option<NodeId>,
     /// The identities whose mismatch was reported last.
     pub(super) mismatches: VecDeque<NodeId>,
-    /// How often an address took the connection and led to no session, since one was up.
-    pub(super) dead_ends: u32,
-    /// Addresses that proved to be this node itself, for the present try.
-    pub(super) skip: Vec<SocketAddr>,
 }
 
 impl Dial {
@@ -556,9 +571,11 @@ impl Node {
                 self.wall = (wall, self.now);
                 self.received(conn, data, wall);
             }
+            Input::Resolved { addrs, lookup } => self.resolved(lookup, addrs),
             Input::Send { payload, to } => self.send_payload(&to, payload),
             Input::Sent { bytes, conn } => self.sent(conn, bytes),
             Input::SetSecrets { accepted, primary } => self.settings.secrets = Secrets::new(Some(&primary), &accepted),
+            Input::SetSeeds(contacts) => self.set_seeds(contacts),
             Input::Tick => self.tick(),
             Input::Halt
             | Input::Listening { .. }
@@ -599,6 +616,7 @@ impl Node {
                 Wait::Answer => self.answer_overdue(),
                 Wait::Connect(conn) => self.dial_overdue(conn),
                 Wait::Handshake(conn) => self.handshake_overdue(conn),
+                Wait::Lookup(lookup) => self.lookup_overdue(lookup),
                 Wait::Probe(conn) => self.probe_overdue(conn),
             }
         }

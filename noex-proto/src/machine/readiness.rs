@@ -56,7 +56,7 @@ impl Machine {
     pub fn readiness(&self, min_nodes: usize) -> Readiness {
         let why = match self.running() {
             Err(_) => ReadinessReason::NotRunning(self.status()),
-            Ok(node) if !node.seed_met && !node.settings.seeds.is_empty() => ReadinessReason::NoSeedMet,
+            Ok(node) if !node.seed_met && !node.seeds.is_empty() => ReadinessReason::NoSeedMet,
             Ok(node) if node.up_count < min_nodes => ReadinessReason::TooFewNodes { connected: node.up_count, wanted: min_nodes },
             Ok(node) => ReadinessReason::Ready { connected: node.up_count },
         };

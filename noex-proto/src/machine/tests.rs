@@ -225,7 +225,7 @@ impl Bench {
     /// The ports of the dials since the last look, which stand for the nodes.
     fn dials(&mut self) -> Vec<u16> {
         let dials = std::mem::take(&mut self.actions).into_iter().filter_map(|action| match action {
-            Action::Connect { port, .. } => Some(port),
+            Action::Connect { remote, .. } => Some(remote.port()),
             _ => None,
         });
         dials.collect()
@@ -234,7 +234,7 @@ impl Bench {
     /// The connections that are dialled to this port, since the last look at the dials.
     fn dials_to(&self, port: u16) -> Vec<ConnId> {
         let dials = self.actions.iter().filter_map(|action| match action {
-            Action::Connect { conn, port: to, .. } if *to == port => Some(*conn),
+            Action::Connect { conn, remote } if remote.port() == port => Some(*conn),
             _ => None,
         });
         dials.collect()

@@ -26,6 +26,8 @@ pub struct Usage {
     pub half_open: usize,
     /// The same from one address.
     pub half_open_per_address: usize,
+    /// Name lookups under way.
+    pub lookups_in_flight: usize,
     /// Nodes with a session that is up.
     pub members: usize,
     /// Bytes of messages waiting for one subscriber, with what the queue itself costs.
@@ -56,7 +58,8 @@ impl Machine {
             State::Node(node) => node.usage(),
         };
         let (events, bytes) = self.out().subscriptions.fullest();
-        Usage { events_per_subscriber: events, message_bytes_per_subscriber: bytes, ..of_node }
+        let lookups_in_flight = self.out().lookups.under_way();
+        Usage { events_per_subscriber: events, lookups_in_flight, message_bytes_per_subscriber: bytes, ..of_node }
     }
 }
 

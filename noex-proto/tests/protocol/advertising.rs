@@ -127,7 +127,7 @@ fn an_identity_on_loopback_is_refused_on_another_machine() {
                     listening: address(1).ip()
                 }),
                 ClusterError::Refused { addr: address(0), reason: Refusal::LoopbackIdentity },
-                ClusterError::SeedUnreachable { seed, why: Unreached::Refused(Refusal::LoopbackIdentity) },
+                ClusterError::SeedUnreachable { seed: seed.into(), why: Unreached::Refused(Refusal::LoopbackIdentity) },
             ]
         );
         let dials = net.nodes[1].dials.len();
@@ -149,7 +149,7 @@ fn a_seed_that_tells_a_loopback_address_is_reported_once() {
         net.errors(1),
         [
             ClusterError::Peer { addr: address(0), claimed: None, fault, id: told, wanted: None },
-            ClusterError::SeedUnreachable { seed: id("x", 0), why: Unreached::Fault(fault) },
+            ClusterError::SeedUnreachable { seed: id("x", 0).into(), why: Unreached::Fault(fault) },
         ]
     );
 }

@@ -48,7 +48,7 @@ fn pair(a: ClusterConfig, b: ClusterConfig) -> Net {
 }
 
 fn seed_unreachable(why: Unreached) -> ClusterError {
-    ClusterError::SeedUnreachable { seed: id("a", 0), why }
+    ClusterError::SeedUnreachable { seed: id("a", 0).into(), why }
 }
 
 fn fault_of_b(fault: PeerFault, claimed: bool) -> ClusterError {

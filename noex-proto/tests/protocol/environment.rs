@@ -11,7 +11,7 @@ const SECRET: &str = "correct horse battery staple";
 const OTHER: &str = "purple monkey dishwasher";
 
 /// Each field's variable, a value that is not the default, and how serde writes that. Secrets are never written.
-const FIELDS: [(&str, &str, &str); 29] = [
+const FIELDS: [(&str, &str, &str); 30] = [
     ("ADVERTISE_HOST", "node.example", r#""node.example""#),
     ("ADVERTISE_PORT", "31000", "31000"),
     ("CLUSTER_NAME", "shop", r#""shop""#),
@@ -29,6 +29,7 @@ const FIELDS: [(&str, &str, &str); 29] = [
     ("LIMITS_EVENTS_PER_SUBSCRIBER", "1023", "1023"),
     ("LIMITS_HALF_OPEN", "255", "255"),
     ("LIMITS_HALF_OPEN_PER_ADDRESS", "63", "63"),
+    ("LIMITS_LOOKUPS_IN_FLIGHT", "31", "31"),
     ("LIMITS_MEMBERS", "4095", "4095"),
     ("LIMITS_MESSAGE_BYTES", "1000", "1000"),
     ("LIMITS_MESSAGE_BYTES_PER_SUBSCRIBER", "2000", "2000"),

@@ -155,7 +155,7 @@ fn each_rejection_is_reported_with_its_reason() {
         let data = Bytes::copy_from_slice(&[0, 0, 0, 2, 5, code]);
         machine.handle(Instant::START, Input::Received { conn, data, wall: WallTime::default() });
         let refused = ClusterError::Refused { addr: address(9), reason };
-        let unreachable = ClusterError::SeedUnreachable { seed: id("s", 9), why: Unreached::Refused(reason) };
+        let unreachable = ClusterError::SeedUnreachable { seed: id("s", 9).into(), why: Unreached::Refused(reason) };
         let busy = reason == Refusal::Busy;
         let expected = if busy { vec![refused] } else { vec![refused, unreachable] };
         assert_eq!(errors(&mut machine, events), expected);
@@ -166,7 +166,7 @@ fn each_rejection_is_reported_with_its_reason() {
 fn a_seed_that_hangs_up_is_unreachable() {
     let (mut machine, events, conn) = dialler();
     machine.handle(Instant::START, Input::Closed { conn });
-    let closed = ClusterError::SeedUnreachable { seed: id("s", 9), why: Unreached::Closed };
+    let closed = ClusterError::SeedUnreachable { seed: id("s", 9).into(), why: Unreached::Closed };
     assert_eq!(errors(&mut machine, events), [closed]);
 }
 
@@ -188,7 +188,7 @@ fn a_reflected_first_frame_of_a_responder_is_a_fault() {
     let challenge = framed(&fields);
     machine.handle(Instant::START, Input::Received { conn, data: challenge, wall: WallTime::default() });
     let fault = PeerFault::NonceReused;
-    let unreachable = ClusterError::SeedUnreachable { seed: id("s", 9), why: Unreached::Fault(fault) };
+    let unreachable = ClusterError::SeedUnreachable { seed: id("s", 9).into(), why: Unreached::Fault(fault) };
     assert_eq!(
         errors(&mut machine, events),
         [ClusterError::Peer { addr: address(9), claimed: None, fault, id: None, wanted: None }, unreachable]
@@ -257,7 +257,7 @@ fn a_seed_that_answers_each_dial_by_the_same_fault_is_reported_once() {
         machine.handle(now, Input::Connected { conn, remote: addr });
     }
     let fault = PeerFault::InvalidMagic;
-    let unreachable = ClusterError::SeedUnreachable { seed: id("s", 9), why: Unreached::Fault(fault) };
+    let unreachable = ClusterError::SeedUnreachable { seed: id("s", 9).into(), why: Unreached::Fault(fault) };
     assert_eq!(
         errors(&mut machine, events),
         [ClusterError::Peer { addr, claimed: None, fault, id: None, wanted: None }, unreachable]

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use noex_proto::{
-    Action, Close, ClusterConfig, ClusterEvent, ClusterStatus, ConnId, DialError, Input, Instant, Limits, Machine, NodeId,
-    Recording, Secret, WallTime,
+    Action, Close, ClusterConfig, ClusterEvent, ClusterStatus, ConnId, ConnectError, Input, Instant, Limits, LookupId, Machine,
+    NodeId, Recording, Secret, WallTime,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -24,17 +24,21 @@ fn id(side: usize) -> NodeId {
 fn config(side: usize) -> ClusterConfig {
     ClusterConfig::new(["a", "b"][side])
         .host(address(side).ip().to_string())
-        .seeds([id(1 - side).to_string()])
+        .seeds([id(1 - side).to_string(), "seed.example".into(), "seed.example.:7000".into(), "c@other.example:1".into()])
         .cluster_secret("correct horse battery staple")
         .heartbeat_interval(Duration::from_secs(1))
         .limits(Limits {
             half_open: 6,
             half_open_per_address: 4,
             closing_connections: 3,
+            lookups_in_flight: LOOKUPS,
             send_window_bytes: 64,
             ..Limits::default()
         })
 }
+
+/// How many lookups may be under way.
+const LOOKUPS: usize = 2;
 
 /// What every driver relies on, checked for each action of a machine.
 #[derive(Clone, Debug, Default)]
@@ -43,6 +47,9 @@ struct Rules {
     closed: BTreeSet<ConnId>,
     /// Dials that have neither led to a connection nor failed.
     dialling: BTreeSet<ConnId>,
+    /// Lookups that have no answer yet.
+    lookups: BTreeMap<LookupId, String>,
+    last_lookup: Option<LookupId>,
     ups: BTreeSet<NodeId>,
     status: ClusterStatus,
 }
@@ -57,6 +64,9 @@ impl Rules {
                 self.dialling.remove(conn);
             }
             // A dial that failed never was a connection: it needs no close, and gets none.
+            Input::Resolved { lookup, .. } => {
+                self.lookups.remove(lookup);
+            }
             Input::DialFailed { conn, .. } if self.dialling.remove(conn) => {
                 self.closed.insert(*conn);
             }
@@ -79,6 +89,14 @@ impl Rules {
                     "a dial while {:?}",
                     self.status
                 );
+            }
+            Action::Resolve { host, lookup } => {
+                assert_eq!(self.status, ClusterStatus::Running);
+                assert!(self.lookups.values().all(|other| other != host), "{host} is looked up twice");
+                assert!(self.last_lookup < Some(*lookup), "{lookup:?} is used again");
+                self.last_lookup = Some(*lookup);
+                self.lookups.insert(*lookup, host.clone());
+                assert!(self.lookups.len() <= LOOKUPS, "{:?}", self.lookups);
             }
             Action::Send { conn, data } => {
                 assert!(self.known.contains(conn) && !self.closed.contains(conn), "a send on {conn}, which is not open");
@@ -175,7 +193,7 @@ impl Link {
         match action {
             Action::Connect { conn, .. } => {
                 if self.rules[other].status != ClusterStatus::Running {
-                    self.pending[side].push_back(Input::DialFailed { conn, error: DialError::Refused });
+                    self.pending[side].push_back(Input::DialFailed { conn, error: ConnectError::Refused });
                     return;
                 }
                 let remote = self.machines[other].next_conn();
@@ -184,6 +202,14 @@ impl Link {
                 self.ends[other].insert(remote, conn);
                 self.feed(other, Input::Accepted { conn: remote, remote: from });
                 self.pending[side].push_back(Input::Connected { conn, remote: address(other) });
+            }
+            Action::Resolve { lookup, .. } => {
+                let addrs = match lookup.0 % 4 {
+                    0 => Err("try again".into()),
+                    1 => Ok(Vec::new()),
+                    _ => Ok(vec![address(side), address(other)]),
+                };
+                self.pending[side].push_back(Input::Resolved { addrs, lookup });
             }
             Action::Send { conn, data } => {
                 self.pending[side].push_back(Input::Sent { bytes: data.len(), conn });
@@ -244,6 +270,7 @@ enum Step {
     Listening(usize),
     Repeat(usize),
     Secrets(usize, bool),
+    Seeds(usize, u8),
     Send(usize, usize),
     Sent(usize, u64, usize),
     Settle(u64),
@@ -274,6 +301,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => side().prop_map(Step::Halt),
         1 => side().prop_map(Step::Listening),
         1 => (side(), any::<bool>()).prop_map(|(side, new)| Step::Secrets(side, new)),
+        1 => (side(), any::<u8>()).prop_map(|(side, seeds)| Step::Seeds(side, seeds)),
         4 => (side(), 0..70_000_usize).prop_map(|(side, size)| Step::Send(side, size)),
         2 => (side(), conn(), 0..1000_usize).prop_map(|(side, conn, bytes)| Step::Sent(side, conn, bytes)),
         3 => (side(), any::<u8>()).prop_map(|(side, random)| Step::Start(side, random)),
@@ -298,7 +326,7 @@ impl Link {
             Step::Deliver(side) => self.deliver(side),
             Step::DeliverAll => self.settle(Duration::ZERO),
             Step::DialFailed(side, conn) => {
-                self.feed(side, Input::DialFailed { conn: ConnId(conn), error: DialError::TimedOut });
+                self.feed(side, Input::DialFailed { conn: ConnId(conn), error: ConnectError::TimedOut });
             }
             Step::Drop(side) => drop(self.pending[side].pop_front()),
             Step::Garbage(side, conn, bytes) => {
@@ -320,6 +348,13 @@ impl Link {
                     ["correct horse battery staple", "a quite different secret"]
                 };
                 self.feed(side, Input::SetSecrets { accepted: vec![Secret::from(accepted)], primary: Secret::from(primary) });
+            }
+            Step::Seeds(side, seeds) => {
+                let all =
+                    [id(1 - side).to_string(), "seed.example:4369".into(), "last.example".into(), "c@other.example:1".into()];
+                let seeds = all.iter().enumerate().filter(|(place, _)| seeds >> place & 1 == 1);
+                let contacts = seeds.map(|(_, seed)| seed.parse().unwrap()).collect();
+                self.feed(side, Input::SetSeeds(contacts));
             }
             Step::Send(side, size) => {
                 let now = self.now[side];

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use crate::net::{MS, Net, SECOND, address, config, id};
 use bytes::Bytes;
 use noex_proto::{
-    Action, Close, ClusterConfig, ClusterError, ConnId, DialError, Input, Instant, Limits, Machine, NodeDownReason, NodeId,
+    Action, Close, ClusterConfig, ClusterError, ConnId, ConnectError, Input, Instant, Limits, Machine, NodeDownReason, NodeId,
     PeerFault, Refusal, SendError, Unreached, WallTime,
 };
 
@@ -27,6 +27,7 @@ fn minimum() -> Limits {
         events_per_subscriber: 1,
         half_open: 1,
         half_open_per_address: 1,
+        lookups_in_flight: 1,
         members: 1,
         message_bytes: 1,
         message_bytes_per_subscriber: 1,
@@ -146,7 +147,7 @@ fn dials_in_flight() {
     let mut machine = lone(config("a", 0).seeds(seeds).limits(limits(|limits| limits.dials_in_flight = 2)));
     let first = connects(&mut machine);
     assert_eq!(first.len(), 2);
-    machine.handle(Instant::START, Input::DialFailed { conn: first[0], error: DialError::Refused });
+    machine.handle(Instant::START, Input::DialFailed { conn: first[0], error: ConnectError::Refused });
     assert_eq!(connects(&mut machine).len(), 1, "the next one takes its place");
     // One that leads to a handshake is still in flight.
     machine.handle(Instant::START, Input::Connected { conn: first[1], remote: address(2) });
@@ -244,7 +245,7 @@ fn members() {
     net.start(2, config("c", 2).seeds([id("a", 0).to_string()]));
     net.run(20 * MS);
     let refused = ClusterError::Refused { addr: address(0), reason: Refusal::LimitReached };
-    let seed = ClusterError::SeedUnreachable { seed: id("a", 0), why: Unreached::Refused(Refusal::LimitReached) };
+    let seed = ClusterError::SeedUnreachable { seed: id("a", 0).into(), why: Unreached::Refused(Refusal::LimitReached) };
     assert_eq!(net.errors(2)[..2], [refused, seed]);
     assert!(net.is_mesh(&[0, 1]));
     assert_eq!(net.ups(2), 0);

@@ -6,8 +6,8 @@ use crate::faults::{HELLO, Hello};
 use crate::net::{MS, Net, SECOND, address, config, id};
 use bytes::Bytes;
 use noex_proto::{
-    Action, Close, ClusterConfig, ClusterEvent, ConnId, DialError, Input, Instant, Machine, Recorded, Recording, RecordingError,
-    Secret,
+    Action, Close, ClusterConfig, ClusterEvent, ConnId, ConnectError, Input, Instant, Machine, Recorded, Recording,
+    RecordingError, Secret,
 };
 
 const PRIMARY: &str = "correct horse battery staple";
@@ -258,7 +258,7 @@ fn what_comes_for_a_closed_connection_is_not_recorded_and_tells_no_time() {
             net.say(0, conn, vec![0; 1000]);
             net.feed(0, Input::Sent { bytes: 1000, conn });
             net.feed(0, Input::Connected { conn, remote: address(1) });
-            net.feed(0, Input::DialFailed { conn, error: DialError::Refused });
+            net.feed(0, Input::DialFailed { conn, error: ConnectError::Refused });
         }
         let next = net.nodes[0].machine.next_conn();
         net.feed(0, Input::Accepted { conn: ConnId(next.0 + 1), remote: address(1) });

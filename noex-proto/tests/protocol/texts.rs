@@ -98,7 +98,7 @@ fn refusals_say_what_the_peer_said() {
 fn dials_say_why_they_led_to_no_session() {
     check(&[
         (Unreached::Closed, "the connection ended before a session was up"),
-        (Unreached::Dial(DialError::Exhausted), "every address of the name is this node itself"),
+        (Unreached::Dial(DialError::LookupTimedOut), "name lookup timed out"),
         (Unreached::Dial(DialError::Refused), "connection refused"),
         (Unreached::Dial(DialError::TimedOut), "timed out"),
         (Unreached::Dial(DialError::Unreachable), "unreachable"),
@@ -126,7 +126,12 @@ fn events_say_what_happened_and_to_whom() {
              peers reach, such as 0.0.0.0, or advertise_host to one that is listened on",
         ),
         (local(LocalFault::Accept { cause: "too many files".into() }), "error: accepting connections failed: too many files"),
+        (local(LocalFault::Dial { cause: "too many files".into() }), "error: dialling failed on this machine: too many files"),
         (local(LocalFault::HandlerPanicked { message: "oh".into() }), "error: a handler panicked: oh"),
+        (
+            local(LocalFault::Lookup { cause: "try again".into(), host: "seed.example".into() }),
+            "error: the lookup of seed.example failed on this machine: try again",
+        ),
         (
             local(LocalFault::LoopbackAdvertised),
             "error: peers are told a loopback address: set advertise_host to be reached from other machines",
@@ -185,7 +190,7 @@ fn events_say_what_happened_and_to_whom() {
             "error: seed s@10.0.0.9:4369 is node b@10.0.0.2:4369",
         ),
         (
-            ClusterEvent::Error(ClusterError::SeedUnreachable { seed, why }),
+            ClusterEvent::Error(ClusterError::SeedUnreachable { seed: seed.into(), why }),
             "error: seed s@10.0.0.9:4369 is unreachable: connection refused",
         ),
         (ClusterEvent::Error(ClusterError::Suppressed { count: 12 }), "error: 12 reports about strangers held back"),

@@ -49,7 +49,7 @@ const REFUSALS: [(Refusal, bool); 14] = [
 fn unreached() -> Vec<(Unreached, bool)> {
     let mut all = vec![
         (Unreached::Closed, true),
-        (Unreached::Dial(DialError::Exhausted), true),
+        (Unreached::Dial(DialError::LookupTimedOut), true),
         (Unreached::Dial(DialError::Refused), true),
         (Unreached::Dial(DialError::TimedOut), true),
         (Unreached::Dial(DialError::Unreachable), true),
@@ -70,6 +70,8 @@ fn each_error_says_whether_it_passes_by_itself() {
             ClusterError::Local(LocalFault::AdvertisedElsewhere { advertised: "db-1".into(), listening: [127, 0, 1, 1].into() }),
             false,
         ),
+        (ClusterError::Local(LocalFault::Dial { cause: "too many files".into() }), false),
+        (ClusterError::Local(LocalFault::Lookup { cause: "try again".into(), host: "h".into() }), true),
         (ClusterError::Local(LocalFault::HandlerPanicked { message: "oh".into() }), false),
         (ClusterError::Local(LocalFault::LoopbackAdvertised), false),
         (ClusterError::Local(LocalFault::NoSecret), false),
@@ -79,7 +81,7 @@ fn each_error_says_whether_it_passes_by_itself() {
     let nodes = unreached().into_iter().map(|(why, passes)| (ClusterError::NodeUnreachable { id: id.clone(), why }, passes));
     errors.extend(nodes);
     let seeds = unreached().into_iter();
-    errors.extend(seeds.map(|(why, passes)| (ClusterError::SeedUnreachable { seed: id.clone(), why }, passes)));
+    errors.extend(seeds.map(|(why, passes)| (ClusterError::SeedUnreachable { seed: id.clone().into(), why }, passes)));
     errors.extend(
         PEER_FAULTS.map(|(fault, passes)| (ClusterError::Peer { addr, claimed: None, fault, id: None, wanted: None }, passes)),
     );

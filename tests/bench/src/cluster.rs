@@ -196,8 +196,8 @@ impl Cluster {
                     self.feed(node, Input::Closed { conn });
                 }
             }
-            Action::Connect { conn, host, .. } => {
-                let peer = node_at(&host);
+            Action::Connect { conn, remote } => {
+                let peer = node_at(remote);
                 let other = self.machines[peer].next_conn();
                 self.machines[peer].handle(self.now, Input::Accepted { conn: other, remote: listener(node) });
                 self.todo.push_back(Todo::Drain(peer));
@@ -205,6 +205,7 @@ impl Cluster {
                 *self.link(peer, other) = Some((node, conn));
                 self.feed(node, Input::Connected { conn, remote: listener(peer) });
             }
+            Action::Resolve { .. } => unreachable!("nodes are dialled by address"),
             Action::Send { conn, data } => {
                 self.records += 1;
                 // What it leads to stands behind this action.
@@ -230,7 +231,7 @@ fn listener(node: usize) -> SocketAddr {
     SocketAddr::new(IpAddr::V4(host(node)), defaults::PORT)
 }
 
-fn node_at(text: &str) -> usize {
-    let host: Ipv4Addr = text.parse().expect("nodes are dialled by address");
+fn node_at(addr: SocketAddr) -> usize {
+    let IpAddr::V4(host) = addr.ip() else { unreachable!("nodes listen on IPv4") };
     (host.to_bits() - 0x0a00_0001) as usize
 }

@@ -16,7 +16,7 @@
 //! noex_conformance::conformance!([One, Another, Third], block_on_all_of_them);
 //! ```
 //!
-//! Only [`descriptors`] is left out, which needs a process of its own.
+//! Only [`descriptors`] and [`resolver`] are left out, each of which needs a process of its own.
 //!
 //! All sockets are on loopback. Nothing here asserts how fast a machine is; what takes a minute fails.
 
@@ -30,10 +30,13 @@ pub mod formation;
 pub mod handlers;
 pub mod load;
 mod mixed;
+pub mod named;
+pub mod names;
 pub mod payloads;
 pub mod proxy;
 pub mod reading;
 pub mod recording;
+#[cfg(unix)]
 pub mod resolver;
 pub mod secrets;
 pub mod starting;
@@ -110,6 +113,12 @@ macro_rules! each_test {
             load:
                 payloads_at_full_speed_are_bounded_whoever_reads
                 ten_thousand_events_reach_a_hundred_subscribers;
+            names:
+                a_lookup_that_never_ends_holds_up_neither_others_nor_a_stop
+                a_name_whose_lookup_takes_long_is_joined_when_it_ends
+                a_resolver_that_fails_says_nothing_of_the_name
+                of_many_addresses_of_a_name_each_is_tried
+                seeds_are_replaced_while_a_node_runs;
             payloads:
                 a_broadcast_reaches_all_who_are_up_and_says_whom_not
                 a_slow_reader_costs_a_bounded_queue_and_no_heartbeat
@@ -181,8 +190,8 @@ mod tests {
         let mut count = 0;
         for file in fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("src")).unwrap() {
             let path = file.unwrap().path();
-            // One has no scenarios, the other one that needs a process of its own.
-            if path.file_stem().is_some_and(|name| name == "common" || name == "descriptors") {
+            // One has no scenarios, the others some that need a process of their own.
+            if path.file_stem().is_some_and(|name| ["common", "descriptors", "resolver"].iter().any(|other| name == *other)) {
                 continue;
             }
             for line in fs::read_to_string(path).unwrap().lines().filter_map(|line| line.strip_prefix("pub async fn ")) {

@@ -12,8 +12,8 @@ use futures_lite::future;
 use noex_driver::{Cluster, ClusterConfig, ClusterStatus, Limits, Runtime, StartError};
 
 use crate::common::*;
+use crate::named::{Answer, Named, name};
 use crate::proxy::Proxy;
-use crate::resolver::{SWALLOWED, Unanswered};
 
 const SECRET: &str = "the secret of this cluster";
 
@@ -158,11 +158,13 @@ pub async fn a_start_that_is_dropped_or_stopped_on_its_way_is_over<R: Runtime>()
 
 /// Where the name servers swallow the question for the node's own host.
 pub async fn a_start_waits_for_its_hosts_addresses_for_its_time_or_until_a_stop<R: Runtime>() {
-    let a = Cluster::<Unanswered<R>>::new();
-    let named = |timeout| config("a").host(SWALLOWED).port(4369).start_timeout(timeout);
+    let a = Cluster::<Named<R>>::new();
+    let host = format!("swallowed-{}.test", free_port());
+    name(&host, Answer::Never);
+    let named = |timeout| config("a").host(&host).port(4369).start_timeout(timeout);
     let error = patient(a.start(named(Duration::from_millis(100)))).await.unwrap_err();
     let StartError::Bind { addr, cause } = &error else { panic!("{error}") };
-    assert_eq!(addr, "swallowed.test:4369");
+    assert_eq!(*addr, format!("{host}:4369"));
     assert_eq!(cause.get_ref().downcast_ref::<io::Error>().map(io::Error::kind), Some(io::ErrorKind::TimedOut));
     assert!(error.to_string().contains("name lookup timed out"), "{error}");
     // A stop waits for no resolver.

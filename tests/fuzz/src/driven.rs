@@ -2,7 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use noex_proto::{Action, Close, ClusterEvent, ClusterStatus, ConnId, Input, Instant, Limits, Machine, NodeId, SubscriptionId};
+use noex_proto::{
+    Action, Close, ClusterEvent, ClusterStatus, ConnId, Input, Instant, Limits, LookupId, Machine, NodeId, SubscriptionId,
+};
+
+use crate::victim;
 
 /// The longest record, with its length prefix.
 const RECORD_MAX: usize = 4 + 64 * 1024 + 64;
@@ -42,16 +46,27 @@ pub(crate) struct Driven {
     /// The latest time that was handed in.
     now: Instant,
     conns: BTreeMap<ConnId, Conn>,
+    lookups: BTreeMap<LookupId, String>,
     pub(crate) status: ClusterStatus,
     up: BTreeSet<NodeId>,
     reader: Option<Reader>,
 }
 
+/// What a resolver says: it differs from lookup to lookup.
+pub(crate) fn resolved(lookup: LookupId) -> Input {
+    let addrs = match lookup.0 % 4 {
+        0 => Err("try again".into()),
+        1 => Ok(Vec::new()),
+        many => Ok((1..20 * many as u8).map(victim::address).collect()),
+    };
+    Input::Resolved { addrs, lookup }
+}
+
 impl Driven {
     /// A machine whose actions, since it was made, are all still to be taken.
     pub(crate) fn new(machine: Machine, limits: Limits) -> Self {
-        let (conns, status, up) = Default::default();
-        Self { machine, limits, now: Instant::START, conns, status, up, reader: None }
+        let (conns, lookups, status, up) = Default::default();
+        Self { machine, limits, now: Instant::START, conns, lookups, status, up, reader: None }
     }
 
     /// The latest time that was handed in.
@@ -105,6 +120,9 @@ impl Driven {
                 self.conns.insert(*conn, Conn { phase: Phase::Open, in_flight: 0 });
             }
             Input::Closed { conn } => self.pass(*conn, Phase::Closing, Phase::Closed),
+            Input::Resolved { lookup, .. } => {
+                self.lookups.remove(lookup);
+            }
             Input::Connected { conn, .. } => self.pass(*conn, Phase::Dialling, Phase::Open),
             // A dial that failed never was a connection: no close of it comes.
             Input::DialFailed { conn, .. } => self.pass(*conn, Phase::Dialling, Phase::Closed),
@@ -152,6 +170,12 @@ impl Driven {
                 assert!(!matches!(event, ClusterEvent::Lagged { .. }), "an action is never late");
             }
             Action::Message => assert_ne!(self.status, ClusterStatus::Stopped, "a message"),
+            Action::Resolve { host, lookup } => {
+                assert_eq!(self.status, ClusterStatus::Running, "a lookup");
+                assert!(self.lookups.values().all(|other| other != host), "{host} is looked up twice");
+                assert!(self.lookups.insert(*lookup, host.clone()).is_none(), "{lookup:?} is used again");
+                assert!(self.lookups.len() <= self.limits.lookups_in_flight, "{:?}", self.lookups);
+            }
             Action::Stopped => {
                 assert_eq!(self.status, ClusterStatus::Stopped);
                 for (conn, state) in &mut self.conns {

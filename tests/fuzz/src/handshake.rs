@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use arbitrary::{Arbitrary, Unstructured};
-use noex_proto::{Action, Close, ConnId, DialError, Input, Instant, Machine};
+use noex_proto::{Action, Close, ConnId, ConnectError, Input, Instant, Machine};
 
 use crate::Taken;
 use crate::peer::{Announcement, CHALLENGE, HELLO, Keys, OTHER_SECRET, SECRET, framed, frames};
@@ -284,7 +284,7 @@ impl Attack<'_> {
                 }
                 let line = &mut self.lines[dialling[usize::from(line) % dialling.len()]];
                 line.state = if succeeds { State::Open } else { State::Closed };
-                let (conn, remote, error) = (line.conn, victim::address(2), DialError::Refused);
+                let (conn, remote, error) = (line.conn, victim::address(2), ConnectError::Refused);
                 self.feed(if succeeds { Input::Connected { conn, remote } } else { Input::DialFailed { conn, error } });
             }
             Op::Prove { by, change, line, other, piece } => {
@@ -397,6 +397,7 @@ impl Attack<'_> {
                         self.closing.push(conn);
                     }
                 }
+                Action::Resolve { .. } => unreachable!("its seeds are addresses"),
                 Action::Connect { conn, .. } => {
                     self.lines.push(Line { dialled: true, ..Line::new(conn, 0, State::Dialling) });
                 }

@@ -7,11 +7,11 @@ use std::time::Duration;
 use arbitrary::{Arbitrary, Unstructured};
 use bytes::Bytes;
 use noex_proto::{
-    Action, ClusterConfig, ClusterEvent, ClusterStatus, ConnId, DialError, Input, Instant, Limits, NodeId, SubscriptionId,
+    Action, ClusterConfig, ClusterEvent, ClusterStatus, ConnId, ConnectError, Input, Instant, Limits, NodeId, SubscriptionId,
     WallTime,
 };
 
-use crate::driven::{Driven, Phase};
+use crate::driven::{self, Driven, Phase};
 use crate::peer::SECRET;
 use crate::victim;
 
@@ -171,6 +171,7 @@ impl Link {
         for action in actions {
             match action {
                 Action::Connect { conn, .. } => self.sides[side].dials.push_back(conn),
+                Action::Resolve { lookup, .. } => credits.push(driven::resolved(lookup)),
                 Action::Send { conn, data } => {
                     credits.push(Input::Sent { bytes: data.len(), conn });
                     if let Some(wire) = self.wire(side, conn) {
@@ -272,7 +273,7 @@ impl Link {
         let Some(conn) = self.sides[side].dials.pop_front() else { return };
         let (there, other) = (1 - side, &self.sides[1 - side].driven);
         if refused || !matches!(other.status, ClusterStatus::Running | ClusterStatus::Stopping) {
-            return self.feed(side, Input::DialFailed { conn, error: DialError::Refused });
+            return self.feed(side, Input::DialFailed { conn, error: ConnectError::Refused });
         }
         let accepted = other.machine.next_conn();
         let mut ends = [conn; 2];

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use arbitrary::{Arbitrary, Unstructured};
 use bytes::Bytes;
-use noex_proto::{Action, ConnId, DialError, Input, Instant, LocalFault, Machine, NodeId, Secret};
+use noex_proto::{Action, ConnId, ConnectError, Input, Instant, LocalFault, Machine, NodeId, Secret};
 
 use crate::Taken;
-use crate::driven::{Driven, Phase};
+use crate::driven::{self, Driven, Phase};
 use crate::peer::{Announcement, Keys, OTHER_SECRET, SECRET, Session, body, framed, frames, kind, message};
 use crate::victim::{self, GREATER, ID, LESSER};
 
@@ -214,8 +214,10 @@ impl World {
     }
 
     fn perform(&mut self, actions: Vec<Action>) {
+        let mut lookups = Vec::new();
         for action in actions {
             match action {
+                Action::Resolve { lookup, .. } => lookups.push(lookup),
                 Action::Connect { conn, .. } => {
                     self.lines.insert(conn, Line { dialled: true, ..Line::default() });
                 }
@@ -229,6 +231,9 @@ impl World {
                 }
                 Action::Event(_) | Action::Message | Action::Stopped => {}
             }
+        }
+        for lookup in lookups {
+            self.feed(driven::resolved(lookup));
         }
     }
 
@@ -325,13 +330,12 @@ impl World {
                     return self.feed(Input::Connected { conn, remote: victim::address(error % 8) });
                 }
                 let errors = [
-                    DialError::Exhausted,
-                    DialError::Refused,
-                    DialError::TimedOut,
-                    DialError::Unreachable,
-                    DialError::Unresolved,
+                    ConnectError::Local("no descriptors".into()),
+                    ConnectError::Refused,
+                    ConnectError::TimedOut,
+                    ConnectError::Unreachable,
                 ];
-                self.feed(Input::DialFailed { conn, error: errors[usize::from(error) % errors.len()] });
+                self.feed(Input::DialFailed { conn, error: errors[usize::from(error) % errors.len()].clone() });
             }
             Op::Halt => self.feed(Input::Halt),
             Op::Join { admit, line, who } => {
@@ -388,7 +392,7 @@ impl World {
                 self.feed(match input % 6 {
                     0 if conn != self.driven.machine.next_conn() => Input::Accepted { conn, remote },
                     1 => Input::Connected { conn, remote },
-                    2 => Input::DialFailed { conn, error: DialError::Refused },
+                    2 => Input::DialFailed { conn, error: ConnectError::Refused },
                     3 => victim::received(conn, &[0, 0, 0]),
                     4 => Input::Sent { bytes: 1, conn },
                     _ => Input::Closed { conn },

@@ -28,6 +28,7 @@ pub(crate) fn limits() -> Limits {
         events_per_subscriber: 6,
         half_open: 4,
         half_open_per_address: 2,
+        lookups_in_flight: 2,
         members: 3,
         message_bytes: 100_000,
         message_bytes_per_subscriber: 100_000,

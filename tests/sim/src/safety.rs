@@ -5,7 +5,9 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::time::Duration;
 
-use noex_proto::{Action, ClusterError, ClusterEvent, ClusterStatus, ConnId, Counters, Instant, Limits, NodeId, Usage};
+use noex_proto::{
+    Action, ClusterError, ClusterEvent, ClusterStatus, ConnId, Counters, Instant, Limits, NodeId, Unreached, Usage,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::HostId;
@@ -131,8 +133,8 @@ pub(crate) struct Monitor {
     pub(crate) records: u64,
     /// How many payloads had come from each node in its last up-period that is over.
     pub(crate) ended: BTreeMap<NodeId, u64>,
-    /// Seeds that were reported as unreachable, and need not be again.
-    unreachable: BTreeSet<NodeId>,
+    /// Seeds that were reported as unreachable, and why: need not be again for the same reason.
+    unreachable: BTreeMap<String, Unreached>,
 }
 
 /// Payloads of the simulator begin with this, the process, its up-period and a number.
@@ -208,7 +210,7 @@ impl Monitor {
             }
             ClusterEvent::Lagged { .. } => return broken(Invariant::EventsAlternate, "an action that says lagged".into()),
             ClusterEvent::Error(ClusterError::SeedUnreachable { seed, why }) => {
-                if !self.unreachable.insert(seed.clone()) {
+                if self.unreachable.insert(seed.to_string(), *why) == Some(*why) {
                     return broken(Invariant::NoStorm, format!("{seed} is reported once more as unreachable: {why:?}"));
                 }
             }

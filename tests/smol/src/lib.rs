@@ -7,14 +7,15 @@ use std::time::Instant;
 use noex_driver::Bound;
 use smol::Timer;
 use smol::io::{AsyncReadExt, AsyncWriteExt};
-use smol::net::{TcpListener, TcpStream, resolve};
+use smol::net::{TcpListener, TcpStream};
 
 #[doc(inline)]
 pub use noex_driver::{
-    Broadcast, Bytes, Cause, ClusterConfig, ClusterError, ClusterEvent, ClusterNotStartedError, ClusterStatus, Counters,
-    DialError, FromEnv, FromEnvError, IntoSecret, InvalidClusterConfigError, InvalidNodeIdError, LastDown, Limits, LocalFault,
-    Message, MessagesLagged, NodeDownReason, NodeId, NodeIdFault, NodeInfo, NodeStatus, PeerFault, Readiness, ReadinessReason,
-    Refusal, Secret, SecretUse, SendError, SetSecretsError, StartError, Unreached, WaitError, bounds, defaults,
+    Broadcast, Bytes, Cause, ClusterConfig, ClusterError, ClusterEvent, ClusterNotStartedError, ClusterStatus, Contact, Counters,
+    DialError, FromEnv, FromEnvError, IntoSecret, InvalidClusterConfigError, InvalidContactError, InvalidNodeIdError, LastDown,
+    Limits, LocalFault, Message, MessagesLagged, NodeDownReason, NodeId, NodeIdFault, NodeInfo, NodeStatus, PeerFault, Readiness,
+    ReadinessReason, Refusal, Secret, SecretUse, SendError, SetSecretsError, SetSeedsError, StartError, Unreached, WaitError,
+    bounds, defaults,
 };
 
 /// A node of a cluster, on smol: this process, as the others see it, and the others, as it sees them.
@@ -75,10 +76,6 @@ impl noex_driver::Runtime for Smol {
 
     async fn read(&self, reader: &mut TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
         reader.read(buffer).await
-    }
-
-    async fn resolve(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
-        resolve((host, port)).await
     }
 
     async fn shutdown(&self, writer: &mut TcpStream) -> io::Result<()> {

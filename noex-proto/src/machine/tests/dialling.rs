@@ -11,7 +11,7 @@ use crate::handshake::{LocalHello, RejectCode, Responder, ResponderStep, reject_
 use crate::keys::Secrets;
 use crate::message::Control;
 use crate::{
-    Action, ClusterConfig, ClusterError, ClusterEvent, ConnId, DialError, Input, Limits, LocalNetwork, NodeId, NodeStatus,
+    Action, ClusterConfig, ClusterError, ClusterEvent, ConnId, ConnectError, Input, Limits, LocalNetwork, NodeId, NodeStatus,
     PeerFault, Secret,
 };
 
@@ -41,13 +41,13 @@ fn who_is_told_of_at_a_seeds_address_under_another_name_is_given_up_like_others(
     // Given: a seed that does not answer, and a member that tells of a node there.
     let mut bench = seeded(&["seed@10.0.1.1:1"], Limits::default());
     let dial = bench.dials_to(1)[0];
-    bench.feed(Input::DialFailed { conn: dial, error: DialError::Refused });
+    bench.feed(Input::DialFailed { conn: dial, error: ConnectError::Refused });
     let b = bench.up_as(&"b@10.0.9.9:2".parse().expect("an id"), 1, ADDRESS);
     bench.actions.clear();
     bench.say(b, &[members(vec![told("y", 1)])]);
     assert_eq!(status(&bench, &node("y")), Some(NodeStatus::Connecting));
     let dial = bench.dials_to(1)[0];
-    bench.feed(Input::DialFailed { conn: dial, error: DialError::Refused });
+    bench.feed(Input::DialFailed { conn: dial, error: ConnectError::Refused });
     assert_eq!(status(&bench, &node("y")), Some(NodeStatus::Disconnected));
     live(&mut bench, &[b], 4000 * SECOND);
     assert_eq!(status(&bench, &node("y")), None);
@@ -60,7 +60,7 @@ fn who_is_told_of_at_a_seeds_address_keeps_nobody_out() {
         let b = bench.up_as(&"b@10.0.9.9:2".parse().expect("an id"), 1, ADDRESS);
         bench.say(b, &[members(vec![told("y1", 1), told("y2", 2), told("y3", 3)])]);
         for conn in bench.dials_to(1) {
-            bench.feed(Input::DialFailed { conn, error: DialError::Refused });
+            bench.feed(Input::DialFailed { conn, error: ConnectError::Refused });
         }
         let k = bench.authenticate(&node("k"), 1, ADDRESS);
         bench.say(k, &[offer()]);
@@ -78,7 +78,7 @@ fn a_seed_that_left_is_dialled_at_the_longest_delay_though_its_dial_was_due() {
     bench.run(10 * MS);
     bench.say(z, &[Control::Goodbye]);
     bench.actions.clear();
-    bench.feed(Input::DialFailed { conn: slow, error: DialError::TimedOut });
+    bench.feed(Input::DialFailed { conn: slow, error: ConnectError::TimedOut });
     assert_eq!(bench.dials_to(1), []);
 }
 
@@ -190,7 +190,7 @@ fn a_seed_that_left_is_dialled_at_the_longest_delay_though_its_dial_waited() {
     live(&mut bench, &[z], 1500 * MS);
     bench.say(z, &[Control::Goodbye]);
     bench.actions.clear();
-    bench.feed(Input::DialFailed { conn: slow, error: DialError::TimedOut });
+    bench.feed(Input::DialFailed { conn: slow, error: ConnectError::TimedOut });
     assert_eq!(bench.dials_to(1), []);
 }
 
@@ -230,7 +230,7 @@ fn a_seed_that_was_up_since_its_dial_took_long_does_not_wait_for_hints() {
             },
             false,
         ),
-        (|bench, conn| bench.feed(Input::DialFailed { conn, error: DialError::Unreachable }), true),
+        (|bench, conn| bench.feed(Input::DialFailed { conn, error: ConnectError::Unreachable }), true),
     ];
     for (fail, at_once) in failures {
         for was_up in [false, true] {
@@ -289,7 +289,7 @@ fn hints_and_dials_that_took_long_take_turns() {
         while bench.now < end {
             live(bench, conns, 100 * MS);
             for conn in bench.dials_to(103) {
-                bench.feed(Input::DialFailed { conn, error: DialError::Refused });
+                bench.feed(Input::DialFailed { conn, error: ConnectError::Refused });
             }
             dials.extend(bench.dials().into_iter().filter(|port| *port != 103));
         }
@@ -310,7 +310,7 @@ fn a_seed_that_is_connected_is_not_reported_as_unreachable() {
     let mut bench = Bench::of(ClusterConfig::new("m").heartbeat_interval(INTERVAL).seeds(["z@10.0.1.1:1"]));
     let dial = bench.dials_to(1)[0];
     bench.up_as(&node("z"), 1, ADDRESS);
-    bench.feed(Input::DialFailed { conn: dial, error: DialError::TimedOut });
+    bench.feed(Input::DialFailed { conn: dial, error: ConnectError::TimedOut });
     let wrong = |action: &&Action| matches!(action, Action::Event(ClusterEvent::Error(ClusterError::SeedUnreachable { .. })));
     assert_eq!(bench.actions.iter().find(wrong), None);
 }

@@ -5,7 +5,7 @@ use std::vec::Vec;
 
 use super::{ADDRESS, Bench, INTERVAL, MS, SECOND, heartbeat, hint, intro, live, members, node, offer, status, told};
 use crate::message::{Control, Member};
-use crate::{ClusterConfig, ConnId, DialError, Input, Limits, NodeId, NodeStatus};
+use crate::{ClusterConfig, ConnId, ConnectError, Input, Limits, NodeId, NodeStatus};
 
 fn known(bench: &Bench) -> Vec<NodeId> {
     bench.machine.node_ids().expect("running")
@@ -72,7 +72,7 @@ fn who_was_reported_as_unreachable_stays_known() {
     let b = bench.up_as(&node("b"), 1, ADDRESS);
     bench.say(b, &[members(vec![told("z", 1)])]);
     let dial = bench.dials_to(1)[0];
-    bench.feed(Input::DialFailed { conn: dial, error: DialError::Refused });
+    bench.feed(Input::DialFailed { conn: dial, error: ConnectError::Refused });
     assert_eq!(status(&bench, &node("z")), Some(NodeStatus::Disconnected));
     // When it dials, and its session ends before it is up.
     let conn = bench.authenticate(&node("z"), 1, ADDRESS);
@@ -225,7 +225,7 @@ fn who_is_unreachable_while_others_are_dialled_is_kept() {
     let b = bench.up_as(&node("b"), 1, ADDRESS);
     bench.say(b, &[members(vec![hint("x", 11), hint("x", 12), hint("x", 13)])]);
     let dial = bench.dials_to(11)[0];
-    bench.feed(Input::DialFailed { conn: dial, error: DialError::Refused });
+    bench.feed(Input::DialFailed { conn: dial, error: ConnectError::Refused });
     assert_eq!(bench.machine.usage().disconnected_nodes, 1);
 }
 
@@ -253,7 +253,7 @@ fn who_was_coming_back_when_it_was_to_be_forgotten_is_forgotten_later() {
         let dials = bench.dials_to(1);
         bench.actions.clear();
         for conn in dials {
-            bench.feed(Input::DialFailed { conn, error: DialError::Refused });
+            bench.feed(Input::DialFailed { conn, error: ConnectError::Refused });
         }
         bench.run(SECOND);
     }

@@ -13,8 +13,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use noex_proto::{
-    Action, Broadcast, Close, ClusterConfig, ClusterError, ClusterEvent, ClusterStatus, ConnId, DialError, Input, Instant,
-    LocalNetwork, Machine, NodeDownReason, NodeId, WallTime,
+    Action, Broadcast, Cause, Close, ClusterConfig, ClusterError, ClusterEvent, ClusterStatus, ConnId, ConnectError, Input,
+    Instant, LocalNetwork, LookupId, Machine, NodeDownReason, NodeId, WallTime,
 };
 
 pub const MS: Duration = Duration::from_millis(1);
@@ -74,6 +74,12 @@ pub struct Node {
     starts: u8,
     /// What this host's clock showed when time began.
     pub dials: Vec<(Duration, String, u16)>,
+    /// What keeps this host's system from connecting.
+    pub cannot_connect: Option<Cause>,
+    /// The lookups of this process that have no answer yet.
+    looking: BTreeSet<LookupId>,
+    /// The names that were looked up.
+    pub lookups: Vec<(Duration, String)>,
     pub sent: usize,
     pub records: Vec<(ConnId, Bytes)>,
     /// The operating system takes all bytes, and the machine is not told so: connections and bytes.
@@ -94,6 +100,10 @@ pub struct Net {
     pub nodes: Vec<Node>,
     /// Names, and where they lead.
     pub names: BTreeMap<String, Vec<SocketAddr>>,
+    /// How long a lookup takes.
+    pub lookup_time: Duration,
+    /// What the resolver says instead of an answer.
+    pub resolver_fails: Option<Cause>,
     /// Pairs between which nothing arrives: the first cannot reach the second.
     cut: BTreeSet<(Host, Host)>,
     /// Pairs of which the first cannot dial the second.
@@ -193,6 +203,7 @@ impl Net {
             fresh.handle(self.now, Input::Accepted { conn, remote: address(host) });
         }
         while fresh.poll_action().is_some() {}
+        node.looking.clear();
         node.machine = fresh;
     }
 
@@ -254,6 +265,10 @@ impl Net {
         if let Input::Received { conn, data, .. } = &input {
             self.nodes[host].received.push((self.now.since_start(), *conn, data.len()));
         }
+        // An answer to a process that is gone is nobody's.
+        if matches!(&input, Input::Resolved { lookup, .. } if !self.nodes[host].looking.remove(lookup)) {
+            return;
+        }
         self.nodes[host].machine.handle(self.now, input);
         self.perform(host);
     }
@@ -279,26 +294,28 @@ impl Net {
 
     fn act(&mut self, host: Host, action: Action) {
         match action {
-            Action::Connect { conn, host: name, mut plan, port } => {
+            Action::Connect { conn, remote } => {
                 let node = &mut self.nodes[host];
                 assert!(node.conns.insert(conn), "connection {conn} is reused");
-                node.dials.push((self.now.since_start(), name.clone(), port));
-                let addresses = match name.parse() {
-                    Ok(ip) => vec![SocketAddr::new(ip, port)],
-                    Err(_) => self.names.get(&name).cloned().unwrap_or_default(),
-                };
-                plan.resolved(addresses);
-                let hosts: Vec<_> =
-                    plan.by_ref().map(|(target, _)| (0..self.nodes.len()).find(|to| address(*to).ip() == target.ip())).collect();
-                // The first that would answer, without the time that those before it take; where none would, what comes of the first.
-                let answers = |to: &Host| self.nodes[*to].listening && !self.is_cut(host, *to);
-                match hosts.iter().flatten().copied().find(answers).or_else(|| *hosts.first()?) {
+                node.dials.push((self.now.since_start(), remote.ip().to_string(), remote.port()));
+                if let Some(cause) = &node.cannot_connect {
+                    let error = ConnectError::Local(cause.clone());
+                    return self.after(MS, Happening::Input { host, input: Input::DialFailed { conn, error } });
+                }
+                match (0..self.nodes.len()).find(|to| address(*to).ip() == remote.ip()) {
                     Some(to) => self.after(self.latency(host, to), Happening::Arrive { from: (host, conn), to }),
                     None => {
-                        let error = if hosts.is_empty() { plan.error() } else { DialError::Unreachable };
+                        let error = ConnectError::Unreachable;
                         self.after(MS, Happening::Input { host, input: Input::DialFailed { conn, error } });
                     }
                 }
+            }
+            Action::Resolve { host: name, lookup } => {
+                self.nodes[host].lookups.push((self.now.since_start(), name.clone()));
+                self.nodes[host].looking.insert(lookup);
+                let found = || self.names.get(name.trim_end_matches('.')).cloned().unwrap_or_default();
+                let addrs = self.resolver_fails.clone().map_or_else(|| Ok(found()), Err);
+                self.after(self.lookup_time, Happening::Input { host, input: Input::Resolved { addrs, lookup } });
             }
             Action::Close { conn, how } => {
                 let node = &mut self.nodes[host];
@@ -422,7 +439,7 @@ impl Net {
                     return;
                 }
                 if !self.nodes[to].listening {
-                    let error = DialError::Refused;
+                    let error = ConnectError::Refused;
                     self.after(self.latency(to, host), Happening::Input { host, input: Input::DialFailed { conn, error } });
                     return;
                 }

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use bytes::Bytes;
-use noex_proto::{Action, Close, ClusterEvent, ClusterStatus, ConnId, Input, NodeDownReason, NodeId, SendError};
+use noex_proto::{Action, Close, ClusterEvent, ClusterStatus, ConnId, ConnectError, Input, NodeDownReason, NodeId, SendError};
 
 use super::link::{EndState, Link};
 use super::state::{Checked, State, address};
@@ -91,16 +91,13 @@ impl State {
 
     fn act(&mut self, host: HostId, action: Action, inputs: &mut VecDeque<Input>, ups: &mut Vec<NodeId>) -> Checked {
         match action {
-            Action::Connect { conn, host: name, mut plan, port } => {
+            Action::Connect { conn, remote } => {
                 self.count(host, Activity::Dial)?;
                 if !self.hosts[host].is_running() {
-                    return self.violate(host, Invariant::NothingAfterStop, format!("a dial of {name}"));
+                    return self.violate(host, Invariant::NothingAfterStop, format!("a dial of {remote}"));
                 }
-                let addrs = (0..self.hosts.len()).map(|to| address(to, port));
-                plan.resolved(addrs.filter(|addr| addr.ip().to_string() == name).collect());
-                let next = plan.next();
-                let Some(to) = (0..self.hosts.len()).find(|to| next.is_some_and(|(addr, _)| addr == address(*to, port))) else {
-                    inputs.push_back(Input::DialFailed { conn, error: plan.error() });
+                let Some(to) = (0..self.hosts.len()).find(|to| remote == address(*to, remote.port())) else {
+                    inputs.push_back(Input::DialFailed { conn, error: ConnectError::Unreachable });
                     return Ok(());
                 };
                 self.links_made += 1;
@@ -119,6 +116,10 @@ impl State {
                 Ok(())
             }
             Action::Message => self.read_messages(host),
+            Action::Resolve { lookup, .. } => {
+                inputs.push_back(Input::Resolved { addrs: Ok(Vec::new()), lookup });
+                Ok(())
+            }
             Action::Send { conn, data } => {
                 self.count(host, Activity::Send)?;
                 let Some((place, end)) = self.place(host, conn, &[EndState::Open]) else {

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
-use noex_proto::{ClusterStatus, ConnId, DialError, Input, Instant, LocalNetwork, Machine, NodeId, SubscriptionId, WallTime};
+use noex_proto::{ClusterStatus, ConnId, ConnectError, Input, Instant, LocalNetwork, Machine, NodeId, SubscriptionId, WallTime};
 
 use super::digest::Digest;
 use super::frames;
@@ -289,7 +289,7 @@ impl State {
             Move::Refuse(link) => {
                 let link = self.links.remove(place(link));
                 self.line(Some(link.ends[0].host), || format!("dial {} fails", link.number));
-                self.feed(link.ends[0].host, Input::DialFailed { conn: link.ends[0].conn, error: DialError::Refused })
+                self.feed(link.ends[0].host, Input::DialFailed { conn: link.ends[0].conn, error: ConnectError::Refused })
             }
             Move::Reset(link) => {
                 self.links[place(link)].reset();

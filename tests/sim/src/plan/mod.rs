@@ -480,6 +480,7 @@ impl Plan {
             events_per_subscriber: 1,
             half_open: nodes,
             half_open_per_address: 2,
+            lookups_in_flight: 1,
             members: self.nodes.iter().map(|node| node.seeds.len()).max().unwrap_or(0).max(nodes),
             message_bytes: 4096,
             message_bytes_per_subscriber: 4096,

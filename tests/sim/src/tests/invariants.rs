@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use noex_proto::{
-    Action, Close, ClusterConfig, ClusterError, ClusterEvent, ClusterStatus, ConnId, Counters, DialPlan, Instant, Limits,
-    Machine, NodeDownReason, NodeId, Unreached, Usage,
+    Action, Close, ClusterConfig, ClusterError, ClusterEvent, ClusterStatus, ConnId, Counters, Instant, Limits, Machine,
+    NodeDownReason, NodeId, Unreached, Usage,
 };
 
 use super::{pair, quiet, start, with};
@@ -333,7 +333,7 @@ fn a_storm_of_records() {
         assert!((0..100_000).any(|_| of(monitor.count(5, what, 3, Some(&limits))) == Some(Invariant::NoStorm)), "{what:?}");
     }
     let mut monitor = Monitor::default();
-    let error = ClusterError::SeedUnreachable { seed: id("a"), why: Unreached::Closed };
+    let error = ClusterError::SeedUnreachable { seed: id("a").into(), why: Unreached::Closed };
     let told: Vec<_> = (0..2).map(|_| of(monitor.event(&ClusterEvent::Error(error.clone()), None))).collect();
     assert_eq!(told, [None, Some(Invariant::NoStorm)]);
 }
@@ -366,7 +366,7 @@ fn a_dial_after_the_stop() {
     let dials = stopped(|world, host, action| match action {
         Action::Close { .. } if host == 1 => {
             let conn = world.machine(host).next_conn();
-            vec![action, Action::Connect { conn, host: "10.0.0.1".into(), plan: DialPlan::default(), port: 4369 }]
+            vec![action, Action::Connect { conn, remote: "10.0.0.1:4369".parse().expect("an address") }]
         }
         action => vec![action],
     });

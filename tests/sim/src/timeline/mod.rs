@@ -191,9 +191,9 @@ impl Timeline {
         let lane = self.lane(host);
         match action {
             Action::Close { conn, .. } => lane.close(*conn, at, "closed"),
-            Action::Connect { conn, host, port, .. } => lane.open(*conn, at, format!("dialled {host}:{port}")),
+            Action::Connect { conn, remote } => lane.open(*conn, at, format!("dialled {remote}")),
             Action::Event(event) => lane.event(at, event),
-            Action::Message | Action::Send { .. } | Action::Stopped => {}
+            Action::Message | Action::Resolve { .. } | Action::Send { .. } | Action::Stopped => {}
         }
     }
 

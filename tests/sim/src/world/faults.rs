@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use noex_proto::{ClusterStatus, ConnId, DialError, Input, NodeId, Secret, SendError, SetSecretsError, WallTime};
+use noex_proto::{ClusterStatus, ConnId, ConnectError, Input, NodeId, Secret, SendError, SetSecretsError, WallTime};
 
 use super::host::{Host, Waiting};
 use super::wire::EndState;
@@ -160,6 +160,7 @@ impl World {
                 Waiting::Accept(place) => self.accept_late(place as usize),
                 Waiting::Connected(place) => self.connected(place as usize),
                 Waiting::Failed(place, error) => self.dial_failed(place as usize, error),
+                Waiting::Lookup(number) => self.lookup_over(number),
                 Waiting::Linger(place, end) => self.linger_over(place as usize, end.into()),
                 Waiting::Read(place, end) => {
                     self.conns[place as usize].pipes[end as usize].noted = false;
@@ -378,7 +379,7 @@ impl World {
                 Input::Sent { bytes: 100, conn },
                 Input::Received { conn, data, wall: WallTime(Duration::ZERO) },
                 Input::Connected { conn, remote },
-                Input::DialFailed { conn, error: DialError::Refused },
+                Input::DialFailed { conn, error: ConnectError::Refused },
                 Input::Accepted { conn, remote },
                 Input::Tick,
                 Input::Listening { entropy: [0; 32], local: remote, network: Box::default() },

@@ -1,12 +1,13 @@
 //! Hosts: a machine, its clock, and a driver that keeps the contract of `noex_proto`.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
 use noex_proto::{
-    Action, Close, ClusterError, ClusterEvent, ClusterStatus, ConnId, DialError, DialPlan, Input, Instant, Machine,
-    NodeDownReason, NodeId, SendError, SubscriptionId, WallTime,
+    Action, Close, ClusterError, ClusterEvent, ClusterStatus, ConnId, DialError, Input, Instant, Machine, NodeDownReason, NodeId,
+    SendError, SubscriptionId, WallTime,
 };
 
 use super::queue::Happening;
@@ -47,6 +48,7 @@ pub(super) enum Waiting {
     Connected(u32),
     Failed(u32, DialError),
     Linger(u32, u8),
+    Lookup(u32),
     Read(u32, u8),
 }
 
@@ -261,6 +263,7 @@ impl World {
             Input::DialFailed { conn, .. } => (4, conn.0),
             Input::Received { conn, data, .. } => (5, conn.0 ^ (data.len() as u64) << 40),
             Input::Sent { bytes, conn } => (6, conn.0 ^ (*bytes as u64) << 40),
+            Input::Resolved { lookup, .. } => (9, lookup.0),
             Input::Tick => (7, 0),
             _ => (8, 0),
         };
@@ -272,10 +275,15 @@ impl World {
             timeline.action(host, self.now, &action);
         }
         match action {
-            Action::Connect { conn, host: name, plan, port } => self.connect(host, conn, &name, port, plan),
+            Action::Connect { conn, remote } => self.connect(host, conn, remote),
             Action::Close { conn, how } => self.close(host, conn, how),
             Action::Event(event) => self.event(host, event),
             Action::Message => self.read_messages(host),
+            Action::Resolve { host: name, lookup } => {
+                let delay = self.latency(host, host);
+                self.queue.push(self.now + delay, Happening::Lookup(self.lookups.len() as u32));
+                self.lookups.push((host, self.hosts[host].process, lookup, name));
+            }
             Action::Send { conn, data } => {
                 self.trace.mix_bytes(&data);
                 self.records += 1;
@@ -318,11 +326,11 @@ impl World {
     }
 
     /// Adds a connection to the tables; its dialler is `host`.
-    pub(super) fn connect(&mut self, host: HostId, id: ConnId, name: &str, port: u16, mut plan: DialPlan) {
+    pub(super) fn connect(&mut self, host: HostId, id: ConnId, remote: SocketAddr) {
         let place = self.conns.len();
         let at = &mut self.hosts[host];
         if at.rogue.is_none() && at.monitor.status != ClusterStatus::Running {
-            let detail = format!("dial of {name} while {}", at.monitor.status);
+            let detail = format!("dial of {remote} while {}", at.monitor.status);
             return self.violate(Some(host), Invariant::NothingAfterStop, detail);
         }
         if id.0 != at.conns.len() as u64 + 1 {
@@ -331,18 +339,9 @@ impl World {
         at.conns.push((place << 1) as u32);
         at.open += 1;
         let process = at.process;
-        let addrs = match name.parse() {
-            Ok(ip) => vec![std::net::SocketAddr::new(ip, port)],
-            Err(_) => self.names.get(name).map_or_else(Vec::new, |ips| {
-                ips.iter().map(|host| std::net::SocketAddr::new(network::ip(*host), port)).collect()
-            }),
-        };
-        plan.resolved(addrs);
-        let (target, step) = match plan.next().map(|(addr, _)| network::host_at(addr)) {
-            None => (host, DialStep::Fail(plan.error())),
-            Some(None) => (host, DialStep::Fail(DialError::Unreachable)),
-            Some(Some(to)) if to >= self.hosts.len() => (host, DialStep::Fail(DialError::Unreachable)),
-            Some(Some(to)) => (to, DialStep::Request),
+        let (target, step) = match network::host_at(remote) {
+            Some(to) if to < self.hosts.len() => (to, DialStep::Request),
+            _ => (host, DialStep::Fail(DialError::Unreachable)),
         };
         let dialler = End { host, process, id, state: EndState::Pending };
         let acceptor = End { host: target, process: 0, id: ConnId(0), state: EndState::Pending };
@@ -351,7 +350,7 @@ impl World {
             pipes: [Pipe::default(), Pipe::default()],
             step,
             retries: 0,
-            port,
+            port: remote.port(),
             tampering: None,
             lingering: [0; 2],
             opened: [0; 2],
@@ -359,6 +358,21 @@ impl World {
         let delay = self.latency(host, target);
         self.queue.push(self.now + delay, Happening::Dial(place as u32));
         self.note_contact(host, target, Meeting::Dial);
+    }
+
+    /// The resolver answers, unless the process that asked is gone.
+    pub(super) fn lookup_over(&mut self, number: u32) {
+        let (host, process, lookup, name) = self.lookups[number as usize].clone();
+        if !self.hosts[host].alive || self.hosts[host].process != process {
+            return;
+        }
+        if self.hosts[host].frozen {
+            self.hosts[host].waiting.push_back(Waiting::Lookup(number));
+            return;
+        }
+        let found = self.names.get(name.trim_end_matches('.')).map_or(&[][..], Vec::as_slice);
+        let addrs = Ok(found.iter().map(|host| SocketAddr::new(network::ip(*host), 0)).collect());
+        self.feed(host, Input::Resolved { addrs, lookup });
     }
 
     fn close(&mut self, host: HostId, id: ConnId, how: Close) {

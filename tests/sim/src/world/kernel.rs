@@ -1,7 +1,7 @@
 //! What kernels and the network do: connections are made, bytes travel, ends are told.
 
 use bytes::{Bytes, BytesMut};
-use noex_proto::{ConnId, DialError, Input};
+use noex_proto::{ConnId, ConnectError, DialError, Input};
 use std::net::SocketAddr;
 
 use super::host::Waiting;
@@ -138,6 +138,11 @@ impl World {
                 let to = self.conns[place].ends[1].host;
                 *self.hosts[host].refusals.entry(to).or_default() += 1;
             }
+            let error = match error {
+                DialError::Refused => ConnectError::Refused,
+                DialError::TimedOut => ConnectError::TimedOut,
+                _ => ConnectError::Unreachable,
+            };
             self.feed(host, Input::DialFailed { conn, error });
         }
     }

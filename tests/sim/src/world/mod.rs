@@ -15,7 +15,9 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
-use noex_proto::{ClusterConfig, ClusterEvent, ClusterStatus, Input, LocalNetwork, Machine, NodeDownReason, NodeId, StartError};
+use noex_proto::{
+    ClusterConfig, ClusterEvent, ClusterStatus, Input, LocalNetwork, LookupId, Machine, NodeDownReason, NodeId, StartError,
+};
 
 use crate::coverage::Coverage;
 use crate::random::Random;
@@ -54,6 +56,8 @@ pub struct World {
     conns: Vec<Conn>,
     network: Network,
     names: BTreeMap<String, Vec<HostId>>,
+    /// All lookups that were ever asked for: the host and its process, and what it asked.
+    lookups: Vec<(HostId, u32, LookupId, String)>,
     chunking: Chunking,
     /// What a kernel holds of one direction before its writer has to wait.
     window: usize,
@@ -115,6 +119,7 @@ impl World {
             conns: Vec::new(),
             network: Network::new(),
             names: BTreeMap::new(),
+            lookups: Vec::new(),
             chunking: Chunking::Whole,
             window: 128 << 10,
             reset_cuts: false,
@@ -332,6 +337,7 @@ impl World {
             Happening::Arrive(conn, end) => self.arrive(conn as usize, end.into()),
             Happening::Pump(conn, end) => self.pump_later(conn as usize, end.into()),
             Happening::Dial(conn) => self.dial_step(conn as usize),
+            Happening::Lookup(lookup) => self.lookup_over(lookup),
             Happening::Linger(conn, end) => self.linger_over(conn as usize, end.into()),
         }
         true

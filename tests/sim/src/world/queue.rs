@@ -8,6 +8,8 @@ use std::collections::BinaryHeap;
 pub(super) enum Happening {
     /// The next step of a dial: the connection.
     Dial(u32),
+    /// A lookup is over.
+    Lookup(u32),
     /// A graceful close has taken as long as it may: the connection and its end.
     Linger(u32, u8),
     /// Bytes can have arrived: the connection and the end that sent them.

@@ -1,7 +1,9 @@
 //! Strangers: peers without the secret, which speak as they like.
 
+use std::net::SocketAddr;
+
 use bytes::Bytes;
-use noex_proto::{ConnId, DialPlan, Input};
+use noex_proto::{ConnId, Input};
 use serde::{Deserialize, Serialize};
 
 use super::wire::EndState;
@@ -38,10 +40,10 @@ impl World {
     /// A stranger opens connections to a host.
     pub fn rogue_dials(&mut self, rogue: HostId, target: HostId, count: usize) {
         self.line(Some(rogue), &format!("a stranger dials {target} {count} times"));
-        let ip = super::network::ip(target).to_string();
+        let remote = SocketAddr::new(super::network::ip(target), noex_proto::defaults::PORT);
         for _ in 0..count {
             let id = ConnId(self.hosts[rogue].conns.len() as u64 + 1);
-            self.connect(rogue, id, &ip, noex_proto::defaults::PORT, DialPlan::default());
+            self.connect(rogue, id, remote);
         }
     }
 

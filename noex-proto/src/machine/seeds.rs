@@ -1,0 +1,123 @@
+//! Seeds: contact addresses, and the nodes that were found there.
+
+use alloc::collections::BTreeMap;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use core::net::IpAddr;
+
+use super::node::{Node, Target};
+use crate::{ClusterError, ClusterEvent, ConnId, Contact, NodeId};
+
+/// The most identities that are remembered as found at one seed's address, so that each is reported once.
+const MISMATCHES_MAX: usize = 16;
+
+impl Node {
+    /// Replaces the seeds. Of those that stay nothing changes; those that are new are dialled; a node that only a removed one led to is
+    /// kept, and dialled at its own address where no session with it is up.
+    pub(super) fn set_seeds(&mut self, contacts: Vec<Contact>) {
+        let mut wanted: BTreeMap<String, Contact> =
+            contacts.iter().take(self.settings.limits.members).map(|seed| (seed.to_string(), seed.clone())).collect();
+        let kept = |seed: &Contact| wanted.get(&seed.to_string()) == Some(seed);
+        let removed: Vec<usize> = self.seeds.iter().filter(|(_, seed)| !kept(seed)).map(|(number, _)| *number).collect();
+        for seed in self.seeds.values() {
+            wanted.remove(&seed.to_string());
+        }
+        for number in removed {
+            self.remove_seed(number);
+        }
+        for seed in contacts {
+            // In the order given, each once.
+            if wanted.remove(&seed.to_string()).is_some() {
+                self.add_seed(seed);
+            }
+        }
+    }
+
+    fn add_seed(&mut self, seed: Contact) {
+        let target = Target::Seed(self.next_seed);
+        self.next_seed += 1;
+        if let Some(id) = seed.id().filter(|id| seed.is_address_of(id)) {
+            // The seed's dial leads to the same address.
+            self.remove_dial(&Target::Node(id.clone()));
+        }
+        if let Target::Seed(number) = target {
+            self.seeds.insert(number, seed);
+        }
+        self.add_dial(target.clone());
+        if !self.is_reached(&target) {
+            self.dial_due(target);
+        }
+    }
+
+    fn remove_seed(&mut self, number: usize) {
+        let target = Target::Seed(number);
+        let id = self.node_at(&target).cloned();
+        self.remove_dial(&target);
+        self.seeds.remove(&number);
+        let Some(id) = id else { return };
+        if self.peers.contains_key(&id) && !self.is_connected(&id) && self.targets_of(&id).is_empty() {
+            let own = Target::Node(id);
+            self.add_dial(own.clone());
+            self.dial_by(own, self.now);
+        }
+    }
+
+    /// The contact address, where the target is a seed.
+    pub(super) fn contact_of(&self, target: &Target) -> Option<&Contact> {
+        if let Target::Seed(number) = target { self.seeds.get(number) } else { None }
+    }
+
+    /// The node that a target leads to: for a seed the one that was found there, else the one that is expected, if it has a name.
+    pub(super) fn node_at<'a>(&'a self, target: &'a Target) -> Option<&'a NodeId> {
+        let found = self.dials.get(target).and_then(|dial| dial.found.as_ref());
+        found.or_else(|| match target {
+            Target::Node(id) => Some(id),
+            Target::Seed(number) => self.seeds.get(number)?.id(),
+        })
+    }
+
+    /// What is dialled for a target: an address, or a name as a resolver is to be asked for it, and a port.
+    pub(super) fn address_of(&self, target: &Target) -> (Result<IpAddr, String>, u16) {
+        let (ip, name, port) = match (target, self.contact_of(target)) {
+            (Target::Node(id), _) => (id.host_ip(), id.host().to_string(), id.port()),
+            (_, Some(seed)) => (seed.host_ip(), seed.lookup(), seed.port()),
+            (Target::Seed(_), None) => (None, String::new(), 0),
+        };
+        (ip.ok_or(name), port)
+    }
+
+    /// The seeds that lead to this node.
+    pub(super) fn seeds_of(&self, id: &NodeId) -> impl Iterator<Item = Target> {
+        let targets = self.seeds.keys().map(|number| Target::Seed(*number));
+        targets.filter(move |target| self.node_at(target) == Some(id))
+    }
+
+    /// Whether a seed leads to this node.
+    pub(super) fn is_seed(&self, id: &NodeId) -> bool {
+        self.seeds_of(id).next().is_some()
+    }
+
+    /// The seed that leads to this node and is dialled at its very address, if there is one: it needs no dial of its own then.
+    pub(super) fn seed_at(&self, id: &NodeId) -> Option<Target> {
+        self.seeds_of(id).find(|target| self.contact_of(target).is_some_and(|seed| seed.is_address_of(id)))
+    }
+
+    /// The node behind a seed has proved its identity.
+    pub(super) fn found_at_seed(&mut self, conn: ConnId, id: &NodeId) {
+        let Some(target @ Target::Seed(number)) = self.conns.get(&conn).and_then(|conn| conn.target.clone()) else { return };
+        let Some(dial) = self.dials.get_mut(&target) else { return };
+        dial.found = Some(id.clone());
+        let expected = self.seeds.get(&number).and_then(Contact::id);
+        if let Some(seed) = expected.filter(|expected| *expected != id)
+            && !dial.mismatches.contains(id)
+        {
+            if dial.mismatches.len() == MISMATCHES_MAX {
+                dial.mismatches.pop_front();
+            }
+            dial.mismatches.push_back(id.clone());
+            let error = ClusterError::SeedMismatch { found: id.clone(), seed: seed.clone() };
+            self.out.emit(ClusterEvent::Error(error));
+        }
+        self.seed_met |= self.is_connected(id);
+    }
+}

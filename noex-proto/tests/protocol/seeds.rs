@@ -1,0 +1,136 @@
+//! Contact addresses: their forms, and how they change while a node runs.
+
+use noex_proto::{ClusterError, ClusterNotStartedError, Contact, DialError, NodeStatus, SetSeedsError, Unreached};
+
+use crate::net::{MS, Net, SECOND, address, config, id};
+
+fn set_seeds(net: &mut Net, host: usize, seeds: &[&str]) -> Result<(), SetSeedsError> {
+    let seeds: Vec<String> = seeds.iter().map(ToString::to_string).collect();
+    let now = net.now;
+    let outcome = net.nodes[host].machine.set_seeds(now, &seeds);
+    net.perform(host);
+    outcome
+}
+
+#[test]
+fn a_contact_without_a_name_leads_to_whoever_is_there() {
+    let mut net = Net::new(3);
+    net.names.insert("seed.example".into(), vec![address(1)]);
+    net.start(0, config("a", 0));
+    net.start(1, config("b", 1).seeds(["10.0.0.1:4369"]));
+    net.start(2, config("c", 2).seeds(["seed.example"]));
+    net.run(SECOND);
+    assert!(net.is_mesh(&[0, 1, 2]));
+    // Another node takes the address: no mismatch, since nobody was expected.
+    net.crash(0);
+    net.start(0, config("z", 0));
+    net.run(20 * SECOND);
+    assert!(net.is_up(1, &id("z", 0)));
+    let mismatch = |error: &ClusterError| matches!(error, ClusterError::SeedMismatch { .. });
+    assert_eq!(net.errors(1).into_iter().filter(mismatch).collect::<Vec<_>>(), []);
+}
+
+#[test]
+fn an_unnamed_contact_that_does_not_answer_is_told_of_by_its_address() {
+    let mut net = Net::new(2);
+    net.start(0, config("a", 0).seeds(["10.0.0.2:4369"]));
+    net.run(5 * SECOND);
+    let seed: Contact = "10.0.0.2:4369".parse().unwrap();
+    let error = ClusterError::SeedUnreachable { seed, why: Unreached::Dial(DialError::Refused) };
+    assert_eq!(error.to_string(), "seed 10.0.0.2:4369 is unreachable: connection refused");
+    assert_eq!(net.errors(0), [error]);
+    assert_eq!(net.nodes[0].machine.node_ids(), Ok(vec![]), "it is no node before it has proved its identity");
+}
+
+#[test]
+fn a_seed_that_is_added_is_dialled_at_once_and_one_that_stays_is_left_alone() {
+    let mut net = Net::new(4);
+    for (host, name) in [(1, "b"), (2, "c"), (3, "d")] {
+        net.start(host, config(name, host));
+    }
+    net.start(0, config("a", 0).seeds(["10.0.0.2"]));
+    net.run(SECOND);
+    assert!(net.is_up(0, &id("b", 1)));
+    let dials = net.nodes[0].dials.len();
+    assert_eq!(set_seeds(&mut net, 0, &["10.0.0.2:4369", "c@10.0.0.3:4369"]), Ok(()));
+    net.run(20 * MS);
+    assert!(net.is_up(0, &id("b", 1)) && net.is_up(0, &id("c", 2)));
+    assert_eq!(net.nodes[0].dials.len(), dials + 1);
+    assert_eq!(net.total_downs(), 0);
+}
+
+#[test]
+fn a_node_whose_seed_is_removed_stays_and_is_dialled_at_its_own_address_when_it_is_lost() {
+    for lost_first in [false, true] {
+        let mut net = Net::new(2);
+        net.no_dial(1, 0);
+        net.start(1, config("b", 1));
+        net.start(0, config("a", 0).seeds(["10.0.0.2"]));
+        net.run(SECOND);
+        if lost_first {
+            net.crash(1);
+            net.run(2 * SECOND);
+        }
+        assert_eq!(set_seeds(&mut net, 0, &[]), Ok(()));
+        net.run(SECOND);
+        assert_eq!(net.is_up(0, &id("b", 1)), !lost_first);
+        if !lost_first {
+            net.crash(1);
+            net.run(2 * SECOND);
+        }
+        net.start(1, config("b", 1));
+        net.run(30 * SECOND);
+        assert!(net.is_up(0, &id("b", 1)), "{lost_first}: {:#?}", net.story(0));
+    }
+}
+
+#[test]
+fn a_seed_that_was_never_reached_is_forgotten_when_it_is_removed() {
+    let mut net = Net::new(3);
+    net.no_dial(0, 1);
+    net.names.insert("slow.example".into(), vec![address(2)]);
+    net.start(0, config("a", 0).seeds(["b@10.0.0.2:4369", "nowhere.example"]));
+    net.run(SECOND);
+    assert_eq!(net.nodes[0].machine.usage().dials_in_flight, 1);
+    net.lookup_time = 5 * SECOND;
+    assert_eq!(set_seeds(&mut net, 0, &["slow.example"]), Ok(()));
+    assert_eq!(net.nodes[0].machine.usage().dials_in_flight, 0);
+    // The lookup's answer is for nobody then.
+    assert_eq!(set_seeds(&mut net, 0, &[]), Ok(()));
+    let dials = net.nodes[0].dials.len();
+    net.run(120 * SECOND);
+    assert_eq!(net.nodes[0].dials.len(), dials);
+    assert_eq!((net.nodes[0].machine.node_ids(), net.nodes[0].machine.usage().lookups_in_flight), (Ok(vec![]), 0));
+}
+
+#[test]
+fn a_node_that_others_told_of_is_dialled_though_a_seed_at_its_address_is_removed() {
+    let mut net = Net::new(3);
+    net.no_dial(2, 0);
+    net.no_dial(0, 2);
+    net.start(0, config("a", 0).seeds([id("c", 2).to_string()]));
+    net.start(1, config("b", 1).seeds([id("a", 0).to_string()]));
+    net.start(2, config("c", 2).seeds([id("b", 1).to_string()]));
+    net.run(5 * SECOND);
+    assert!(!net.is_up(0, &id("c", 2)));
+    assert_eq!(set_seeds(&mut net, 0, &[]), Ok(()));
+    net.heal();
+    net.no_dial(2, 0);
+    net.run(60 * SECOND);
+    assert!(net.is_up(0, &id("c", 2)), "{:?}", net.nodes[0].machine.node(&id("c", 2)).map(|node| node.map(|node| node.status)));
+    assert_ne!(net.nodes[0].machine.node(&id("c", 2)).unwrap().unwrap().status, NodeStatus::Connecting);
+}
+
+#[test]
+fn seeds_that_are_none_are_refused_and_change_nothing() {
+    let mut net = Net::new(1);
+    assert_eq!(set_seeds(&mut net, 0, &["b"]), Err(SetSeedsError::NotStarted(ClusterNotStartedError)));
+    net.start(0, config("a", 0).limits(noex_proto::Limits { members: 1, ..Default::default() }));
+    let error = set_seeds(&mut net, 0, &["b@h"]).unwrap_err();
+    let text = "seeds not changed: seeds hold an invalid address \"b@h\": the `:port` at the end is missing; \
+                name@host:port, host:port and host are valid";
+    assert_eq!(error.to_string(), text);
+    assert!(matches!(set_seeds(&mut net, 0, &["b", "c"]), Err(SetSeedsError::Invalid(_))));
+    net.run(SECOND);
+    assert_eq!(net.nodes[0].lookups, []);
+}
