@@ -12,12 +12,11 @@
 //! cluster.on_node_up(|node| println!("{} up", node.id));
 //! cluster.on_node_down(|id, reason| println!("{id} down: {reason}"));
 //! cluster.on_error(|error| eprintln!("{error}"));
+//! cluster.on_message(|message| println!("{}: {} bytes", message.from, message.payload.len()));
 //! cluster.start(ClusterConfig::new("app1").port(4369).seeds(["app2@192.168.1.2:4369"])).await?;
 //!
 //! cluster.wait_for_nodes(1, std::time::Duration::from_secs(10)).await?;
-//! for node in cluster.connected_nodes()? {
-//!     cluster.send(&node.id, "hello")?;
-//! }
+//! cluster.broadcast("hello")?;
 //! cluster.stop().await;
 //! # Ok(())
 //! # }

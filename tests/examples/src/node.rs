@@ -31,8 +31,8 @@ use std::{env, error, fs, thread};
 use clap::Parser;
 use futures_lite::{StreamExt, future, stream};
 use noex_driver::{
-    Bytes, Cluster, ClusterConfig, ClusterEvent, ClusterNotStartedError, ClusterStatus, Message, MessagesLagged, Runtime,
-    WeakCluster, defaults,
+    Broadcast, Bytes, Cluster, ClusterConfig, ClusterEvent, ClusterNotStartedError, ClusterStatus, Message, MessagesLagged,
+    Runtime, SendError, WeakCluster, defaults,
 };
 
 /// How many bytes of a message are shown.
@@ -231,7 +231,7 @@ fn read_input<R: Runtime>(cluster: &WeakCluster<R>) {
         let done = match line {
             Ok(mut line) => {
                 line.pop_if(|last| *last == b'\r');
-                if line.is_empty() { list(&cluster) } else { send(&cluster, &line.into()) }
+                if line.is_empty() { list(&cluster).map_err(SendError::NotStarted) } else { send(&cluster, line.into()) }
             }
             Err(error) => return say("error", format_args!("standard input: {error}")),
         };
@@ -249,15 +249,10 @@ fn list<R: Runtime>(cluster: &Cluster<R>) -> Result<(), ClusterNotStartedError> 
     Ok(())
 }
 
-fn send<R: Runtime>(cluster: &Cluster<R>, payload: &Bytes) -> Result<(), ClusterNotStartedError> {
-    let mut sent = 0;
-    for node in cluster.connected_nodes()? {
-        match cluster.send(&node.id, payload.clone()) {
-            Ok(()) => sent += 1,
-            Err(error) => say("error", error),
-        }
-    }
-    say("sent", sent);
+fn send<R: Runtime>(cluster: &Cluster<R>, payload: Bytes) -> Result<(), SendError> {
+    let Broadcast { queued, refused } = cluster.broadcast(payload)?;
+    refused.iter().for_each(|(_, error)| say("error", error));
+    say("sent", queued);
     Ok(())
 }
 
