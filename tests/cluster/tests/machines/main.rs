@@ -108,6 +108,39 @@ fn nodes_that_start_before_their_network_wait_for_it() {
     nodes.meet(&ids(|node| format!("10.77.0.{}", node + 1)));
 }
 
+/// All but the first tell an address at which everyone meets himself.
+#[test]
+fn who_tells_other_machines_a_loopback_address_is_refused_and_both_are_told_why() {
+    let Some(machines) = Machines::new(|node| format!("10.77.0.{}", node + 1)) else { return };
+    for node in 0..NODES {
+        machines.plug(node, &format!("addr add 10.77.0.{}/24 dev eth0\n", node + 1));
+    }
+    let nodes = Nodes::start(&seeds()[..1], |node, program| {
+        let mut command = machines.command(node, program);
+        if node > 0 {
+            command.args(["--advertise-host", "127.0.0.1"]);
+        }
+        command
+    });
+    nodes.print(|node| match node {
+        0 => "error fault of peer n2@127.0.0.1:4369 at 10.77.0.3:".to_owned(),
+        _ => "error refused by peer at 10.77.0.1:4369: this node tells a loopback address".to_owned(),
+    });
+    nodes.nobody_is_up();
+}
+
+/// As the installer of a large distribution has it, with a name that each machine calls itself by.
+#[test]
+fn a_hostname_that_means_loopback_is_warned_of() {
+    let Some(machines) = Machines::new(|_| "127.0.1.1".to_owned()) else { return };
+    let nodes = Nodes::start(&[], |node, program| {
+        let mut command = machines.command(node, program);
+        command.args(["--host", &format!("machine-{node}.test")]);
+        command
+    });
+    nodes.print(|node| format!("error peers are told machine-{node}.test, and this node listens on 127.0.1.1 alone"));
+}
+
 /// Containers whose published ports are others than the inner ones. No machine of their own is needed for that.
 #[test]
 fn nodes_behind_published_ports_meet() {

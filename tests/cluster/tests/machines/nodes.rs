@@ -61,6 +61,16 @@ impl Nodes {
         });
     }
 
+    /// Waits until each has printed a line with a text.
+    pub(crate) fn print(&self, text: impl Fn(usize) -> String) {
+        self.wait("all say so", |node| node.lines().iter().any(|line| line.contains(&text(node.number))));
+    }
+
+    /// None has met another.
+    pub(crate) fn nobody_is_up(&self) {
+        assert!(self.0.iter().flat_map(Node::lines).all(|line| !line.contains(" up ")), "{:#?}", self.0);
+    }
+
     fn wait(&self, what: &str, holds: impl Fn(&Node) -> bool) {
         let begin = Instant::now();
         while !self.0.iter().all(&holds) {
