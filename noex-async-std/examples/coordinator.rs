@@ -1,4 +1,4 @@
-//! A node as an application has it: it joins, hears who comes and goes, lists the members, and leaves on Ctrl-C.
+//! A node as an application has it: it joins, hears who comes and goes, lists the members, and leaves on Ctrl-C or SIGTERM.
 //!
 //! ```sh
 //! CLUSTER_SECRET='at least sixteen bytes' cargo run -p noex-async-std --example async-std-coordinator
@@ -25,6 +25,11 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 async fn run() -> Result<(), Box<dyn Error>> {
+    // From here on, so that it leaves whenever it is asked: on Ctrl-C, and on SIGTERM, by which containers and service managers end a process.
+    let (tell, told) = async_channel::bounded::<()>(1);
+    ctrlc::set_handler(move || {
+        tell.close();
+    })?;
     let cluster = Cluster::new();
 
     // Before the start, so that they miss nothing.
@@ -54,10 +59,6 @@ async fn run() -> Result<(), Box<dyn Error>> {
         println!("  - {}: uptime {} s", node.id, node.uptime.as_secs());
     }
 
-    let (tell, told) = async_channel::bounded::<()>(1);
-    ctrlc::set_handler(move || {
-        tell.close();
-    })?;
     // Ends when the channel is closed.
     let _closed = told.recv().await;
     println!("Shutting down...");

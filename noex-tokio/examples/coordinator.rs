@@ -1,4 +1,4 @@
-//! A node as an application has it: it joins, hears who comes and goes, lists the members, and leaves on Ctrl-C.
+//! A node as an application has it: it joins, hears who comes and goes, lists the members, and leaves on Ctrl-C or SIGTERM.
 //!
 //! ```sh
 //! CLUSTER_SECRET='at least sixteen bytes' cargo run -p noex-tokio --example coordinator
@@ -16,12 +16,15 @@
 
 use std::env;
 use std::error::Error;
+use std::io;
 use std::time::Duration;
 
 use noex_tokio::{Cluster, ClusterConfig, WaitError};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
+    // From here on, so that it leaves whenever it is asked.
+    let asked = tokio::spawn(asked_to_end());
     let cluster = Cluster::new();
 
     // Before the start, so that they miss nothing.
@@ -51,8 +54,23 @@ async fn main() -> Result<(), Box<dyn Error>> {
         println!("  - {}: uptime {} s", node.id, node.uptime.as_secs());
     }
 
-    tokio::signal::ctrl_c().await?;
+    asked.await??;
     println!("Shutting down...");
     cluster.stop().await;
     Ok(())
+}
+
+/// Ends on Ctrl-C, and on SIGTERM, by which containers and service managers end a process.
+async fn asked_to_end() -> io::Result<()> {
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        let mut terminate = signal(SignalKind::terminate())?;
+        tokio::select! {
+            asked = tokio::signal::ctrl_c() => asked,
+            _ = terminate.recv() => Ok(()),
+        }
+    }
+    #[cfg(not(unix))]
+    tokio::signal::ctrl_c().await
 }
