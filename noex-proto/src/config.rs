@@ -219,7 +219,8 @@ impl ClusterConfig {
         self
     }
 
-    /// How long a disconnected node is kept and tried, 1 s to 30 days, unless a live peer still lists it.
+    /// How long a disconnected node is kept and tried, 1 s to 30 days, unless a live peer still lists it. A live peer may until it has shown
+    /// that it does not, by a heartbeat or an answer: where its interval is longer than this time, the node is kept for so long.
     #[must_use]
     pub fn forget_after(mut self, time: Duration) -> Self {
         self.forget_after = time;

@@ -250,7 +250,7 @@ impl<'a, H: Hasher> Abstraction<'a, H> {
             alive_at: _,
             admission: Admission { chosen, named, instance: admitted_instance, admitted, accepted, sessions },
             conflict,
-            view: PeerView { announced, differs, exchanged, ask_after, unanswered, answered },
+            view: PeerView { announced, differs, exchanged, ask_after, known_at: _, unanswered, answered },
         } = peer;
         self.write((status, instance, (*up).min(1), named, admitted_instance, admitted, accepted));
         self.write((conflict, announced, differs, unanswered));

@@ -107,7 +107,7 @@ impl Node {
         peer.last_heartbeat_at = Some(wall);
         peer.alive_at = self.now;
         if digest == self.digest {
-            peer.view.agreed();
+            peer.view.agreed(self.now);
         } else {
             let id = session.id.clone();
             self.view_differs(conn, &id, digest);

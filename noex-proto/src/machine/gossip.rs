@@ -77,20 +77,22 @@ impl Node {
             peer.view.announced = 0;
             peer.view.ask_after = peer.view.ask_after.max(self.now + spacing);
         }
-        self.asked = Some(Asked { at: self.run, conn, id, joining, received: 0 });
+        self.asked = Some(Asked { at: self.run, conn, id, joining, received: 0, since: self.now });
         self.waits.set(Wait::Answer, self.run + ANSWER_TIMEOUT);
         self.send_control(conn, Control::MembersRequest { digest: self.digest });
     }
 
     /// A question is over: answered, or not. Who took long keeps nobody from being asked: twice that time is for the others.
     fn question_is_over(&mut self, answered: bool) {
-        let Some(Asked { at, id, .. }) = self.asked.take() else { return };
+        let Some(Asked { at, id, since, .. }) = self.asked.take() else { return };
         self.waits.cancel(&Wait::Answer);
         let Some(peer) = self.peers.get_mut(&id) else { return };
         let view = &mut peer.view;
         view.ask_after = view.ask_after.max(self.now + 2 * (self.run - at));
         view.unanswered = !answered;
-        if !answered {
+        if answered {
+            view.known_at = since;
+        } else {
             view.exchanged = None;
         }
     }
@@ -136,7 +138,7 @@ impl Node {
         let agreed = digest == self.digest;
         let Some(peer) = self.peers.get_mut(&id) else { return Ok(()) };
         if agreed {
-            peer.view.agreed();
+            peer.view.agreed(self.now);
         }
         if answering || peer.view.answered.is_some_and(|at| self.now - at < spacing) {
             return Ok(());

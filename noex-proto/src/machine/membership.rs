@@ -110,18 +110,31 @@ impl Node {
         }
     }
 
-    /// Forgets who was lost long ago and is not listed by any live peer, and rumours of who left.
+    /// Until when it is known what the live peers list: none of them listed anybody then who was not known to be alive later. What was told
+    /// and is still to be taken in may hold anybody.
+    fn views_known(&self) -> Instant {
+        if !self.told.is_empty() {
+            return Instant::START;
+        }
+        let live = self.peers.values().filter(|peer| peer.session.is_some());
+        live.map(|peer| peer.view.known_at).min().unwrap_or(Instant::NEVER)
+    }
+
+    /// Forgets who was lost long ago and is not listed by any live peer, and rumours of who left. A live peer that has not yet shown, by a
+    /// heartbeat or an answer, that it does not list the lost may list them: intervals may be longer than the time after which to forget.
     pub(super) fn forget(&mut self) {
         let after = self.settings.forget_after;
+        let known = self.views_known();
         let mut next: Option<Instant> = None;
         let mut gone = Vec::new();
         for (id, peer) in &self.peers {
             if peer.status != NodeStatus::Connected {
                 let pending = !peer.admission.sessions.is_empty();
-                let due = if pending { self.now + after } else { peer.alive_at + after };
-                if due <= self.now {
+                let mut due = if pending { self.now + after } else { peer.alive_at + after };
+                if due <= self.now && peer.alive_at < known {
                     gone.push(id.clone());
                 } else {
+                    due = due.max(self.now + self.pulse);
                     next = Some(next.map_or(due, |next| next.min(due)));
                 }
             }

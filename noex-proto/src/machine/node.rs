@@ -347,6 +347,8 @@ pub(super) struct PeerView {
     pub(super) exchanged: Option<Box<(u64, u64, Instant)>>,
     /// When it may be asked about a difference again.
     pub(super) ask_after: Instant,
+    /// When it was last known: by a heartbeat of the local digest, or by a question that was answered.
+    pub(super) known_at: Instant,
     /// Its last question was not answered.
     pub(super) unanswered: bool,
     /// When members were last sent to it.
@@ -355,9 +357,10 @@ pub(super) struct PeerView {
 
 impl PeerView {
     /// Its view is the local one.
-    pub(super) const fn agreed(&mut self) {
+    pub(super) const fn agreed(&mut self, now: Instant) {
         self.announced = 0;
         self.differs = 0;
+        self.known_at = now;
     }
 }
 
@@ -372,6 +375,8 @@ pub(super) struct Asked {
     pub(super) joining: bool,
     /// How many ids have come.
     pub(super) received: usize,
+    /// When, in real time.
+    pub(super) since: Instant,
 }
 
 /// A page of members that is still to be taken in.

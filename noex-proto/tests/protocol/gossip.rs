@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use crate::net::{Host, MS, Net, SECOND, Wire, address, config, id};
+use crate::pauses::interval;
 use noex_proto::{Input, Limits, NodeStatus};
+use proptest::prelude::*;
 
 /// The sizes of all records by their first message's type. In a record the type stands in the clear.
 type Traffic = Rc<RefCell<BTreeMap<u8, Vec<usize>>>>;
@@ -183,6 +185,20 @@ fn the_lost_are_kept_while_a_live_peer_lists_them_and_forgotten_after_that() {
 }
 
 #[test]
+fn the_lost_are_forgotten_also_where_views_never_agree() {
+    for forget in [SECOND, 60 * SECOND] {
+        let mut net = cluster_with(4, 4, |host| config("n", host).forget_after(forget));
+        // Given: 0 and 3 have lost each other for good, so that the view of 1, which has both, is never that of 0.
+        net.cut_both(0, 3);
+        net.reset(0, 3);
+        net.run(100 * SECOND);
+        net.crash(2);
+        net.run(forget + 60 * SECOND);
+        assert_eq!(net.nodes[0].machine.node_ids(), Ok(vec![id("n", 1), id("n", 3)]), "{forget:?}");
+    }
+}
+
+#[test]
 fn who_left_is_forgotten_too() {
     let mut net = cluster_with(2, 2, |host| config("n", host).forget_after(60 * SECOND));
     net.feed(1, Input::Stop);
@@ -228,4 +244,38 @@ fn a_peer_that_was_frozen_while_it_was_asked_is_asked_again() {
     net.thaw(0);
     net.run_until(30 * SECOND, |net| net.is_up(2, &id("b", 1)));
     assert_eq!(net.total_downs(), 0);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 6, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn who_is_listed_by_a_live_peer_is_known_at_every_look_whatever_the_intervals(
+        intervals in prop::array::uniform3(interval()),
+        forget in prop_oneof![Just(SECOND), Just(5 * SECOND), Just(60 * SECOND), Just(600 * SECOND)],
+    ) {
+        let mut net = Net::new(3);
+        for (host, interval) in intervals.into_iter().enumerate() {
+            let config = config("n", host).heartbeat_interval(interval).forget_after(forget);
+            net.start(host, config.seeds((host > 0).then(|| id("n", 0).to_string())));
+            net.run(SECOND);
+        }
+        prop_assert!(net.is_mesh(&[0, 1, 2]));
+        // Given: 0 and 2 lose each other for good, and 1 has both.
+        net.cut_both(0, 2);
+        net.reset(0, 2);
+        let longest = intervals.into_iter().max().unwrap();
+        let looks = 300;
+        for look in 0..looks {
+            net.run((4 * longest + 2 * forget) / looks);
+            prop_assert!(net.is_up(1, &id("n", 0)) && net.is_up(1, &id("n", 2)));
+            prop_assert!(net.nodes[0].machine.node(&id("n", 2)).unwrap().is_some(), "unknown at look {}", look);
+            prop_assert!(net.nodes[2].machine.node(&id("n", 0)).unwrap().is_some(), "unknown at look {}", look);
+        }
+        // When nobody lists it any more, it is forgotten, after the time and some intervals.
+        net.crash(2);
+        net.run(forget + 4 * longest + 60 * SECOND);
+        prop_assert_eq!(net.nodes[0].machine.node_ids(), Ok(vec![id("n", 1)]));
+        prop_assert_eq!(net.nodes[1].machine.node_ids(), Ok(vec![id("n", 0)]));
+    }
 }

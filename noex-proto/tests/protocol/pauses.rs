@@ -11,7 +11,7 @@ use proptest::prelude::*;
 const FAR: Duration = Duration::from_secs(1000);
 
 /// Any heartbeat interval that the configuration allows, each order of magnitude as likely as another.
-fn interval() -> impl Strategy<Value = Duration> {
+pub(crate) fn interval() -> impl Strategy<Value = Duration> {
     let (least, most) = (bounds::HEARTBEAT_INTERVAL.start().as_millis(), bounds::HEARTBEAT_INTERVAL.end().as_millis());
     let of_magnitude = move |share: f64| (least as f64 * (most as f64 / least as f64).powf(share)) as u32 * MS;
     prop_oneof![1 => Just(least as u32 * MS), 1 => Just(most as u32 * MS), 6 => (0.0..1.0).prop_map(of_magnitude)]
