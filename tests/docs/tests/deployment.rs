@@ -127,7 +127,7 @@ fn pods_and_services_refer_to_each_other() {
         }
 
         let config = configuration(&environment(container));
-        let seed = format!("seed@{}:{}", text(&peers["metadata"]["name"]), defaults::PORT);
+        let seed = format!("{}:{}", text(&peers["metadata"]["name"]), defaults::PORT);
         assert_eq!(config["seeds"], Value::from(vec![seed]));
         // Each pod is known by itself, and not by a name that leads to all.
         assert_ne!(config["advertise_host"], peers["metadata"]["name"]);
@@ -165,7 +165,7 @@ fn containers_are_told_as_they_are_reached() {
                 Some(ports) => {
                     let [port] = &ports[..] else { panic!("one port") };
                     assert_eq!(text(port), format!("{told}:{}", config["port"]), "the published port is told");
-                    let own = format!("seed@{}:{told}", text(&config["advertise_host"]));
+                    let own = format!("{}:{told}", text(&config["advertise_host"]));
                     assert!(list(&config["seeds"]).contains(&own.into()));
                 }
             }
