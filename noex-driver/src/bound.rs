@@ -31,9 +31,9 @@ impl Bound<TcpListener> {
         if cfg!(unix) {
             socket.set_reuse_address(true)?;
         }
-        let any = addr.is_ipv6() && addr.ip().is_unspecified();
         // A system that cannot serve both says so, or does not listen to it.
-        let dual_stack = any && socket.set_only_v6(false).is_ok() && !socket.only_v6()?;
+        let both = addr.is_ipv6() && socket.set_only_v6(false).is_ok() && socket.only_v6().is_ok_and(|only| !only);
+        let dual_stack = both && addr.ip().is_unspecified();
         socket.set_nonblocking(true)?;
         socket.bind(&addr.into())?;
         socket.listen(BACKLOG)?;

@@ -116,7 +116,7 @@ impl ClusterConfig {
         }
     }
 
-    /// The address or name to listen on; every IPv4 interface by default.
+    /// The address or name to listen on; every IPv4 interface by default. `::` is every interface, of both families where the system allows.
     #[must_use]
     pub fn host(mut self, host: impl Into<String>) -> Self {
         self.host = host.into();
