@@ -276,6 +276,12 @@ impl ClusterConfig {
         self.validate().map(drop)
     }
 
+    /// The host as a resolver is to be asked for it: with the dot at its end where it was written so.
+    pub(crate) fn host_to_look_up(&self, host: &Host) -> String {
+        let dot = if self.host.ends_with('.') { "." } else { "" };
+        format!("{host}{dot}")
+    }
+
     /// How many secrets it holds.
     pub(crate) fn secrets(&self) -> usize {
         usize::from(self.cluster_secret.is_some()) + self.accepted_secrets.len()

@@ -105,6 +105,7 @@ mod host;
 mod io;
 mod keys;
 mod limits;
+mod listen_on;
 mod lookups;
 mod machine;
 mod message;
@@ -136,7 +137,8 @@ pub use error::{
 pub use event::{Broadcast, ClusterEvent, ClusterStatus, Message, MessagesLagged, NodeDownReason, NodeStatus, SecretUse};
 pub use io::{Action, Close, ConnId, ConnectError, DialError, Input, LookupId};
 pub use limits::Limits;
-pub use machine::{Counters, ListenOn, Machine, Readiness, ReadinessReason, Usage};
+pub use listen_on::ListenOn;
+pub use machine::{Counters, Machine, Readiness, ReadinessReason, Usage};
 pub use node_id::{InvalidNodeIdError, NodeId, NodeIdFault};
 pub use node_info::{LastDown, NodeInfo};
 pub use read_buffer::ReadBuffer;

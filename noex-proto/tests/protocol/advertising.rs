@@ -95,6 +95,16 @@ fn who_listens_is_told_for_how_long_to_wait_and_what_there_was_to_choose_from() 
     assert_eq!(on.candidates(ip("0.0.0.0"), &machine), Vec::<IpAddr>::new());
 }
 
+#[test]
+fn a_dot_at_the_end_of_the_own_host_is_for_the_lookup_alone() {
+    let config = || ClusterConfig::new("a").host("DB-1.example.").port(4369);
+    let on = Machine::new().start(Instant::START, config()).unwrap();
+    assert_eq!((&*on.host, &*on.to_string()), ("db-1.example.", "db-1.example.:4369"));
+    assert_eq!(started(config(), "10.0.0.5:4369", network(&[])).0, "a@db-1.example:4369");
+    let on = Machine::new().start(Instant::START, ClusterConfig::new("a").host("[::1]")).unwrap();
+    assert_eq!(&*on.host, "::1");
+}
+
 /// The node listens for others and tells them an address of theirs.
 #[test]
 fn an_identity_on_loopback_is_refused_on_another_machine() {
