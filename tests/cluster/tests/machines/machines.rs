@@ -1,7 +1,7 @@
 //! Machines: network namespaces that can be plugged to one bridge.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, id};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -28,6 +28,15 @@ impl Machines {
         }
     }
 
+    /// The same, where the system has IPv6.
+    pub(crate) fn with_ipv6(address: impl Fn(usize) -> String) -> Option<Self> {
+        if !Path::new("/proc/net/if_inet6").exists() {
+            eprintln!("skipped: this system has no IPv6");
+            return None;
+        }
+        Self::new(address)
+    }
+
     /// An error where the machine allows no namespaces and bridges, or has not got the command for them.
     fn try_new(address: impl Fn(usize) -> String) -> Result<Self, String> {
         static TESTS: AtomicUsize = AtomicUsize::new(0);
@@ -38,6 +47,8 @@ impl Machines {
         let hosts: String = all(|node| format!("{} machine-{node}.test\n", address(node))).concat();
         fs::write(&machines.hosts, "127.0.0.1 localhost\n".to_owned() + &hosts).map_err(|error| error.to_string())?;
         run("ip", &["-n", &machines.hub, "-batch", "-"], "link add name bridge type bridge\nlink set dev bridge up\n")?;
+        // As each machine is plugged to it.
+        run("ip", &["-n", &machines.hub, "link", "add", "name", "cable", "type", "veth", "peer", "name", "end"], "")?;
         for node in 0..NODES {
             run("ip", &["netns", "add", &machines.namespace(node)], "")?;
             run("ip", &["-n", &machines.namespace(node), "link", "set", "dev", "lo", "up"], "")?;

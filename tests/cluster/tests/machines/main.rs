@@ -11,7 +11,9 @@ mod command;
 mod machines;
 mod nodes;
 
-use noex_conformance::common::free_port;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::process::Command;
+
 use noex_conformance::proxy::Proxy;
 
 use crate::machines::Machines;
@@ -60,7 +62,7 @@ fn a_link_without_a_carrier_does_not_count() {
 /// The first machine has an address for IPv4 too, which leads the others nowhere.
 #[test]
 fn machines_whose_only_common_family_is_ipv6_meet() {
-    let Some(machines) = Machines::new(|node| format!("fd77::{}", node + 1)) else { return };
+    let Some(machines) = Machines::with_ipv6(|node| format!("fd77::{}", node + 1)) else { return };
     machines.batch(
         0,
         "link add name own type veth peer name end\naddr add 10.99.0.1/24 dev own\nlink set dev own up\nlink set dev end up\n",
@@ -80,9 +82,9 @@ fn machines_whose_only_common_family_is_ipv6_meet() {
 /// As it is the default of some systems.
 #[test]
 fn machines_where_ipv6_is_apart_meet_by_ipv4() {
-    let Some(machines) = Machines::new(|node| format!("10.77.0.{}", node + 1)) else { return };
+    let Some(machines) = Machines::with_ipv6(|node| format!("10.77.0.{}", node + 1)) else { return };
     for node in 0..NODES {
-        machines.run(node, &["sysctl", "-qw", "net.ipv6.bindv6only=1"]);
+        machines.run(node, &["sh", "-c", "echo 1 > /proc/sys/net/ipv6/bindv6only"]);
         machines.plug(node, &format!("addr add 10.77.0.{}/24 dev eth0\n", node + 1));
     }
     let nodes = Nodes::start(&seeds(), |node, program| {
@@ -144,14 +146,18 @@ fn a_hostname_that_means_loopback_is_warned_of() {
 /// Containers whose published ports are others than the inner ones. No machine of their own is needed for that.
 #[test]
 fn nodes_behind_published_ports_meet() {
-    let ports: Vec<(u16, u16)> = all(|_| (free_port(), free_port()));
-    let local = |port: u16| ([127, 0, 0, 1], port).into();
-    let _published: Vec<Proxy> = ports.iter().map(|(outer, inner)| Proxy::between(local(*outer), local(*inner))).collect();
-    let ids = all(|node| format!("n{node}@127.0.0.1:{}", ports[node].0));
+    // Inner addresses of this process's own, and outer ports that are free.
+    let own = std::process::id();
+    let inner = |node: usize| {
+        SocketAddr::from(([127, 64 + (own % 128) as u8, 200, node as u8 + 1], 10_000 + (own / 128) as u16 % 20_000))
+    };
+    let published = all(|node| Proxy::between((Ipv4Addr::LOCALHOST, 0).into(), inner(node)));
+    let ids = all(|node| published[node].seed(&format!("n{node}")));
     let nodes = Nodes::start(&ids, |node, program| {
-        let (outer, inner) = ports[node];
-        let mut command = std::process::Command::new(program);
-        command.args(["--host", "127.0.0.1", "--port", &inner.to_string(), "--advertise-port", &outer.to_string()]);
+        let (_, outer) = ids[node].rsplit_once(':').unwrap();
+        let mut command = Command::new(program);
+        command.args(["--host", &inner(node).ip().to_string(), "--port", &inner(node).port().to_string()]);
+        command.args(["--advertise-host", "127.0.0.1", "--advertise-port", outer]);
         command
     });
     nodes.meet(&ids);
