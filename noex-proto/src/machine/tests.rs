@@ -10,7 +10,7 @@ use std::vec::Vec;
 
 use bytes::Bytes;
 
-use super::Machine;
+use super::{Machine, State};
 use crate::handshake::{Initiator, InitiatorStep, LocalHello};
 use crate::keys::Secrets;
 use crate::message::{Control, Member, kind};
@@ -240,6 +240,14 @@ impl Bench {
         dials.collect()
     }
 
+    /// The digest of the machine's view.
+    fn digest(&self) -> u64 {
+        match &self.machine.state {
+            State::Node(node) => node.digest,
+            State::Idle { .. } => panic!("it runs"),
+        }
+    }
+
     fn faults(&self) -> Vec<PeerFault> {
         let faults = self.actions.iter().filter_map(|action| match action {
             Action::Event(ClusterEvent::Error(ClusterError::Peer { fault, .. })) => Some(*fault),
@@ -272,6 +280,18 @@ fn live(bench: &mut Bench, conns: &[ConnId], time: Duration) {
     while bench.now < end {
         for conn in conns {
             bench.say(*conn, &[Control::Ping(0)]);
+        }
+        bench.run((end - bench.now).min(SECOND));
+    }
+}
+
+/// Time passes, and all these show that they live, and that their views are the local one.
+fn live_in_agreement(bench: &mut Bench, conns: &[ConnId], time: Duration) {
+    let end = bench.now + time;
+    while bench.now < end {
+        for conn in conns {
+            let digest = bench.digest();
+            bench.say(*conn, &[heartbeat(digest)]);
         }
         bench.run((end - bench.now).min(SECOND));
     }

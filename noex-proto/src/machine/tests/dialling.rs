@@ -6,7 +6,9 @@ use std::time::Duration;
 use std::vec;
 use std::vec::Vec;
 
-use super::{ADDRESS, Bench, INTERVAL, MS, Rogue, SECOND, SECRET, hint, intro, live, members, node, offer, status, told};
+use super::{
+    ADDRESS, Bench, INTERVAL, MS, Rogue, SECOND, SECRET, hint, intro, live, live_in_agreement, members, node, offer, status, told,
+};
 use crate::handshake::{LocalHello, RejectCode, Responder, ResponderStep, reject_frame};
 use crate::keys::Secrets;
 use crate::message::Control;
@@ -49,7 +51,7 @@ fn who_is_told_of_at_a_seeds_address_under_another_name_is_given_up_like_others(
     let dial = bench.dials_to(1)[0];
     bench.feed(Input::DialFailed { conn: dial, error: ConnectError::Refused });
     assert_eq!(status(&bench, &node("y")), Some(NodeStatus::Disconnected));
-    live(&mut bench, &[b], 4000 * SECOND);
+    live_in_agreement(&mut bench, &[b], 4000 * SECOND);
     assert_eq!(status(&bench, &node("y")), None);
 }
 
@@ -93,7 +95,7 @@ fn who_was_told_of_at_a_seeds_address_where_another_is_found_is_forgotten() {
     answer_dial(&mut bench, dial, &node("t"), 4);
     bench.say(dial, &[intro(1)]);
     assert_eq!(status(&bench, &node("t")), Some(NodeStatus::Connected));
-    live(&mut bench, &[b, dial], 120 * SECOND);
+    live_in_agreement(&mut bench, &[b, dial], 120 * SECOND);
     assert_eq!(status(&bench, &node("s")), None);
 }
 
@@ -115,7 +117,7 @@ fn who_is_always_busy_is_forgotten_like_others() {
             }
         }
         bench.actions.clear();
-        live(&mut bench, &[b], SECOND);
+        live_in_agreement(&mut bench, &[b], SECOND);
     }
     assert_eq!(bench.machine.node_ids().expect("running"), [node("b")]);
 }
