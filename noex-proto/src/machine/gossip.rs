@@ -4,9 +4,9 @@ use alloc::boxed::Box;
 use core::ops::Bound;
 use core::time::Duration;
 
-use super::node::{Answer, Asked, Node, PeerView, Timer, Told, Wait};
+use super::node::{Node, PeerView, Timer, Wait};
 use crate::message::{Control, Members};
-use crate::{ClusterStatus, ConnId, NodeId, PeerFault};
+use crate::{ClusterStatus, ConnId, Instant, NodeId, PeerFault};
 
 /// How many heartbeats in a row must carry another digest before members are asked for: what is only on its way settles by itself.
 const DIFFERENCES: u32 = 2;
@@ -26,6 +26,40 @@ const TAKEN_EVERY: Duration = Duration::from_millis(1);
 
 /// The longest time after which an exchange between unchanged views is repeated.
 const REPEAT_AFTER: Duration = Duration::from_secs(300);
+
+/// A request for members that is under way.
+#[derive(Clone, Debug)]
+pub(super) struct Asked {
+    /// When, in running time: a pause of this node is nobody's fault.
+    pub(super) at: Instant,
+    pub(super) conn: ConnId,
+    pub(super) id: NodeId,
+    /// The node joins: it dials whom it learns of at once.
+    pub(super) joining: bool,
+    /// How many ids have come.
+    pub(super) received: usize,
+    /// When, in real time.
+    pub(super) since: Instant,
+}
+
+/// A page of members that is still to be taken in.
+#[derive(Clone, Debug)]
+pub(super) struct Told {
+    /// The node joins: it dials whom it learns of at once.
+    pub(super) joining: bool,
+    pub(super) members: Members,
+    /// Whether who told is on this machine.
+    pub(super) near: bool,
+}
+
+/// The rest of an answer to a question for members.
+#[derive(Clone, Debug)]
+pub(super) struct Answer {
+    /// The last member that was told of.
+    pub(super) after: Option<NodeId>,
+    /// The digest of the view when the question came.
+    pub(super) digest: u64,
+}
 
 impl Node {
     // Asking

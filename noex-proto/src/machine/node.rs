@@ -9,13 +9,14 @@ use core::time::Duration;
 use rand_chacha::ChaCha12Rng;
 
 use super::Outbox;
+use super::gossip::{Answer, Asked, Told};
 use crate::addresses::Addresses;
 use crate::backoff::Backoff;
 use crate::config::Settings;
 use crate::frame::FrameBuffer;
 use crate::handshake::{Initiator, LocalHello, Responder};
 use crate::keys::{Root, Secrets};
-use crate::message::{Assembler, Members};
+use crate::message::Assembler;
 use crate::record::{Opener, Sealer};
 use crate::reports::{PeerReports, ReportLimiter};
 use crate::send_queue::SendQueue;
@@ -362,40 +363,6 @@ impl PeerView {
         self.differs = 0;
         self.known_at = now;
     }
-}
-
-/// A request for members that is under way.
-#[derive(Clone, Debug)]
-pub(super) struct Asked {
-    /// When, in running time: a pause of this node is nobody's fault.
-    pub(super) at: Instant,
-    pub(super) conn: ConnId,
-    pub(super) id: NodeId,
-    /// The node joins: it dials whom it learns of at once.
-    pub(super) joining: bool,
-    /// How many ids have come.
-    pub(super) received: usize,
-    /// When, in real time.
-    pub(super) since: Instant,
-}
-
-/// A page of members that is still to be taken in.
-#[derive(Clone, Debug)]
-pub(super) struct Told {
-    /// The node joins: it dials whom it learns of at once.
-    pub(super) joining: bool,
-    pub(super) members: Members,
-    /// Whether who told is on this machine.
-    pub(super) near: bool,
-}
-
-/// The rest of an answer to a question for members.
-#[derive(Clone, Debug)]
-pub(super) struct Answer {
-    /// The last member that was told of.
-    pub(super) after: Option<NodeId>,
-    /// The digest of the view when the question came.
-    pub(super) digest: u64,
 }
 
 /// What has to be dialled until a session with it is up.
