@@ -16,6 +16,9 @@ use crate::{Bound, Runtime, log, network};
 /// How long to wait after a failed accept, which mostly is a want of descriptors. Each is reported.
 const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 
+/// How many peers in a row may be gone before they are accepted. More, with none accepted, are a fault of this system after all.
+const GONE_MAX: usize = 128;
+
 /// How often a node that waits for an address looks for one.
 const NETWORK_POLL: Duration = Duration::from_millis(250);
 
@@ -126,9 +129,11 @@ impl<R: Runtime> Node<R> {
         drop(rt.sleep_until(rt.now()));
         let (listener, listening) = listen(rt, &self.on).await?;
         shared.feed(listening);
+        let mut gone = 0;
         loop {
             match rt.accept(&listener).await {
                 Ok((reader, writer, remote)) => {
+                    gone = 0;
                     let connection = shared.drive(|state| {
                         let conn = state.machine.next_conn();
                         let connection = Connection::link(shared, rt, conn, &mut state.links);
@@ -137,8 +142,9 @@ impl<R: Runtime> Node<R> {
                     });
                     rt.spawn(connection.serve((reader, writer)));
                 }
-                Err(error) if is_of_peer(error.kind()) => {}
+                Err(error) if gone < GONE_MAX && is_of_peer(error.kind()) => gone += 1,
                 Err(error) => {
+                    gone = 0;
                     shared.feed(Input::Report(LocalFault::Accept { cause: Cause::new(error) }));
                     sleep(rt, ACCEPT_PAUSE).await;
                 }
