@@ -256,7 +256,7 @@ impl Node {
             }
             _ => false,
         };
-        if of_address && self.out.status == ClusterStatus::Running && !self.is_reached(target) && self.connect_next(target) {
+        if of_address && self.out.status == ClusterStatus::Running && self.connect_next(target) {
             return;
         }
         self.dials_in_flight -= 1;
@@ -281,7 +281,7 @@ impl Node {
         let displaced =
             matches!((target, ended), (Target::Node(id), Ended::Failed(why)) if why.is_other_node() && self.is_taken(id));
         let Some(dial) = self.dials.get_mut(target) else { return };
-        dial.displaced = displaced;
+        dial.displaced |= displaced;
         let delay = match ended {
             Ended::Harmless => dial.backoff.shortest(&mut self.rng),
             Ended::Failed(_) if displaced => dial.backoff.longest(&mut self.rng),
@@ -428,6 +428,7 @@ impl Node {
     pub(super) fn dial_by(&mut self, target: Target, at: Instant) {
         self.dial_timers.set_earliest(target, at);
     }
+
     /// A live peer lists a node that is known and not up. One that was found to have lost its address to another is dialled as others are:
     /// it may have the address again.
     fn gossiped_again(&mut self, id: NodeId) {

@@ -44,9 +44,7 @@ impl Node {
             self.seeds.insert(number, seed);
         }
         self.add_dial(target.clone());
-        if !self.is_reached(&target) {
-            self.dial_due(target);
-        }
+        self.dial_due(target);
     }
 
     fn remove_seed(&mut self, number: usize) {

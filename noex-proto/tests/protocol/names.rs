@@ -73,23 +73,53 @@ fn all_seeds_of_one_host_wait_for_one_lookup() {
 
 #[test]
 fn a_lookup_that_took_long_leaves_a_quarter_to_others() {
-    let mut net = Net::new(2);
-    let limits = Limits { lookups_in_flight: 4, ..Limits::default() };
-    let slow = (0..8).map(|n| format!("b@slow-{n}.example:1"));
-    net.lookup_time = 36 * SECOND;
-    net.start(1, config("b", 1));
-    net.start(0, config("a", 0).limits(limits).reconnect_max_delay(SECOND).seeds(slow));
-    // All have had an answer once.
-    net.run(150 * SECOND);
-    net.lookup_time = MS;
-    net.names.insert("good.example".into(), vec![address(1)]);
-    net.no_dial(1, 0);
-    let seeds = (0..8).map(|n| format!("b@slow-{n}.example:1")).chain(["good.example".into()]);
-    let now = net.now;
-    net.nodes[0].machine.set_seeds(now, &seeds.collect::<Vec<_>>()).unwrap();
-    net.perform(0);
-    net.run(100 * MS);
-    assert!(net.is_up(0, &id("b", 1)), "{:?}", net.nodes[0].lookups);
+    for time in [36 * SECOND, 3 * SECOND] {
+        let mut net = Net::new(2);
+        let limits = Limits { lookups_in_flight: 4, ..Limits::default() };
+        let slow = || (0..8).map(|n| format!("b@slow-{n}.example:1"));
+        net.lookup_time = time;
+        net.no_dial(1, 0);
+        net.start(1, config("b", 1));
+        net.start(0, config("a", 0).limits(limits).reconnect_max_delay(SECOND).seeds(slow()));
+        // All have had an answer.
+        net.run(5 * time);
+        net.lookup_time = MS;
+        net.names.insert("good.example".into(), vec![address(1)]);
+        let now = net.now;
+        let seeds: Vec<String> = slow().chain(["good.example".into()]).collect();
+        net.nodes[0].machine.set_seeds(now, &seeds).unwrap();
+        net.perform(0);
+        net.run(100 * MS);
+        assert!(net.is_up(0, &id("b", 1)), "{:?}", net.nodes[0].lookups);
+    }
+}
+
+#[test]
+fn an_answer_that_comes_after_the_stop_ends_its_lookup() {
+    let mut net = Net::new(1);
+    net.lookup_time = 5 * SECOND;
+    net.start(0, config("a", 0).seeds(["seed.example"]));
+    net.run(SECOND);
+    net.feed(0, noex_proto::Input::Stop);
+    assert_eq!(net.nodes[0].machine.usage().lookups_in_flight, 1);
+    net.run(5 * SECOND);
+    assert_eq!(net.nodes[0].machine.usage().lookups_in_flight, 0);
+    net.start(0, config("a", 0).seeds(["seed.example"]));
+    assert_eq!(net.nodes[0].lookups.len(), 2);
+}
+
+#[test]
+fn a_dial_of_many_addresses_is_over_after_ten_seconds() {
+    let mut net = Net::new(5);
+    for host in 1..5 {
+        net.no_dial(0, host);
+    }
+    net.names.insert("seed.example".into(), (1..5).map(address).collect());
+    net.start(0, config("a", 0).seeds(["b@seed.example:4369"]));
+    net.run(9_900 * MS);
+    assert_eq!((net.nodes[0].dials.len(), net.errors(0)), (4, vec![]));
+    net.run(200 * MS);
+    assert_eq!(net.errors(0), [unreachable(DialError::TimedOut)]);
 }
 
 #[test]
@@ -202,7 +232,7 @@ fn an_address_that_has_another_owner_is_dialled_at_the_longest_delay_until_the_n
     net.run(600 * SECOND);
     let since = net.now.since_start() - 600 * SECOND;
     let dials = |net: &Net| net.nodes[0].dials.iter().filter(|(at, host, _)| *at > since && *host == "10.0.0.3").count();
-    // 600 s at 15 to 30 s.
+    // 600 s at 15 to 30 s each.
     assert!((19..=41).contains(&dials(&net)), "{}", dials(&net));
     let refusals = net.errors(0).iter().filter(|error| matches!(error, ClusterError::Refused { .. })).count();
     assert_eq!(refusals, 1, "it is told once: {:?}", net.errors(0));

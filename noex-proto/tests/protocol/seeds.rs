@@ -104,6 +104,26 @@ fn a_seed_that_was_never_reached_is_forgotten_when_it_is_removed() {
 }
 
 #[test]
+fn a_seed_at_the_address_of_a_node_takes_the_place_of_its_dial() {
+    let mut net = Net::new(2);
+    net.no_dial(1, 0);
+    net.start(1, config("b", 1));
+    net.start(0, config("a", 0).seeds(["10.0.0.2"]));
+    net.run(SECOND);
+    assert_eq!(set_seeds(&mut net, 0, &[]), Ok(()));
+    net.crash(1);
+    net.run(2 * SECOND);
+    // Given: a dial of the lost node's own address. Packets to it vanish from here on, so that a dial takes ten seconds.
+    net.no_dial(0, 1);
+    assert_eq!(set_seeds(&mut net, 0, &[id("b", 1).as_str()]), Ok(()));
+    net.run(40 * SECOND);
+    assert_eq!(net.nodes[0].machine.usage().dials_in_flight, 1);
+    let mut dials: Vec<_> = net.nodes[0].dials.iter().map(|(at, ..)| *at).collect();
+    dials.retain(|at| *at > 3 * SECOND);
+    assert!(dials.windows(2).all(|pair| pair[1] - pair[0] >= 10 * SECOND), "{dials:?}");
+}
+
+#[test]
 fn a_node_that_others_told_of_is_dialled_though_a_seed_at_its_address_is_removed() {
     let mut net = Net::new(3);
     net.no_dial(2, 0);

@@ -351,3 +351,38 @@ fn lost_among_hints(limits: Limits) {
     }
     assert!(waited < 60 * SECOND, "{waited:?}, forgotten after {forgotten:?}");
 }
+
+#[test]
+fn a_node_whose_address_another_has_is_dialled_at_the_longest_delay_until_it_is_gossiped_again() {
+    // Given: a member that lists y, and z, which is up and has y's address.
+    let mut bench = seeded(&[], Limits::default());
+    let b = bench.up_as(&"b@10.0.9.9:2".parse().expect("an id"), 1, ADDRESS);
+    bench.say(b, &[members(vec![told("y", 1)])]);
+    let z = bench.up_as(&node("z"), 9, ADDRESS);
+    bench.say(z, &[members(vec![])]);
+    let meet_z = |bench: &mut Bench| {
+        let [dial] = bench.dials_to(1)[..] else { panic!("{:?}", bench.actions) };
+        bench.feed(Input::Connected { conn: dial, remote: SocketAddr::from((ADDRESS, 1)) });
+        bench.receive(dial, reject_frame(RejectCode::WrongTarget));
+        bench.actions.clear();
+    };
+    meet_z(&mut bench);
+    // The longest delay is 30 s, and half of it may be taken off.
+    live(&mut bench, &[b, z], 14 * SECOND);
+    assert_eq!(bench.dials_to(1), []);
+    for _ in 0..17 {
+        if bench.dials_to(1).is_empty() {
+            live(&mut bench, &[b, z], SECOND);
+        }
+    }
+    meet_z(&mut bench);
+    live(&mut bench, &[b, z], 2 * SECOND);
+    assert_eq!(bench.dials_to(1), []);
+    // The member lists it again, as the same incarnation that it knew.
+    for _ in 0..2 {
+        bench.say(b, &[Control::Heartbeat { digest: 77, process_count: 0, uptime_ms: 0 }]);
+    }
+    bench.say(b, &[members(vec![told("y", 1)])]);
+    live(&mut bench, &[b, z], 10 * MS);
+    meet_z(&mut bench);
+}
