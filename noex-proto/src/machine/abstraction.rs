@@ -276,6 +276,7 @@ impl<'a, H: Hasher> Abstraction<'a, H> {
             queued,
             looking,
             slow_lookup,
+            lookup_reported,
             slow,
             reported,
             lost,
@@ -284,7 +285,7 @@ impl<'a, H: Hasher> Abstraction<'a, H> {
             mismatches,
         } = dial;
         self.write((backoff.delay(), queued.is_some(), looking, slow_lookup, slow, reported, found, mismatches));
-        self.write((addresses.has_next(), lost, displaced));
+        self.write((addresses.has_next(), lookup_reported, lost, displaced));
         self.write(conn.map(|conn| self.place(conn)));
     }
 }

@@ -47,6 +47,7 @@ impl Node {
             queued: None,
             looking: false,
             slow_lookup: false,
+            lookup_reported: false,
             slow: false,
             reported: None,
             lost: false,
@@ -318,7 +319,12 @@ impl Node {
         let id = self.node_at(target).cloned();
         let Some(dial) = self.dials.get_mut(target) else { return };
         let told = core::mem::take(&mut dial.lost);
-        if dial.reported.replace(why) != Some(why)
+        // A lookup that takes long each time goes before other failures, and is no news after them.
+        let news = match why {
+            Unreached::Dial(DialError::LookupTimedOut) => !core::mem::replace(&mut dial.lookup_reported, true),
+            why => dial.reported.replace(why) != Some(why),
+        };
+        if news
             && !told
             && let Some(seed) = self.contact_of(target)
         {
@@ -347,6 +353,7 @@ impl Node {
             let Some(dial) = self.dials.get_mut(&target) else { continue };
             dial.addresses.reset();
             dial.reported = None;
+            dial.lookup_reported = false;
             dial.lost = false;
             dial.displaced = false;
             dial.slow = false;
@@ -383,6 +390,7 @@ impl Node {
         for target in self.targets_of(id) {
             let Some(dial) = self.dials.get_mut(&target) else { continue };
             dial.reported = None;
+            dial.lookup_reported = false;
             dial.lost = true;
             dial.leave(&mut self.dial_queue);
             let delay = if left { dial.backoff.longest(&mut self.rng) } else { dial.backoff.next(&mut self.rng) };

@@ -400,6 +400,8 @@ pub(super) struct Dial {
     pub(super) looking: bool,
     /// The last lookup took long.
     pub(super) slow_lookup: bool,
+    /// It was reported that the lookup takes long, and none was quick since.
+    pub(super) lookup_reported: bool,
     /// The last dial was in flight for long, and no session was up since.
     pub(super) slow: bool,
     /// The failure that was reported last, if no session was up since.

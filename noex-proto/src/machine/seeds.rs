@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use core::net::IpAddr;
 
 use super::node::{Node, Target};
-use crate::{ClusterError, ClusterEvent, ConnId, Contact, NodeId};
+use crate::{ClusterError, ClusterEvent, ConnId, Contact, Instant, NodeId};
 
 /// The most identities that are remembered as found at one seed's address, so that each is reported once.
 const MISMATCHES_MAX: usize = 16;
@@ -52,11 +52,19 @@ impl Node {
         let id = self.node_at(&target).cloned();
         self.remove_dial(&target);
         self.seeds.remove(&number);
-        let Some(id) = id else { return };
-        if self.peers.contains_key(&id) && !self.is_connected(&id) && self.targets_of(&id).is_empty() {
+        if let Some(id) = id {
+            self.led_to_no_more(id, self.now);
+        }
+    }
+
+    /// A seed leads to this node no more. Unless another one does, or the node is up or has left, it is dialled at its own address.
+    fn led_to_no_more(&mut self, id: NodeId, at: Instant) {
+        let Some(peer) = self.peers.get(&id) else { return };
+        let left = self.departed.get(&id).is_some_and(|(left, _)| peer.instance == Some(*left));
+        if peer.session.is_none() && !left && self.targets_of(&id).is_empty() {
             let own = Target::Node(id);
             self.add_dial(own.clone());
-            self.dial_by(own, self.now);
+            self.dial_by(own, at);
         }
     }
 
@@ -103,6 +111,7 @@ impl Node {
     /// The node behind a seed has proved its identity.
     pub(super) fn found_at_seed(&mut self, conn: ConnId, id: &NodeId) {
         let Some(target @ Target::Seed(number)) = self.conns.get(&conn).and_then(|conn| conn.target.clone()) else { return };
+        let before = self.node_at(&target).cloned();
         let Some(dial) = self.dials.get_mut(&target) else { return };
         dial.found = Some(id.clone());
         let expected = self.seeds.get(&number).and_then(Contact::id);
@@ -117,5 +126,9 @@ impl Node {
             self.out.emit(ClusterEvent::Error(error));
         }
         self.seed_met |= self.is_connected(id);
+        // Behind a name may be many nodes, of which the one that was there before is still to be met.
+        if let Some(before) = before.filter(|before| before != id) {
+            self.led_to_no_more(before, self.now + self.settings.reconnect_base_delay);
+        }
     }
 }

@@ -217,6 +217,16 @@ fn a_seed_that_fails_for_another_reason_is_told_again() {
 }
 
 #[test]
+fn a_slow_lookup_of_a_seed_that_does_not_answer_is_told_once() {
+    let mut net = Net::new(2);
+    net.lookup_time = 12 * SECOND;
+    net.names.insert("seed.example".into(), vec![address(1)]);
+    net.start(0, config("a", 0).seeds(["b@seed.example:4369"]));
+    net.run(600 * SECOND);
+    assert_eq!(net.errors(0), [unreachable(DialError::LookupTimedOut), unreachable(DialError::Refused)]);
+}
+
+#[test]
 fn an_address_that_has_another_owner_is_dialled_at_the_longest_delay_until_the_node_is_gossiped_again() {
     // Given: a, b and the old owner of an address; a new one takes its place.
     let mut net = Net::new(4);

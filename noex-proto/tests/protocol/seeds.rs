@@ -1,6 +1,6 @@
 //! Contact addresses: their forms, and how they change while a node runs.
 
-use noex_proto::{ClusterError, ClusterNotStartedError, Contact, DialError, NodeStatus, SetSeedsError, Unreached};
+use noex_proto::{ClusterError, ClusterNotStartedError, Contact, DialError, Input, NodeStatus, SetSeedsError, Unreached};
 
 use crate::net::{MS, Net, SECOND, address, config, id};
 
@@ -139,6 +139,42 @@ fn a_node_that_others_told_of_is_dialled_though_a_seed_at_its_address_is_removed
     net.run(60 * SECOND);
     assert!(net.is_up(0, &id("c", 2)), "{:?}", net.nodes[0].machine.node(&id("c", 2)).map(|node| node.map(|node| node.status)));
     assert_ne!(net.nodes[0].machine.node(&id("c", 2)).unwrap().unwrap().status, NodeStatus::Connecting);
+}
+
+#[test]
+fn a_node_that_is_lost_behind_a_seed_is_dialled_though_the_seed_leads_to_another_by_then() {
+    // Given: one name that leads to all nodes, which all of them have, and two that lose each other while both keep the third.
+    let hosts = [0, 1, 2];
+    let mut net = Net::new(3);
+    net.names.insert("cluster.example".into(), hosts.map(address).to_vec());
+    for host in hosts {
+        let config = config(["a", "b", "c"][host], host).advertise_host("cluster.example").seeds(["cluster.example"]);
+        net.start(host, config);
+    }
+    net.run(5 * SECOND);
+    assert!(net.is_mesh(&hosts));
+    for (one, other) in [(0, 1), (0, 2), (1, 2)] {
+        net.cut_both(one, other);
+        net.run(120 * SECOND);
+        assert!(!net.is_mesh(&hosts));
+        net.heal();
+        net.run(90 * SECOND);
+        assert!(net.is_mesh(&hosts), "{one} and {other}: {:#?}", (net.story(one), net.story(other)));
+    }
+}
+
+#[test]
+fn a_node_that_left_is_not_dialled_when_its_seed_is_removed() {
+    let mut net = Net::new(2);
+    net.start(1, config("b", 1));
+    net.start(0, config("a", 0).seeds([id("b", 1).as_str()]));
+    net.run(SECOND);
+    net.feed(1, Input::Stop);
+    net.run(SECOND);
+    let dials = net.nodes[0].dials.len();
+    assert_eq!(set_seeds(&mut net, 0, &[]), Ok(()));
+    net.run(120 * SECOND);
+    assert_eq!(net.nodes[0].dials.len(), dials, "{:#?}", net.story(0));
 }
 
 #[test]
