@@ -9,7 +9,7 @@ use dns_lookup::{AddrInfoHints, LookupErrorKind, SockType, getaddrinfo};
 use noex_proto::{Cause, Input, LookupId};
 
 use crate::Runtime;
-use crate::shared::Shared;
+use crate::shared::{Run, Shared};
 
 /// What [`Runtime::resolve`] does where a runtime has nothing better.
 pub(crate) async fn resolve(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
@@ -45,20 +45,20 @@ fn ask(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
 pub(crate) struct Lookup<R: Runtime> {
     host: String,
     id: LookupId,
-    rt: R,
+    run: Arc<Run<R>>,
     shared: Arc<Shared<R>>,
     answer: Option<Result<Vec<SocketAddr>, Cause>>,
 }
 
 impl<R: Runtime> Lookup<R> {
-    pub(crate) fn new(shared: &Arc<Shared<R>>, rt: R, id: LookupId, host: String) -> Self {
-        Self { host, id, rt, shared: shared.clone(), answer: None }
+    pub(crate) fn new(shared: &Arc<Shared<R>>, run: &Arc<Run<R>>, id: LookupId, host: String) -> Self {
+        Self { host, id, run: run.clone(), shared: shared.clone(), answer: None }
     }
 
     pub(crate) fn spawn(mut self) {
-        let rt = self.rt.clone();
+        let rt = self.run.rt.clone();
         rt.spawn(async move {
-            let addrs = self.rt.resolve(&self.host, 0).await;
+            let addrs = self.run.rt.resolve(&self.host, 0).await;
             self.answer.replace(addrs.map_err(Cause::new));
         });
     }
@@ -66,11 +66,17 @@ impl<R: Runtime> Lookup<R> {
 
 impl<R: Runtime> Drop for Lookup<R> {
     fn drop(&mut self) {
-        let ended = || Err(Cause::from("the runtime ended before the lookup did"));
-        let addrs = self.answer.take().unwrap_or_else(ended);
-        // As a thread ends, a runtime's clock can be gone: the time is the machine's last.
+        let answer = self.answer.take();
         self.shared.drive(|state| {
-            state.machine.handle(state.machine.now(), Input::Resolved { addrs, lookup: self.id });
+            // As a thread ends, a runtime's clock can be gone: the time is the machine's last.
+            let now = state.machine.now();
+            // Without an answer the runtime has ended, and the run with it. Otherwise the next lookup that waits would begin in that
+            // runtime, be dropped at once, and so on, each inside of the one before.
+            if answer.is_none() && Arc::ptr_eq(state.run(), &self.run) {
+                state.machine.handle(now, Input::Halt);
+            }
+            let addrs = answer.unwrap_or_else(|| Err(Cause::from("the runtime ended before the lookup did")));
+            state.machine.handle(now, Input::Resolved { addrs, lookup: self.id });
         });
     }
 }

@@ -81,7 +81,7 @@ impl<R: Runtime> Shared<R> {
                 }
                 Action::Event(event) => events.push(event),
                 Action::Message => messages = true,
-                Action::Resolve { host, lookup } => lookups.push(Lookup::new(self, state.runtime(), lookup, host)),
+                Action::Resolve { host, lookup } => lookups.push(Lookup::new(self, state.run(), lookup, host)),
                 Action::Send { conn, data } => {
                     let _gone = state.links.get(&conn).map(|link| link.data.try_send(data));
                 }
@@ -141,9 +141,14 @@ impl<R: Runtime> State<R> {
         self.machine.handle(self.now(), input);
     }
 
+    /// The last run.
+    pub(crate) fn run(&self) -> &Arc<Run<R>> {
+        self.run.as_ref().expect("nothing happens before the first run")
+    }
+
     /// The runtime of the last run.
     pub(crate) fn runtime(&self) -> R {
-        self.run.as_ref().expect("nothing happens before the first run").rt.clone()
+        self.run().rt.clone()
     }
 
     /// Whether the machine has stopped, and the task of its run has not freed the port yet.

@@ -15,7 +15,8 @@ use std::time::Duration;
 
 use futures_lite::{Stream, future};
 use noex_conformance::common::{PATIENCE, config, patient};
-use noex_tokio::{Cluster, ClusterEvent, ClusterStatus, NodeDownReason, SendError, StartError, WaitError};
+use noex_conformance::named::{Answer, Named, name};
+use noex_tokio::{Cluster, ClusterEvent, ClusterStatus, Limits, NodeDownReason, SendError, StartError, Tokio, WaitError};
 use tokio::runtime::{Builder, Runtime};
 
 fn runtime() -> Runtime {
@@ -88,6 +89,22 @@ fn a_runtime_that_is_shut_down_leaves_the_node_stopped() {
         while ups.load(Ordering::SeqCst) < 2 {
             tokio::task::yield_now().await;
         }
+    }));
+}
+
+#[test]
+fn a_runtime_may_end_while_thousands_of_lookups_wait() {
+    let cluster = noex_driver::Cluster::<Named<Tokio>>::new();
+    let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+    let hosts: Vec<_> = (0..Limits::default().members).map(|n| format!("{n}.ends.test")).collect();
+    hosts.iter().for_each(|host| name(host, Answer::Never));
+    runtime.block_on(cluster.start(config("a").seeds(hosts))).unwrap();
+    drop(runtime);
+    assert_eq!(cluster.status(), ClusterStatus::Stopped);
+    let next = Builder::new_current_thread().enable_all().build().unwrap();
+    next.block_on(patient(async {
+        cluster.start(config("a").seeds(["0.ends.test"])).await.unwrap();
+        cluster.stop().await;
     }));
 }
 
