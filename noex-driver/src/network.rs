@@ -18,12 +18,10 @@ const REJECT: u32 = 0x200;
 pub(crate) fn look(route_target: Option<SocketAddr>, dual_stack: bool) -> LocalNetwork {
     let all = if_addrs::get_if_addrs().unwrap_or_default();
     let usable: Vec<&Interface> = all.iter().filter(|interface| interface.is_oper_up()).collect();
-    let source = |name: Option<String>, v4: bool| {
-        let mut at = usable.iter().filter(|interface| Some(&interface.name) == name.as_ref() && !interface.is_link_local());
-        at.find_map(|interface| Some(interface.ip()).filter(|ip| ip.is_ipv4() == v4))
-    };
-    let v4 = source(default_interface("/proc/net/route", route_v4), true);
-    let v6 = source(default_interface("/proc/net/ipv6_route", route_v6), false);
+    let beyond_links = usable.iter().filter(|interface| !interface.is_link_local());
+    let addresses: Vec<_> = beyond_links.map(|interface| (&*interface.name, interface.ip())).collect();
+    let v4 = source(&default_interfaces("/proc/net/route", route_v4), &addresses, IpAddr::is_ipv4);
+    let v6 = source(&default_interfaces("/proc/net/ipv6_route", route_v6), &addresses, IpAddr::is_ipv6);
     LocalNetwork {
         default_routes: v4.into_iter().chain(v6).collect(),
         dual_stack,
@@ -44,15 +42,23 @@ fn route(target: SocketAddr) -> io::Result<IpAddr> {
 /// A default route: its metric and its interface.
 type DefaultRoute<'a> = (u32, &'a str);
 
-/// The interface of the preferred default route in a table of the kernel; none on systems without this table.
-fn default_interface(table: &str, parse: fn(&str) -> Option<DefaultRoute<'_>>) -> Option<String> {
-    best(BufReader::new(File::open(table).ok()?.take(TABLE_BYTES)), parse)
+/// The first address of a family at the first of these interfaces that has one: another may be unplugged, and its route still there.
+fn source(interfaces: &[String], addresses: &[(&str, IpAddr)], family: fn(&IpAddr) -> bool) -> Option<IpAddr> {
+    let at = |interface: &String| addresses.iter().find(|(name, ip)| *name == *interface && family(ip)).map(|(_, ip)| *ip);
+    interfaces.iter().find_map(at)
 }
 
-fn best(table: impl BufRead, parse: fn(&str) -> Option<DefaultRoute<'_>>) -> Option<String> {
+/// The interfaces of the default routes in a table of the kernel, the preferred one first; none on systems without this table.
+fn default_interfaces(table: &str, parse: fn(&str) -> Option<DefaultRoute<'_>>) -> Vec<String> {
+    File::open(table).map_or_else(|_| Vec::new(), |table| by_metric(BufReader::new(table.take(TABLE_BYTES)), parse))
+}
+
+fn by_metric(table: impl BufRead, parse: fn(&str) -> Option<DefaultRoute<'_>>) -> Vec<String> {
     let lines = table.lines().map_while(Result::ok);
     let routes = lines.filter_map(|line| parse(&line).map(|(metric, interface)| (metric, interface.to_owned())));
-    routes.min_by_key(|(metric, _)| *metric).map(|(_, interface)| interface)
+    let mut routes: Vec<_> = routes.collect();
+    routes.sort_by_key(|(metric, _)| *metric);
+    routes.into_iter().map(|(_, interface)| interface).collect()
 }
 
 /// A line of `/proc/net/route`: interface, destination, gateway, flags, three counts of which the last is the metric, and mask.
@@ -82,7 +88,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_default_route_of_the_least_metric_is_found() {
+    fn default_routes_are_found_the_one_of_the_least_metric_first() {
         let table = "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT\n\
                      br0\t000011AC\t00000000\t0001\t0\t0\t0\t0000FFFF\t0\t0\t0\n\
                      down0\t00000000\t010200C0\t0002\t0\t0\t0\t00000000\t0\t0\t0\n\
@@ -91,13 +97,13 @@ mod tests {
                      wlan0\t00000000\t010200C0\t0003\t0\t0\t600\t00000000\t0\t0\t0\n\
                      eth0\t00000000\t010200C0\t0003\t0\t0\t100\t00000000\t0\t0\t0\n\
                      rubbish";
-        assert_eq!(best(table.as_bytes(), route_v4).as_deref(), Some("eth0"));
-        assert_eq!(best("Iface\tDestination\n".as_bytes(), route_v4), None);
-        assert_eq!(best(&[0xff, b'\n'][..], route_v4), None);
+        assert_eq!(by_metric(table.as_bytes(), route_v4), ["eth0", "wlan0"]);
+        assert!(by_metric("Iface\tDestination\n".as_bytes(), route_v4).is_empty());
+        assert!(by_metric(&[0xff, b'\n'][..], route_v4).is_empty());
     }
 
     #[test]
-    fn so_is_that_of_ipv6() {
+    fn so_are_those_of_ipv6() {
         let (any, net) = ("0".repeat(32), "fd".to_owned() + &"0".repeat(30));
         let line = |dest: &str, len: &str, metric: &str, flags: &str, interface: &str| {
             format!("{dest} {len} {any} 00 {any} {metric} 00000001 00000000 {flags} {interface:>8}\n")
@@ -107,8 +113,18 @@ mod tests {
             + &line(&any, "00", "000000ff", "00000003", "eth0")
             + &line(&any, "01", "00000001", "00000003", "half0")
             + &line(&any, "00", "ffffffff", "00200200", "lo");
-        assert_eq!(best(table.as_bytes(), route_v6).as_deref(), Some("eth0"));
-        assert_eq!(best(line(&any, "00", "ffffffff", "00200200", "lo").as_bytes(), route_v6), None);
+        assert_eq!(by_metric(table.as_bytes(), route_v6), ["eth0", "wlan0"]);
+        assert!(by_metric(line(&any, "00", "ffffffff", "00200200", "lo").as_bytes(), route_v6).is_empty());
+    }
+
+    #[test]
+    fn a_default_route_whose_interface_has_no_address_is_passed_over() {
+        let ip = |text: &str| text.parse::<IpAddr>().expect(text);
+        let addresses = [("docker0", ip("172.17.0.1")), ("wlan0", ip("2001:db8::7")), ("wlan0", ip("10.0.0.5"))];
+        let routes = ["eth0", "wlan0"].map(String::from);
+        assert_eq!(source(&routes, &addresses, IpAddr::is_ipv4), Some(ip("10.0.0.5")));
+        assert_eq!(source(&routes, &addresses, IpAddr::is_ipv6), Some(ip("2001:db8::7")));
+        assert_eq!(source(&routes[..1], &addresses, IpAddr::is_ipv4), None);
     }
 
     #[test]
