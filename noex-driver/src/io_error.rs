@@ -1,11 +1,11 @@
-//! Whose fault an error of the operating system is.
+//! Tells faults of the local system from those of the network.
 
 use std::io::{Error, ErrorKind};
 
 use noex_proto::{Cause, ConnectError};
 
-/// Why a connection was not made. Only what is known to come from the network or the peer is told of the address: anything else, such as
-/// that no descriptor or no port is left, or that a firewall of this machine forbids it, is a fault of the local system.
+/// Why a connection was not made. Only errors that are known to come from the network or the peer are blamed on the address. Anything else,
+/// such as a lack of descriptors or ports, or a local firewall, is a fault of the local system.
 pub(crate) fn connect(error: Error) -> ConnectError {
     match error.kind() {
         ErrorKind::ConnectionRefused => ConnectError::Refused,

@@ -1,5 +1,5 @@
-//! Name lookups, on threads of their own: the system's resolver blocks for as long as it likes, and nothing waits for its end, neither a
-//! stop nor the end of a runtime or of `main`.
+//! Name lookups, each on a thread of its own. The system's resolver may block for minutes, and nothing waits for it: neither a stop nor the
+//! end of a runtime or of `main`.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use noex_proto::{Cause, Input, LookupId};
 use crate::Runtime;
 use crate::shared::{Run, Shared};
 
-/// What [`Runtime::resolve`] does where a runtime has nothing better.
+/// The default of [`Runtime::resolve`].
 pub(crate) async fn resolve(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
     if let Ok(ip) = host.parse::<IpAddr>() {
         return Ok(vec![SocketAddr::new(ip, port)]);
@@ -41,7 +41,7 @@ fn ask(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
         .collect())
 }
 
-/// A lookup that the machine asked for. It is answered also where its task is dropped with its runtime.
+/// A lookup that the machine asked for. It answers even if its task is dropped with its runtime.
 pub(crate) struct Lookup<R: Runtime> {
     host: String,
     id: LookupId,

@@ -1,4 +1,4 @@
-//! The addresses of one host: in which order dials try them, for how long, and what the failures of one dial come to.
+//! The addresses of one host: the order in which dials try them, the time that each gets, and the one error that a failed dial reports.
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
@@ -19,20 +19,20 @@ pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long an address may take to answer while there are others to try: less where there are so many that the last would have no time.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// What came of an address.
+/// The result of trying one address.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) enum Miss {
     /// The local system could not try it.
     Local(Cause),
     /// It is this node itself.
     ToSelf,
-    /// It was tried, and led to no session.
+    /// It was tried and led to no session.
     Unreached(Unreached),
 }
 
 impl Miss {
-    /// How much it tells: a dial failed for what tells most. A refusal says that nobody is there, so it stands only where nothing else was
-    /// found out about any address.
+    /// How much it tells; a dial reports the miss that tells most. A refusal says that nobody listens, so it stands only if no address
+    /// told anything else.
     const fn rank(&self) -> u8 {
         match self {
             Self::ToSelf => 0,
@@ -45,15 +45,15 @@ impl Miss {
 
 /// The addresses of one host, over all dials of it since a session was up.
 ///
-/// Each dial tries those first whose last try is longest ago, so that of any number each has its turn, whatever comes of the others and in
-/// whatever order a resolver gives them; those that were not tried yet come first, in the resolver's order.
+/// Each dial starts with the addresses that were tried longest ago, so every address gets its turn, whatever happens at the others and in
+/// whatever order the resolver lists them. Untried addresses come first, in the resolver's order.
 #[derive(Clone, Debug)]
 pub(crate) struct Addresses {
-    /// What the present dial is still to try.
+    /// The addresses that the present dial has left to try.
     course: VecDeque<SocketAddr>,
     miss: Option<Miss>,
     patience: Duration,
-    /// Those of the last answer that were tried, the one whose last try is longest ago first.
+    /// The addresses of the last answer that were tried, least recently tried first.
     tried: Vec<SocketAddr>,
 }
 
@@ -62,7 +62,7 @@ impl Addresses {
         Self { course: VecDeque::new(), miss: None, patience: PATIENCE, tried: Vec::new() }
     }
 
-    /// Begins a dial with what the host resolved to; the port is the dial's.
+    /// Begins a dial of the addresses that the host resolved to, all on `port`.
     pub(crate) fn begin(&mut self, answer: Vec<SocketAddr>, port: u16) {
         let mut known: Vec<SocketAddr> = Vec::with_capacity(answer.len().min(ADDRESSES_MAX));
         for mut addr in answer {
@@ -79,8 +79,8 @@ impl Addresses {
         self.miss = None;
     }
 
-    /// The next address of the dial, and how long it may take; `None` for the last one, which may take what is left of the dial's time, but
-    /// as long as the others at least.
+    /// The next address of the dial, and how long it may take to connect. The last one gets what is `left` of the dial's time, and at least
+    /// as much as the others.
     pub(crate) fn next(&mut self, left: Duration) -> Option<(SocketAddr, Duration)> {
         let addr = self.course.pop_front()?;
         self.tried.retain(|tried| *tried != addr);
@@ -93,19 +93,19 @@ impl Addresses {
         !self.course.is_empty()
     }
 
-    /// The address taken last leads nowhere.
+    /// The address taken last led to no session.
     pub(crate) fn missed(&mut self, miss: Miss) {
         if self.miss.as_ref().is_none_or(|before| miss.rank() >= before.rank()) {
             self.miss = Some(miss);
         }
     }
 
-    /// Why the dial failed, once it has tried its addresses; `None` where there were none.
+    /// Why the dial failed, once it has tried its addresses; `None` if there were none.
     pub(crate) fn outcome(&mut self) -> Option<Miss> {
         self.miss.take()
     }
 
-    /// A session is up: the next dial goes by the resolver's order.
+    /// A session is up: the next dial follows the resolver's order.
     pub(crate) fn reset(&mut self) {
         *self = Self::new();
     }

@@ -1,6 +1,6 @@
 //! Name lookups: one at a time for each host, and a bounded number in all.
 //!
-//! A lookup cannot be taken back, and may take longer than a run of the node: it counts until its answer is there.
+//! A lookup cannot be cancelled and may outlast a run of the node, so it counts against the limit until its answer arrives.
 
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::string::String;
@@ -8,15 +8,15 @@ use alloc::vec::Vec;
 
 use crate::{Instant, LookupId};
 
-/// The lookups under way, those that wait for a free one, and who waits for each of their answers.
+/// Lookups under way, queued lookups, and the targets (`W`) that wait for each answer.
 #[derive(Clone, Debug)]
 pub(crate) struct Lookups<W> {
-    /// By host: those under way, and those that are queued.
+    /// By host, under way or queued.
     hosts: BTreeMap<String, Lookup<W>>,
     last: u64,
-    /// Hosts that wait and are likely to be found soon.
+    /// Queued hosts that are likely to resolve soon.
     good: VecDeque<String>,
-    /// Hosts that wait and may take long: a quarter of the lookups is for the others.
+    /// Queued hosts that may take long. They may use three quarters of the limit, rounded up.
     others: VecDeque<String>,
     under_way: BTreeMap<LookupId, String>,
 }
@@ -28,7 +28,7 @@ struct Lookup<W> {
     waiting: Vec<W>,
 }
 
-/// A lookup that is over.
+/// A lookup that has ended.
 #[derive(Debug)]
 pub(crate) struct Answered<W> {
     pub(crate) host: String,
@@ -44,12 +44,12 @@ impl<W> Default for Lookups<W> {
 }
 
 impl<W: PartialEq> Lookups<W> {
-    /// How many are under way.
+    /// The number of lookups under way.
     pub(crate) fn under_way(&self) -> usize {
         self.under_way.len()
     }
 
-    /// Asks for the addresses of a host. Gives the lookup, where one of this host is under way already: its answer will do.
+    /// Adds `waiter` to those that want the addresses of a host. Returns the lookup if one of this host is under way: its answer will do.
     pub(crate) fn want(&mut self, host: &str, waiter: W, good: bool) -> Option<LookupId> {
         if let Some(lookup) = self.hosts.get_mut(host) {
             if !lookup.waiting.contains(&waiter) {
@@ -63,7 +63,7 @@ impl<W: PartialEq> Lookups<W> {
         None
     }
 
-    /// Begins the next lookup that waits, unless `limit` are under way.
+    /// Begins the next queued lookup, unless `limit` are under way.
     pub(crate) fn begin(&mut self, now: Instant, limit: usize) -> Option<(LookupId, String)> {
         let under_way = self.under_way.len();
         let queue = match (self.good.is_empty(), self.others.is_empty()) {
@@ -81,20 +81,20 @@ impl<W: PartialEq> Lookups<W> {
         Some((id, host))
     }
 
-    /// Who waits for a lookup that is under way.
+    /// The targets that wait for a lookup under way.
     pub(crate) fn waiting(&self, id: LookupId) -> &[W] {
         let lookup = self.under_way.get(&id).and_then(|host| self.hosts.get(host));
         lookup.map_or(&[], |lookup| &lookup.waiting)
     }
 
-    /// A lookup is over. Any number but that of one under way is ignored.
+    /// Ends a lookup. A number that is not under way is ignored.
     pub(crate) fn answered(&mut self, id: LookupId) -> Option<Answered<W>> {
         let host = self.under_way.remove(&id)?;
         let Lookup { since, waiting, .. } = self.hosts.remove(&host)?;
         Some(Answered { host, since, waiting })
     }
 
-    /// Someone waits no longer. A lookup that has not begun is not wanted then, unless others wait for it.
+    /// Removes a target that waits. A queued lookup goes with its last one.
     pub(crate) fn leave(&mut self, host: &str, waiter: &W) {
         let Some(lookup) = self.hosts.get_mut(host) else { return };
         lookup.waiting.retain(|other| other != waiter);
@@ -105,7 +105,7 @@ impl<W: PartialEq> Lookups<W> {
         }
     }
 
-    /// Nobody waits any longer: what has not begun is forgotten.
+    /// Removes all targets, and with them all queued lookups.
     pub(crate) fn abandon(&mut self) {
         self.good.clear();
         self.others.clear();
@@ -113,7 +113,7 @@ impl<W: PartialEq> Lookups<W> {
         self.hosts.values_mut().for_each(|lookup| lookup.waiting.clear());
     }
 
-    /// The hosts that are wanted, in order, and whether the lookup of each is under way.
+    /// The hosts that are wanted, in order, and whether each lookup is under way.
     pub(crate) fn wanted(&self) -> impl Iterator<Item = (&str, bool)> {
         self.hosts.iter().map(|(host, lookup)| (&**host, lookup.id.is_some()))
     }

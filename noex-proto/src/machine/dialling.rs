@@ -24,12 +24,12 @@ pub(super) const SLOW: Duration = Duration::from_secs(1);
 const COURTESY: Duration = Duration::from_secs(1);
 
 impl Unreached {
-    /// Whether another node than the wanted one was found.
+    /// Whether the dial met another node than the wanted one.
     const fn is_other_node(self) -> bool {
         matches!(self, Self::Fault(PeerFault::WrongTarget) | Self::Refused(Refusal::NotTheTarget))
     }
 
-    /// Whether it is about the one address, so that another address of the host may lead to the node.
+    /// Whether it concerns this address only, so that another address of the host may lead to the node.
     const fn is_of_address(self) -> bool {
         self.is_other_node() || matches!(self, Self::Dial(_))
     }
@@ -104,7 +104,7 @@ impl Node {
         }
     }
 
-    /// The addresses of a target are known: it waits for a free dial.
+    /// The addresses of a target are known: it waits for a dial slot.
     pub(super) fn queue_dial(&mut self, target: Target, addrs: Vec<SocketAddr>) {
         let (_, port) = self.address_of(&target);
         let hint = self.is_hint(&target);
@@ -229,15 +229,15 @@ impl Node {
         }
     }
 
-    /// Whether this connection leads to another node than the one that was dialled, and that is no failure: the dial goes on to another
-    /// address, or the node is up by now.
+    /// Whether this connection met another node than the dialled one without that being a failure: the dial has another address to try, or
+    /// the dialled node is up by now.
     pub(super) fn is_detour(&self, conn: ConnId, why: Unreached) -> bool {
         let Some(target) = self.conns.get(&conn).and_then(|conn| conn.target.as_ref()) else { return false };
         let Some(dial) = self.dials.get(target).filter(|dial| dial.conn == Some(conn)) else { return false };
         why.is_other_node() && (dial.addresses.has_next() || self.is_reached(target))
     }
 
-    /// A dialled connection ended before a session on it was up: is another address tried, or when is the next try?
+    /// A dialled connection ended before its session was up: the dial tries its next address, or is over.
     pub(super) fn dial_ended(&mut self, target: &Target, conn: ConnId, ended: Ended) {
         let Some(dial) = self.dials.get_mut(target) else { return };
         if dial.conn != Some(conn) {
@@ -277,7 +277,7 @@ impl Node {
         self.start_queued_dials();
     }
 
-    /// A try has failed: when is the next one, and what is told?
+    /// A try has failed: schedules the next one and reports the failure.
     pub(super) fn retry(&mut self, target: &Target, ended: Ended) {
         let displaced =
             matches!((target, ended), (Target::Node(id), Ended::Failed(why)) if why.is_other_node() && self.is_taken(id));
@@ -311,7 +311,7 @@ impl Node {
         others.into_iter().any(|(other, _)| other.port() == id.port() && other.host() == id.host())
     }
 
-    /// Reports a failure of a seed once, and again where it is another one; that of a node that was never up once, since it cannot go down.
+    /// Reports a seed's failure once per reason, and that of a node that was never up once: it cannot go down.
     fn report_unreachable(&mut self, target: &Target, why: Unreached) {
         if self.is_reached(target) {
             return;
@@ -437,8 +437,8 @@ impl Node {
         self.dial_timers.set_earliest(target, at);
     }
 
-    /// A live peer lists a node that is known and not up. One that was found to have lost its address to another is dialled as others are:
-    /// it may have the address again.
+    /// A live peer lists a known node that is not up here. A node that had lost its address to another is dialled without delay again: it
+    /// may have the address back.
     fn gossiped_again(&mut self, id: NodeId) {
         let target = Target::Node(id);
         if let Some(dial) = self.dials.get_mut(&target)

@@ -1,4 +1,4 @@
-//! Names: which are looked up, for whom, and what the answers lead to.
+//! Name lookups for dials: when one is asked for, and what its answer or its delay leads to.
 
 use alloc::vec::Vec;
 use core::net::SocketAddr;
@@ -8,8 +8,8 @@ use super::dialling::SLOW;
 use super::node::{Ended, Node, Target, Wait};
 use crate::{Action, Cause, DialError, LocalFault, LookupId, Unreached};
 
-/// How long a lookup may take before those who wait for it count as not reached. It goes on: resolvers that ask a dead server first take
-/// longer than this.
+/// How long a lookup may take before the targets that wait for it are reported as unreachable. The lookup itself goes on: a resolver that
+/// asks a dead name server first takes longer than this.
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl Node {
@@ -34,7 +34,7 @@ impl Node {
         }
     }
 
-    /// A target is dialled no more, or is up: no lookup is needed for it.
+    /// A target is no longer dialled, or is up: it needs no lookup.
     pub(super) fn leave_lookup(&mut self, target: &Target) {
         let Some(dial) = self.dials.get_mut(target) else { return };
         if core::mem::take(&mut dial.looking)
@@ -44,7 +44,7 @@ impl Node {
         }
     }
 
-    /// A lookup takes long: who waits for it hears so, and goes on to wait.
+    /// A lookup is overdue: the targets that wait for it are reported, and go on waiting.
     pub(super) fn lookup_overdue(&mut self, lookup: LookupId) {
         for target in self.out.lookups.waiting(lookup).to_vec() {
             if let Some(dial) = self.dials.get_mut(&target) {
@@ -54,7 +54,7 @@ impl Node {
         }
     }
 
-    /// A lookup is over: its addresses are dialled.
+    /// A lookup has ended: the targets that waited are dialled at its addresses.
     pub(super) fn resolved(&mut self, lookup: LookupId, addrs: Result<Vec<SocketAddr>, Cause>) {
         self.waits.cancel(&Wait::Lookup(lookup));
         let Some(answered) = self.out.lookups.answered(lookup) else { return };

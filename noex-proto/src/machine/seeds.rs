@@ -12,8 +12,8 @@ use crate::{ClusterError, ClusterEvent, ConnId, Contact, Instant, NodeId};
 const MISMATCHES_MAX: usize = 16;
 
 impl Node {
-    /// Replaces the seeds. Of those that stay nothing changes; those that are new are dialled; a node that only a removed one led to is
-    /// kept, and dialled at its own address where no session with it is up.
+    /// Replaces the seeds. Seeds that stay are left alone, new ones are dialled. A node that only a removed seed led to stays known, and is
+    /// dialled at its own address unless it is up.
     pub(super) fn set_seeds(&mut self, contacts: Vec<Contact>) {
         let mut wanted: BTreeMap<String, Contact> =
             contacts.iter().take(self.settings.limits.members).map(|seed| (seed.to_string(), seed.clone())).collect();
@@ -73,7 +73,7 @@ impl Node {
         if let Target::Seed(number) = target { self.seeds.get(number) } else { None }
     }
 
-    /// The node that a target leads to: for a seed the one that was found there, else the one that is expected, if it has a name.
+    /// The node behind a target. For a seed it is the one that was found there, or else the one that its name announces, if it has a name.
     pub(super) fn node_at<'a>(&'a self, target: &'a Target) -> Option<&'a NodeId> {
         let found = self.dials.get(target).and_then(|dial| dial.found.as_ref());
         found.or_else(|| match target {
@@ -82,7 +82,7 @@ impl Node {
         })
     }
 
-    /// What is dialled for a target: an address, or a name as a resolver is to be asked for it, and a port.
+    /// Where a target is dialled: an IP address, or a name in the spelling for the resolver, and a port.
     pub(super) fn address_of(&self, target: &Target) -> (Result<IpAddr, String>, u16) {
         let (ip, name, port) = match (target, self.contact_of(target)) {
             (Target::Node(id), _) => (id.host_ip(), id.host().to_string(), id.port()),
