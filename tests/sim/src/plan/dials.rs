@@ -26,6 +26,10 @@ pub(super) struct DialJudge {
 impl DialJudge {
     pub(super) fn started(&mut self, host: HostId) {
         *self.starts.entry(host).or_default() += 1;
+        // What a node knew of others ends with its run.
+        for judged in [&mut self.lost, &mut self.left] {
+            judged.retain(|(at, _), _| *at != host);
+        }
     }
 
     /// A host that stands still is late with everything.

@@ -9,6 +9,23 @@ const SHAPE: u64 = 1000;
 const TRAFFIC: u64 = 1001;
 const SWARM: u64 = 1002;
 
+/// Heartbeat intervals: together they are the whole range that a configuration may have. Where one is long, a run takes hours, in which the
+/// shortest ones would be dear; mixed ones differ a hundredfold at most.
+const SHORT_MS: [u64; 8] = [100, 200, 500, 500, 1000, 1000, 2000, 5000];
+const LONG_MS: [u64; 4] = [20_000, 60_000, 200_000, 600_000];
+const MIXED_MS: [[u64; 5]; 5] = [
+    [100, 200, 500, 1000, 2000],
+    [200, 500, 1000, 2000, 5000],
+    [200, 500, 1000, 5000, 20_000],
+    [1000, 2000, 5000, 20_000, 60_000],
+    [6000, 20_000, 60_000, 200_000, 600_000],
+];
+
+/// How many heartbeats may be missed: fewer of long ones, which would be waited for all day.
+fn draw_threshold(heartbeat_ms: u64, random: &mut Random) -> u32 {
+    if heartbeat_ms > 5000 { random.pick(&[1, 2]) } else { random.pick(&[1, 2, 3, 3, 3, 5]) }
+}
+
 pub(super) fn draw(seed: u64) -> Plan {
     let mut swarm = Random::new(seed, SWARM);
     // Most seeds have about half of the kinds, some a few, and some none.
@@ -31,10 +48,10 @@ pub(super) fn draw(seed: u64) -> Plan {
 fn shape(seed: u64, faults: &[Fault]) -> Plan {
     let mut random = Random::new(seed, SHAPE);
     let count = random.within(3, 9) as usize;
-    let heartbeat_ms = random.pick(&[100, 200, 500, 1000, 1000, 2000, 5000]);
-    let threshold = random.pick(&[1, 2, 3, 3, 3, 5]);
+    let heartbeat_ms = if random.permille(100) { random.pick(&LONG_MS) } else { random.pick(&SHORT_MS) };
+    let threshold = draw_threshold(heartbeat_ms, &mut random);
     let base_ms = random.pick(&[20, 100, 500, 1000]);
-    let max_ms = random.pick(&[1000, 3000, 10_000]);
+    let max_ms = if heartbeat_ms > 5000 { 10_000 } else { random.pick(&[1000, 3000, 10_000]) };
     let heal_ms = 1000 * random.within(40, 300);
     let together = random.permille(500);
     let topology = random.below(4);
@@ -160,9 +177,10 @@ fn add(plan: &mut Plan, fault: Fault, random: &mut Random) {
             }
         }
         Fault::MixedIntervals => {
+            let intervals = random.pick(&MIXED_MS);
             for node in &mut plan.nodes {
-                node.heartbeat_ms = random.pick(&[200, 500, 1000, 2000, 5000]);
-                node.threshold = random.pick(&[1, 2, 3, 5]);
+                node.heartbeat_ms = random.pick(&intervals);
+                node.threshold = draw_threshold(node.heartbeat_ms, random);
                 node.base_ms = random.pick(&[20, 500, 1000]);
             }
             let most = plan.nodes.iter().map(|node| node.heartbeat_ms).min().unwrap_or(200) * 250;
@@ -171,7 +189,7 @@ fn add(plan: &mut Plan, fault: Fault, random: &mut Random) {
                 plan.latency = draw_latency(random, most);
             }
             plan.path_latencies.clear();
-            plan.watch_ms = 40_000;
+            plan.watch_ms = 40_000.max(plan.nodes.iter().map(|node| node.heartbeat_ms * 6).max().unwrap_or(0));
         }
         Fault::MixedSecrets if plan.secret => {
             let outside: Vec<usize> = (0..nodes).filter(|node| !plan.core.contains(node)).collect();

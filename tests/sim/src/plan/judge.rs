@@ -29,6 +29,7 @@ impl Run<'_> {
             self.world.violate(Some(host), Invariant::DeathReported, detail);
         }
         self.judge_stops();
+        self.judge_waits();
         if self.plan.is_calm() {
             // A twin ends when the core is healed, for those who met it before the original.
             let twins = self.plan.nodes.iter().any(|node| node.twin_of.is_some());
@@ -132,6 +133,20 @@ impl Run<'_> {
         }
     }
 
+    /// Where no clock and no process stands still or lags, nobody waits for a stranger, or for a dial to connect, for longer than promised,
+    /// however long its intervals are, and however idle it was.
+    fn judge_waits(&mut self) {
+        let plan = self.plan;
+        if [Fault::ClockRate, Fault::Freeze].iter().any(|fault| plan.faults.contains(fault)) {
+            return;
+        }
+        for node in 0..plan.nodes.len() {
+            if let Some((what, most)) = self.world.waits_too_long(node) {
+                self.world.violate(Some(node), Invariant::Bounded, format!("{what} for more than {most:?}"));
+            }
+        }
+    }
+
     /// Notes until when a node has to have stopped that is told so now.
     pub(super) fn expect_stop(&mut self, node: usize) {
         const MARGIN: Duration = Duration::from_millis(20);
@@ -154,8 +169,9 @@ impl Run<'_> {
             }
             let Some((process, local)) = self.world.running(observer) else { continue };
             let Some(period) = self.world.period(observer, &id) else { continue };
+            // The observer's own interval is nothing that the dead one could wait for.
             let (sender, own) = (plan.nodes[node].heartbeat_ms, &plan.nodes[observer]);
-            let allowed = sender * u64::from(own.threshold) + 2 * sender.max(own.heartbeat_ms);
+            let allowed = sender * u64::from(own.threshold + 2);
             let deadline = local + Duration::from_millis(allowed) + 4 * plan.longest_latency();
             let id = id.clone();
             self.deaths.push(Death { observer, process, id, period, deadline });

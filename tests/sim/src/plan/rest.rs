@@ -8,8 +8,6 @@ use super::run::Run;
 use super::{Fault, Seed};
 use crate::Invariant;
 
-/// The longest that a connection with a stranger may last: a handshake, and time to close.
-const STRANGER_MAX: Duration = Duration::from_secs(7);
 /// How many messages a node has for each other one when it leaves.
 const MESSAGES: usize = 3;
 /// The most bytes of messages in one record, and more than records add to the messages that are sent here.
@@ -102,9 +100,8 @@ impl Run<'_> {
         }
         for place in 0..self.plan.core.len() {
             let node = self.plan.core[place];
-            if let Some(stranger) = self.world.stranger_older_than(node, STRANGER_MAX) {
-                let detail = format!("{stranger} with a stranger has been open for more than {STRANGER_MAX:?}");
-                self.world.violate(Some(node), Invariant::Bounded, detail);
+            if let Some((what, most)) = self.world.waits_too_long(node) {
+                self.world.violate(Some(node), Invariant::Bounded, format!("{what} for more than {most:?}"));
             }
             self.judge_traffic(node, before.done[place], self.now_ms() - before.since_ms);
         }

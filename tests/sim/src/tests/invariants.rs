@@ -121,6 +121,18 @@ fn more_than_a_limit_allows() {
     let table = world.run_for(Duration::from_secs(1)).expect_err("a violation");
     assert_eq!(table.invariant, Invariant::Bounded, "{table}");
 
+    // A stranger that is never closed, and a dial that is never given up.
+    let mut plan = with(Fault::Rogues, [(5000, Op::RogueDials { rogue: 0, node: 0, count: 1 })]);
+    plan.rogues.push(Rogue::Silent);
+    let patient = bent(|_, _, action| if matches!(action, Action::Close { .. }) { Vec::new() } else { vec![action] });
+    let stranger = broken_plan(&plan, patient);
+    assert_eq!((stranger.invariant, stranger.at.as_secs()), (Invariant::Bounded, 12), "{stranger}");
+    let silent = Op::Dials { from: 1, to: 0, how: crate::Dialling::Dropped, ms: 19_000 };
+    let mut plan = with(Fault::DialFaults, [(0, silent)]);
+    plan.nodes[1].start_ms = 10;
+    let dial = broken_plan(&plan, patient);
+    assert_eq!((dial.invariant, dial.at.as_secs()), (Invariant::Bounded, 12), "{dial}");
+
     let limits = Limits::default();
     let over: [fn(&mut Usage) -> &mut usize; 13] = [
         |usage| &mut usage.closing_connections,
@@ -181,6 +193,15 @@ fn a_counter_that_goes_back() {
 
 #[test]
 fn a_death_that_is_noticed_late() {
+    // Whoever has a long interval of its own does not wait for that.
+    let mut plan = with(Fault::MixedIntervals, [(30_000, Op::PowerOff { node: 1, ms: None })]);
+    plan.faults.push(Fault::PowerOff);
+    plan.nodes[0].heartbeat_ms = 60_000;
+    plan.nodes[0].threshold = 1;
+    (plan.core, plan.heal_ms, plan.watch_ms) = (vec![0, 2], 60_000, 360_000);
+    let violation = broken_plan(&plan, configured(|config| config.heartbeat_miss_threshold(9)));
+    assert_eq!((violation.invariant, violation.host), (Invariant::DeathReported, Some(0)), "{violation}");
+
     let plan = with(Fault::PowerOff, [(5000, Op::PowerOff { node: 1, ms: None })]);
     let plan = Plan { core: vec![0, 2], ..plan };
     let slow = configured(|config| config.heartbeat_interval(Duration::from_secs(5)));

@@ -353,6 +353,7 @@ impl World {
             port: remote.port(),
             tampering: None,
             lingering: [0; 2],
+            begun: self.now,
             opened: [0; 2],
         });
         let delay = self.latency(host, target);

@@ -2,12 +2,17 @@
 
 use std::time::Duration;
 
-use noex_proto::{ClusterStatus, ConnId, NodeId};
+use noex_proto::{ClusterStatus, NodeId};
 
 use super::wire::EndState;
 use super::{HostId, World, network};
 use crate::safety::Invariant;
 use crate::timeline::Fault;
+
+/// The longest that a connection with a stranger may last: a handshake, and time to close.
+const STRANGER_MAX: Duration = Duration::from_secs(7);
+/// The longest that a connection may take to be made, and the time in which nobody is judged after a pause.
+const DIAL_MAX: Duration = Duration::from_secs(12);
 
 /// What passed between a host and a peer, for whoever judges it.
 #[derive(Clone, Debug)]
@@ -137,13 +142,22 @@ impl World {
         out.trim_end_matches(", ").into()
     }
 
-    /// A connection of a host to a stranger that was opened longer ago than this.
-    pub(crate) fn stranger_older_than(&self, host: HostId, age: Duration) -> Option<ConnId> {
-        let of_strangers =
-            self.hosts[host].ends().filter(|(place, end)| self.hosts[self.conns[*place].ends[1 - end].host].rogue.is_some());
-        let mut open = of_strangers.filter(|(place, end)| self.conns[*place].ends[*end].state == EndState::Open);
-        let old = open.find(|(place, end)| Duration::from_nanos(self.now - self.conns[*place].opened[*end]) > age);
-        old.map(|(place, end)| self.conns[place].ends[end].id)
+    /// A connection to a stranger, or a dial that connects to nobody, that a host has had for longer than it may, and for how long that is.
+    pub(crate) fn waits_too_long(&self, host: HostId) -> Option<(String, Duration)> {
+        let older = |since: u64, most| Duration::from_nanos(self.now - since) > most;
+        // Of the many connections that there ever were, what waits too long is among the latest.
+        let mut latest = self.hosts[host].ends().rev().take_while(|(place, _)| !older(self.conns[*place].begun, 3 * DIAL_MAX));
+        latest.find_map(|(place, end)| {
+            let (conn, at) = (&self.conns[place], &self.conns[place].ends[end]);
+            let stranger = self.hosts[conn.ends[1 - end].host].rogue.is_some();
+            match at.state {
+                EndState::Open if stranger && older(conn.opened[end], STRANGER_MAX) => {
+                    Some((format!("{} with a stranger has been open", at.id), STRANGER_MAX))
+                }
+                EndState::Pending if end == 0 && older(conn.begun, DIAL_MAX) => Some((format!("{} is dialled", at.id), DIAL_MAX)),
+                _ => None,
+            }
+        })
     }
 
     /// Where a port was asked, it has refused twice since something came from there.

@@ -128,6 +128,8 @@ pub(super) struct Conn {
     pub(super) tampering: Option<(Tampering, u32)>,
     /// How much is still read of each end that lingers.
     pub(super) lingering: [usize; 2],
+    /// When it was dialled.
+    pub(super) begun: u64,
     /// When each end came to be open.
     pub(super) opened: [u64; 2],
 }
