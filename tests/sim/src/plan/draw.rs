@@ -39,9 +39,19 @@ pub(super) fn draw(seed: u64) -> Plan {
         }
     }
     traffic(&mut plan, &mut Random::new(seed, TRAFFIC));
+    let longest = plan.nodes.iter().map(|node| node.heartbeat_ms).max().unwrap_or(0);
+    if longest > SHORT_MS[SHORT_MS.len() - 1] {
+        // What cannot be reached is dialled for hours.
+        plan.nodes.iter_mut().for_each(|node| node.max_ms = 30_000);
+    }
     plan.faults = faults;
     plan.steps.sort_by_key(|step| step.at_ms);
     plan
+}
+
+/// How long a core at rest is watched: for six heartbeats, or two long ones.
+fn watch_ms(heartbeat_ms: u64) -> u64 {
+    (heartbeat_ms * 6).clamp(20_000, 40_000.max(heartbeat_ms * 2))
 }
 
 /// The cluster without its faults.
@@ -51,7 +61,7 @@ fn shape(seed: u64, faults: &[Fault]) -> Plan {
     let heartbeat_ms = if random.permille(100) { random.pick(&LONG_MS) } else { random.pick(&SHORT_MS) };
     let threshold = draw_threshold(heartbeat_ms, &mut random);
     let base_ms = random.pick(&[20, 100, 500, 1000]);
-    let max_ms = if heartbeat_ms > 5000 { 10_000 } else { random.pick(&[1000, 3000, 10_000]) };
+    let max_ms = random.pick(&[1000, 3000, 10_000]);
     let heal_ms = 1000 * random.within(40, 300);
     let together = random.permille(500);
     let topology = random.below(4);
@@ -110,7 +120,7 @@ fn shape(seed: u64, faults: &[Fault]) -> Plan {
         steps: Vec::new(),
         heal_ms,
         core,
-        watch_ms: 20_000.max(heartbeat_ms * 6),
+        watch_ms: watch_ms(heartbeat_ms),
     }
 }
 
@@ -189,7 +199,7 @@ fn add(plan: &mut Plan, fault: Fault, random: &mut Random) {
                 plan.latency = draw_latency(random, most);
             }
             plan.path_latencies.clear();
-            plan.watch_ms = 40_000.max(plan.nodes.iter().map(|node| node.heartbeat_ms * 6).max().unwrap_or(0));
+            plan.watch_ms = watch_ms(plan.nodes.iter().map(|node| node.heartbeat_ms).max().unwrap_or(0));
         }
         Fault::MixedSecrets if plan.secret => {
             let outside: Vec<usize> = (0..nodes).filter(|node| !plan.core.contains(node)).collect();
