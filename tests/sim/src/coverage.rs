@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use noex_proto::{ClusterError, Counters};
+use noex_proto::{ClusterError, Counters, DialError, Unreached};
 
 use crate::Fault;
 
 /// All that is counted beside the kinds of faults. What is not here cannot be noted; what is here and never occurs is too rare.
-const STATES: [&str; 28] = [
+const STATES: [&str; 32] = [
+    "address beyond the sixteenth",
     "dead session replaced",
     "down: connection closed",
     "down: connection refused",
@@ -23,9 +24,12 @@ const STATES: [&str; 28] = [
     "error: seed mismatch",
     "error: seed unreachable",
     "full queue",
+    "lookup failed",
+    "lookup timed out",
     "half-open connection",
     "late tick",
     "members asked for",
+    "no descriptors",
     "peer's fault",
     "probe",
     "replacement with data in transit",
@@ -69,6 +73,9 @@ impl Coverage {
     }
 
     pub(crate) fn note_error(&mut self, error: &ClusterError) {
+        if let ClusterError::SeedUnreachable { why: Unreached::Dial(DialError::LookupTimedOut), .. } = error {
+            self.note("lookup timed out");
+        }
         self.note(match error {
             ClusterError::IdentityConflict { .. } => "error: identity conflict",
             ClusterError::Local(_) => "error: local",

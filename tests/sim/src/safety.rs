@@ -18,8 +18,12 @@ use crate::HostId;
 pub enum Invariant {
     /// No action concerns a connection that is not open, and each is closed once.
     ActionsOnOpenConnections,
+    /// Of `n` addresses of a name each is tried within `ceil(n / 16)` dials.
+    AddressesTried,
     /// The healed nodes that should see each other do, in time.
     Agreement,
+    /// Of nodes and seeds is said what the network or a resolver said, and nothing for a fault of the own system.
+    BlameIsTrue,
     /// What is queued and every table stay within their limits.
     Bounded,
     /// Any chunking of a stream gives the same actions.
@@ -185,6 +189,7 @@ impl Monitor {
                     return broken(Invariant::EventsAlternate, format!("{id} is down and was not up"));
                 };
                 self.ended.insert(id.clone(), up.received);
+                self.unreachable.clear();
             }
             ClusterEvent::StatusChange(status) => {
                 use ClusterStatus::{Running, Starting, Stopped, Stopping};
@@ -347,6 +352,8 @@ pub(crate) fn check_timeout(due: Option<Instant>, now: Instant, queued: bool, ti
 pub(crate) fn check_stopped(usage: &Usage, due: Option<Instant>) -> Check {
     let subscribers = Usage {
         events_per_subscriber: usage.events_per_subscriber,
+        // A lookup cannot be taken back.
+        lookups_in_flight: usage.lookups_in_flight,
         message_bytes_per_subscriber: usage.message_bytes_per_subscriber,
         ..Usage::default()
     };
@@ -378,6 +385,7 @@ pub(crate) fn check_limits(usage: &Usage, limits: &Limits, stopping: bool) -> Ch
         ("events", usage.events_per_subscriber, limits.events_per_subscriber + catch_up),
         ("half-open connections", usage.half_open, limits.half_open),
         ("half-open connections of one address", usage.half_open_per_address, limits.half_open_per_address),
+        ("lookups in flight", usage.lookups_in_flight, limits.lookups_in_flight),
         ("members", usage.members, limits.members),
         ("message bytes", usage.message_bytes_per_subscriber, limits.message_bytes_per_subscriber + ENTRY),
         ("nodes", usage.nodes, limits.members + limits.disconnected_nodes),
@@ -434,7 +442,7 @@ impl Picture {
 pub(crate) fn check_answer(conn: ConnId, action: &Action) -> Check {
     match action {
         Action::Close { conn: of, .. } | Action::Send { conn: of, .. } if *of == conn => Ok(()),
-        Action::Connect { .. } | Action::Event(ClusterEvent::Error(_)) => Ok(()),
+        Action::Connect { .. } | Action::Event(ClusterEvent::Error(_)) | Action::Resolve { .. } => Ok(()),
         action => broken(Invariant::StrangersChangeNothing, format!("bytes of a stranger on {conn} lead to {action:?}")),
     }
 }

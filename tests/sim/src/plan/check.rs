@@ -4,13 +4,15 @@ use std::collections::BTreeMap;
 
 use serde_json::value::RawValue;
 
-use super::{Op, Plan, Seed};
+use super::{Addr, Op, Plan, Seed};
 use crate::Chunking;
 
 /// The longest that anything in a plan may last: a week.
 const LONGEST_MS: u64 = 7 * 24 * 3_600_000;
 /// The most messages, or connections of a stranger, of one step.
 const MOST: usize = 100_000;
+/// The most addresses of a name: a node keeps no more.
+const MOST_ADDRESSES: usize = 256;
 /// The most bytes of one message: more than any limit allows.
 const MOST_BYTES: usize = 64 << 20;
 
@@ -72,7 +74,21 @@ impl Plan {
             let long = [("heal_ms", self.heal_ms), ("watch_ms", self.watch_ms)].into_iter().find(|(_, ms)| *ms > LONGEST_MS);
             long.map(|(field, ms)| (Place::Field(field), format!("{ms} ms, more than a week")))
         };
-        in_nodes.or_else(in_steps).or_else(in_lists).or_else(rest)
+        in_nodes.or_else(in_steps).or_else(in_lists).or_else(|| self.name_fault()).or_else(rest)
+    }
+
+    fn name_fault(&self) -> Option<(Place, String)> {
+        let nodes = self.nodes.len();
+        self.names.iter().enumerate().find_map(|(place, name)| {
+            let missing = name.addrs.iter().find_map(|addr| match addr {
+                Addr::Node(of) if *of >= nodes => Some(format!("name {place} leads to node {of}, which does not exist")),
+                _ => None,
+            });
+            let many = || (name.addrs.len() > MOST_ADDRESSES).then(|| format!("name {place} has {} addresses", name.addrs.len()));
+            let long =
+                || (name.lookup_ms.0.max(name.lookup_ms.1) > LONGEST_MS).then(|| format!("a lookup of name {place} takes weeks"));
+            missing.or_else(many).or_else(long).map(|fault| (Place::Field("names"), fault))
+        })
     }
 
     fn node_fault(&self, place: usize) -> Option<String> {
@@ -90,7 +106,13 @@ impl Plan {
                 Seed::Rogue(rogue) if rogue >= self.rogues.len() => {
                     return Some(format!("node {place} has stranger {rogue} as a seed, which does not exist"));
                 }
-                Seed::Missing | Seed::Misnamed(_) | Seed::Node(_) | Seed::Rogue(_) => {}
+                Seed::Name(of) if of >= self.names.len() => {
+                    return Some(format!("node {place} has name {of} as a seed, which does not exist"));
+                }
+                Seed::Name(of) if node.seeds.iter().filter(|seed| **seed == Seed::Name(of)).count() > 1 => {
+                    return Some(format!("node {place} has name {of} as a seed twice"));
+                }
+                Seed::Missing | Seed::Misnamed(_) | Seed::Name(_) | Seed::Node(_) | Seed::Rogue(_) => {}
             }
         }
         // The identities of others, which are its seeds, are built of names that are looked at in their turn.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::{NodePlan, Plan, Seed};
+use super::{Addr, NodePlan, Plan, Seed};
 use crate::world::{Contact, Meeting};
 use crate::{HostId, Invariant, World};
 
@@ -83,12 +83,12 @@ impl DialJudge {
                 let since = self.up.remove(&pair);
                 let remembered = contact.local + Duration::from_millis(node.forget_ms);
                 // Of a node that started more than once, a rumour may tell of another instance than the one that left.
-                if left && self.starts.get(&contact.peer) == Some(&1) && !has_seed(node, contact.peer, true) {
+                if left && self.starts.get(&contact.peer) == Some(&1) && !has_seed(plan, node, contact.peer, true) {
                     self.left.insert(pair, (contact.process, remembered));
                 }
                 let held = since.is_some_and(|since| contact.local >= since + 2 * Duration::from_millis(node.heartbeat_ms));
                 // A seed under another name is dialled at its own pace until it has been reached once.
-                if held && free && !left && !has_seed(node, contact.peer, false) {
+                if held && free && !left && !has_seed(plan, node, contact.peer, false) {
                     let until = contact.local + Duration::from_millis(node.base_ms) + MARGIN;
                     self.lost.insert(pair, (contact.process, until));
                 }
@@ -106,9 +106,10 @@ impl DialJudge {
 }
 
 /// Whether the peer is a seed of the node under another name, or `named` under its own.
-fn has_seed(node: &NodePlan, peer: HostId, named: bool) -> bool {
+fn has_seed(plan: &Plan, node: &NodePlan, peer: HostId, named: bool) -> bool {
     node.seeds.iter().any(|seed| match seed {
         Seed::Misnamed(of) => *of == peer,
+        Seed::Name(number) => named && plan.names[*number].addrs.contains(&Addr::Node(peer)),
         Seed::Node(of) => named && *of == peer,
         Seed::Missing | Seed::Rogue(_) => false,
     })

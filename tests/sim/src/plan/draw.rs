@@ -1,6 +1,6 @@
 //! Drawing a plan from a seed, with a stream of random numbers for each kind of fault.
 
-use super::{Fault, NodePlan, Op, Plan, Seed, Step};
+use super::{Fault, NodePlan, Op, Plan, Seed, Step, names};
 use crate::random::Random;
 use crate::{Chunking, Dialling, Latency, Rogue, Tampering};
 
@@ -111,6 +111,7 @@ fn shape(seed: u64, faults: &[Fault]) -> Plan {
         secret: random.permille(850),
         small_limits: faults.contains(&Fault::SmallLimits),
         bytes_per_second: None,
+        names: Vec::new(),
         window_bytes: 128 << 10,
         chunking: Chunking::Whole,
         reset_cuts: false,
@@ -226,6 +227,7 @@ fn add(plan: &mut Plan, fault: Fault, random: &mut Random) {
             }
             plan.nodes[0].start_ms = random.below(20_000);
         }
+        Fault::Names => names::draw(plan, times, random),
         Fault::SmallLimits | Fault::MixedSecrets => {}
         _ => {
             plan.reset_cuts |= fault == Fault::Reset;
@@ -273,6 +275,10 @@ fn add_steps(plan: &mut Plan, fault: Fault, at: u64, random: &mut Random) {
                     push(plan, at, Op::Crash { node, ms: Some(pause) });
                 }
             }
+        }
+        Fault::Descriptors => {
+            push(plan, at, Op::Descriptors { node, ms });
+            push(plan, at, Op::Descriptors { node: one, ms });
         }
         Fault::DialFaults => {
             let how = random.pick(&[Dialling::Dropped, Dialling::Late, Dialling::Refused, Dialling::Unreachable]);
@@ -371,6 +377,7 @@ fn add_steps(plan: &mut Plan, fault: Fault, at: u64, random: &mut Random) {
         | Fault::Latency
         | Fault::MixedIntervals
         | Fault::MixedSecrets
+        | Fault::Names
         | Fault::OneWayDials
         | Fault::Seeds
         | Fault::SmallLimits => {}

@@ -108,7 +108,10 @@ impl Run<'_> {
     pub(super) fn judge_conflict(&mut self) {
         let plan = self.plan;
         let Some(twin) = plan.nodes.iter().position(|node| node.twin_of.is_some()) else { return };
-        let simple = |fault: &Fault| fault.is_calm() && !matches!(fault, Fault::Leave | Fault::MixedSecrets | Fault::OneWayDials);
+        let simple = |fault: &Fault| {
+            fault.is_calm()
+                && !matches!(fault, Fault::Descriptors | Fault::Leave | Fault::MixedSecrets | Fault::Names | Fault::OneWayDials)
+        };
         let started = plan.nodes.iter().map(|node| node.start_ms).max().unwrap_or(0);
         let time = u64::try_from(plan.agreement_bound().as_millis()).unwrap_or(u64::MAX);
         if !plan.faults.iter().all(simple) || started + time > plan.heal_ms {

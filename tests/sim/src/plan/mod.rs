@@ -5,6 +5,7 @@ mod dials;
 mod draw;
 mod drawn;
 mod judge;
+mod names;
 mod promises;
 mod rest;
 mod run;
@@ -15,7 +16,7 @@ use std::time::Duration;
 use noex_proto::{ClusterConfig, Limits};
 use serde::{Deserialize, Serialize};
 
-use crate::{Chunking, Dialling, Latency, Rogue, Tampering};
+use crate::{Chunking, Dialling, Latency, Resolving, Rogue, Tampering};
 pub use run::{Outcome, STEP_BOUND};
 
 /// A kind of fault or of unusual configuration. Each is on in about half of the seeds.
@@ -72,11 +73,15 @@ pub enum Fault {
     Stall,
     /// Wall clocks that jump.
     WallClock,
+    /// Seeds by names: with many addresses, dead ones too, and resolvers that are slow, fail, or say something else each time.
+    Names,
+    /// Drivers without descriptors.
+    Descriptors,
 }
 
 impl Fault {
     /// All kinds, in the order of their random streams: a new one goes to the end.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 27] = [
         Self::Adversary,
         Self::Bandwidth,
         Self::ClockRate,
@@ -102,6 +107,8 @@ impl Fault {
         Self::Seeds,
         Self::Stall,
         Self::WallClock,
+        Self::Names,
+        Self::Descriptors,
     ];
 }
 
@@ -141,10 +148,39 @@ pub enum Seed {
     Missing,
     /// The address of this node under another name.
     Misnamed(usize),
+    /// This name, whoever is found there.
+    Name(usize),
     /// This node.
     Node(usize),
     /// This stranger.
     Rogue(usize),
+}
+
+/// A name that seeds have.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct NamePlan {
+    /// What it leads to, in the resolver's order.
+    pub addrs: Vec<Addr>,
+    /// Whether the resolver gives them in another order each time.
+    #[serde(default)]
+    pub shuffled: bool,
+    /// What a lookup of it takes, at least and at most.
+    pub lookup_ms: (u64, u64),
+}
+
+/// An address of a name.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Addr {
+    /// That of this node.
+    Node(usize),
+    /// One where connections are refused.
+    Refusing,
+    /// One that swallows packets.
+    Silent,
+    /// One to which the network knows no way.
+    Unreachable,
 }
 
 /// Something that happens at a moment of the plan.
@@ -187,6 +223,13 @@ pub enum Op {
         ms: u64,
         /// Whether connections are reset too.
         reset: bool,
+    },
+    /// The driver of a node has no descriptors for new connections.
+    Descriptors {
+        /// Which.
+        node: usize,
+        /// For how long, or until when, in milliseconds.
+        ms: u64,
     },
     /// Dials from one node to another fail in this way.
     Dials {
@@ -240,6 +283,15 @@ pub enum Op {
         node: usize,
         /// How many.
         count: u64,
+    },
+    /// The resolver of a node does this.
+    Resolver {
+        /// Which.
+        node: usize,
+        /// What it does.
+        how: Resolving,
+        /// For how long, or until when, in milliseconds.
+        ms: u64,
     },
     /// The connections between two nodes are reset.
     Reset {
@@ -332,6 +384,9 @@ pub struct Plan {
     pub faults: Vec<Fault>,
     /// The nodes, on hosts 0 and up.
     pub nodes: Vec<NodePlan>,
+    /// The names that seeds may have.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub names: Vec<NamePlan>,
     /// The strangers, on the hosts after them.
     pub rogues: Vec<Rogue>,
     /// Whether the cluster has a secret.
@@ -448,6 +503,7 @@ impl Plan {
         let seeds = plan.seeds.iter().map(|seed| match seed {
             Seed::Missing => format!("nobody@10.200.0.{}:4369", node + 1),
             Seed::Misnamed(of) => format!("misnamed@{}:4369", address(*of)),
+            Seed::Name(number) => name(*number),
             Seed::Node(of) => self.id(*of),
             Seed::Rogue(rogue) => format!("rogue@{}:4369", address(self.nodes.len() + rogue)),
         });
@@ -496,11 +552,13 @@ impl Op {
         match self {
             Self::Clock { node, .. }
             | Self::Crash { node, .. }
+            | Self::Descriptors { node, .. }
             | Self::Freeze { node, .. }
             | Self::Leave { node, .. }
             | Self::Misuse { node }
             | Self::PowerOff { node, .. }
             | Self::Processes { node, .. }
+            | Self::Resolver { node, .. }
             | Self::RogueDials { node, .. }
             | Self::WallClock { node, .. } => vec![node],
             Self::Cut { from, to, .. } => from.iter_mut().chain(to).collect(),
@@ -515,6 +573,11 @@ impl Op {
             Self::Rotate { .. } => Vec::new(),
         }
     }
+}
+
+/// The text of a name.
+pub(super) fn name(number: usize) -> String {
+    format!("seed{number}.example")
 }
 
 /// The address of a host.

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use super::{Fault, Plan};
+use super::{Fault, NodePlan, Op, Plan, Seed};
+use crate::Resolving;
+use crate::world::resolver::SLOWEST;
 
 impl Plan {
     /// How long the healed nodes may take to agree.
@@ -20,7 +22,20 @@ impl Plan {
             // What is queued goes first.
             bound += (4 << 20) * 1000 / rate.max(20_000) / 4;
         }
-        Duration::from_millis(bound) + 4 * latency
+        Duration::from_millis(bound + self.names_bound(backoff)) + 4 * latency
+    }
+
+    /// How much longer it takes where a name has to be looked up whose last address is the one that lives: each sixteen addresses are a
+    /// dial, before each of which there is a lookup, and one of each may be under way.
+    fn names_bound(&self, backoff_ms: u64) -> u64 {
+        let Some(most) = self.names.iter().map(|name| name.addrs.len().div_ceil(16) as u64).max() else { return 0 };
+        let slow = self.steps.iter().any(|step| matches!(step.op, Op::Resolver { how: Resolving::Slow, .. }));
+        let slowest = if slow { SLOWEST.as_secs() * 1000 } else { 0 };
+        let lookup = self.names.iter().map(|name| name.lookup_ms.0.max(name.lookup_ms.1)).max().unwrap_or(0).max(slowest);
+        // With limits at their minimum names wait for each other, and dials too.
+        let of = |node: &NodePlan| node.seeds.iter().filter(|seed| matches!(seed, Seed::Name(_))).count();
+        let at_once = if self.small_limits { self.nodes.iter().map(of).max().unwrap_or(0) as u64 } else { 1 };
+        (most + 1) * at_once * (lookup + 10_000 + backoff_ms)
     }
 
     /// The longest that bytes are on their way in one direction.
@@ -53,13 +68,15 @@ impl Fault {
     pub(super) const fn is_calm(self) -> bool {
         matches!(
             self,
-            Self::DuplicateId
+            Self::Descriptors
+                | Self::DuplicateId
                 | Self::Fragmentation
                 | Self::Latency
                 | Self::Leave
                 | Self::MixedIntervals
                 | Self::MixedSecrets
                 | Self::Misuse
+                | Self::Names
                 | Self::OneWayDials
                 | Self::Rogues
                 | Self::Rotation
@@ -78,6 +95,7 @@ impl Fault {
             Self::ClockRate => "fault: clock rate",
             Self::Crash => "fault: crash",
             Self::CrashLoop => "fault: crash loop",
+            Self::Descriptors => "fault: descriptors",
             Self::DialFaults => "fault: dial faults",
             Self::DuplicateId => "fault: duplicate id",
             Self::Fragmentation => "fault: fragmentation",
@@ -89,6 +107,7 @@ impl Fault {
             Self::MixedIntervals => "fault: mixed intervals",
             Self::MixedSecrets => "fault: mixed secrets",
             Self::Misuse => "fault: misuse",
+            Self::Names => "fault: names",
             Self::OneWayDials => "fault: one-way dials",
             Self::Partition => "fault: partition",
             Self::PowerOff => "fault: power off",

@@ -136,7 +136,8 @@ impl Run<'_> {
     /// Where nobody is left out whom some try to reach: heartbeats, and no questions.
     fn judge_traffic(&mut self, node: usize, (answers, records): (u64, u64), ms: u64) {
         let plan = self.plan;
-        let tries = [Fault::MixedSecrets, Fault::Rogues, Fault::Seeds].iter().any(|fault| plan.faults.contains(fault));
+        let tries =
+            [Fault::MixedSecrets, Fault::Names, Fault::Rogues, Fault::Seeds].iter().any(|fault| plan.faults.contains(fault));
         if tries || plan.core.len() < plan.nodes.len() || plan.nodes[node].seeds.contains(&Seed::Node(node)) {
             return;
         }

@@ -10,7 +10,7 @@ use super::dials::DialJudge;
 use super::{Fault, Op, Plan};
 use crate::coverage::Coverage;
 use crate::timeline;
-use crate::{Dialling, Invariant, Violation, World};
+use crate::{Dialling, Invariant, Resolving, Violation, World};
 
 /// How many inputs a run may take before it counts as endless.
 pub const STEP_BOUND: u64 = 30_000_000;
@@ -46,8 +46,10 @@ pub struct Outcome {
 #[derive(Clone, Debug)]
 enum Act {
     Clock(usize),
+    Descriptors(usize),
     Dials(usize, usize),
     Mend(Vec<usize>, Vec<usize>),
+    Resolver(usize),
     Secrets(u8, Vec<u8>),
     Start(usize),
     Step(usize),
@@ -191,6 +193,9 @@ impl Run<'_> {
         for (from, to, latency) in &plan.path_latencies {
             self.world.set_path_latency(*from, *to, *latency);
         }
+        for number in 0..plan.names.len() {
+            plan.set_name(self.world, number);
+        }
         for (from, to) in &plan.undialable {
             self.world.set_dialling(*from, *to, Dialling::Dropped);
         }
@@ -255,6 +260,7 @@ impl Run<'_> {
     fn act(&mut self, act: Act) {
         match act {
             Act::Clock(node) => self.world.set_clock_rate(node, 1000),
+            Act::Descriptors(node) => self.world.set_exhausted(node, false),
             Act::Dials(from, to) => self.world.set_dialling(from, to, Dialling::Normal),
             Act::Mend(from, to) => {
                 for from in &from {
@@ -263,6 +269,7 @@ impl Run<'_> {
                     }
                 }
             }
+            Act::Resolver(node) => self.world.set_resolving(node, Resolving::Normal),
             Act::Secrets(primary, accepted) => {
                 let now = self.world.now();
                 let kept = |number: &u8| *number == primary || accepted.contains(number);
@@ -359,6 +366,11 @@ impl Run<'_> {
                 }
                 self.after(ms, Act::Mend(from.clone(), to.clone()));
             }
+            Op::Descriptors { node, ms } => {
+                self.world.coverage.note("no descriptors");
+                self.world.set_exhausted(node, true);
+                self.after(ms, Act::Descriptors(node));
+            }
             Op::Dials { from, to, how, ms } => {
                 if !self.plan.undialable.contains(&(from, to)) {
                     self.world.set_dialling(from, to, how);
@@ -384,6 +396,10 @@ impl Run<'_> {
             Op::Misuse { node } => self.world.misuse(node),
             Op::PowerOff { node, ms } => self.die(node, ms, World::power_off),
             Op::Processes { node, count } => self.world.set_process_count(node, count),
+            Op::Resolver { node, how, ms } => {
+                self.world.set_resolving(node, how);
+                self.after(ms, Act::Resolver(node));
+            }
             Op::Reset { one, other } => self.world.reset(one, other),
             Op::ResetOne { one, other } => self.world.reset_one(one, other),
             Op::RogueDials { rogue, node, count } => self.world.rogue_dials(self.plan.nodes.len() + rogue, node, count),
@@ -465,6 +481,8 @@ impl Run<'_> {
             self.world.thaw(node);
             self.note_pause(node);
             self.world.set_clock_rate(node, 1000);
+            self.world.set_resolving(node, Resolving::Normal);
+            self.world.set_exhausted(node, false);
             if self.world.is_alive(node) && self.world.machine(node).status() == ClusterStatus::Stopping {
                 self.world.crash(node);
             }

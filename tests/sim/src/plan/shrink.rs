@@ -3,7 +3,7 @@
 //! What is left has to be a plan that a sound machine passes. So a kind of fault leaves [`Plan::faults`], which says what is excused,
 //! only together with all that belongs to it; and nodes that could find each other still can.
 
-use super::{Fault, Op, Plan, Seed};
+use super::{Addr, Fault, Op, Plan, Seed};
 use crate::{Chunking, Invariant, Latency};
 
 /// With how many seeds a smaller plan is tried: what is left out shifts the randomness of all that remains.
@@ -151,7 +151,11 @@ impl<F: FnMut(&Plan) -> bool> Shrinker<F> {
 fn is_joined(plan: &Plan) -> bool {
     let leads = |from: usize, to: usize| {
         let (from, to) = (&plan.nodes[from], to);
-        from.seeds.iter().any(|seed| matches!(seed, Seed::Misnamed(of) | Seed::Node(of) if *of == to))
+        from.seeds.iter().any(|seed| match seed {
+            Seed::Misnamed(of) | Seed::Node(of) => *of == to,
+            Seed::Name(number) => plan.names[*number].addrs.contains(&Addr::Node(to)),
+            Seed::Missing | Seed::Rogue(_) => false,
+        })
     };
     let mut reached = vec![0];
     let mut next = 0;
@@ -202,11 +206,24 @@ fn remove_fault(plan: &mut Plan, fault: Fault) {
                 node.seeds.retain(|seed| !matches!(seed, Seed::Misnamed(_) | Seed::Missing) && *seed != Seed::Node(place));
             }
         }
+        Fault::Names => {
+            // The node in place of its name.
+            for place in 0..plan.nodes.len() {
+                let seeds = std::mem::take(&mut plan.nodes[place].seeds);
+                let plain = |seed| match seed {
+                    Seed::Name(number) => plan.names[number].node().filter(|of| *of != place).map(Seed::Node),
+                    seed => Some(seed),
+                };
+                plan.nodes[place].seeds = seeds.into_iter().filter_map(plain).collect();
+            }
+            plan.names.clear();
+        }
         Fault::SmallLimits => plan.small_limits = false,
         Fault::Adversary
         | Fault::ClockRate
         | Fault::Crash
         | Fault::CrashLoop
+        | Fault::Descriptors
         | Fault::DialFaults
         | Fault::Freeze
         | Fault::HalfOpen
@@ -230,10 +247,18 @@ fn remove_node(plan: &mut Plan, gone: usize) {
     let moved = |node: usize| node - usize::from(node > gone);
     let own = plan.nodes.remove(gone);
     let next = own.seeds.iter().find_map(|seed| match seed {
+        Seed::Name(number) => plan.names[*number].node().filter(|of| *of != gone).map(moved),
         Seed::Node(of) if *of != gone => Some(moved(*of)),
         _ => None,
     });
     let next = next.unwrap_or(0);
+    for name in &mut plan.names {
+        for addr in &mut name.addrs {
+            if let Addr::Node(of) = addr {
+                *of = if *of == gone { next } else { moved(*of) };
+            }
+        }
+    }
     for (place, node) in plan.nodes.iter_mut().enumerate() {
         node.twin_of = node.twin_of.map(moved);
         let mut seeds = Vec::new();
@@ -276,6 +301,7 @@ impl Plan {
             | Fault::MixedIntervals
             | Fault::Seeds
             | Fault::SmallLimits => true,
+            Fault::Names => !self.names.is_empty(),
             _ => self.steps.iter().any(|step| step.op.kinds().contains(&fault)),
         }
     }
@@ -288,6 +314,7 @@ impl Op {
             Self::Clock { .. } => &[Fault::ClockRate],
             Self::Crash { .. } => &[Fault::Crash, Fault::CrashLoop, Fault::HalfOpen, Fault::Stall],
             Self::Cut { .. } => &[Fault::Partition],
+            Self::Descriptors { .. } => &[Fault::Descriptors],
             Self::Dials { .. } => &[Fault::DialFaults],
             Self::Freeze { .. } => &[Fault::Freeze],
             Self::HalfOpen { .. } => &[Fault::HalfOpen],
@@ -295,6 +322,7 @@ impl Op {
             Self::Misuse { .. } => &[Fault::Misuse],
             Self::PowerOff { .. } => &[Fault::PowerOff],
             Self::Processes { .. } | Self::Send { .. } => &[],
+            Self::Resolver { .. } => &[Fault::Names],
             Self::Reset { .. } => &[Fault::DialFaults, Fault::Reset],
             Self::ResetOne { .. } => &[Fault::Reset, Fault::Stall],
             Self::RogueDials { .. } => &[Fault::Rogues],
@@ -332,8 +360,10 @@ impl Op {
         match self {
             Self::Clock { ms, .. }
             | Self::Cut { ms, .. }
+            | Self::Descriptors { ms, .. }
             | Self::Dials { ms, .. }
             | Self::Freeze { ms, .. }
+            | Self::Resolver { ms, .. }
             | Self::Rotate { ms, .. }
             | Self::StallReader { ms, .. }
             | Self::StallWriter { ms, .. }

@@ -5,13 +5,14 @@ use std::time::Duration;
 use noex_proto::{ClusterError, ClusterEvent, DialError, NodeDownReason, Unreached};
 
 use super::{errors, pair, run, start, told, when, with};
-use crate::{Chunking, Dialling, Fault, Latency, Op, Plan, Rogue, Seed, Tampering, World};
+use crate::{Addr, Chunking, Dialling, Fault, Latency, NamePlan, Op, Plan, Resolving, Rogue, Seed, Tampering, World};
 
 /// A new kind does not compile before it has a test.
 const _: fn(Fault) -> fn() = |fault| match fault {
     Fault::Adversary => an_adversary_touches_bytes_and_the_session_ends,
     Fault::Bandwidth => a_large_message_takes_the_time_that_the_bandwidth_says,
     Fault::ClockRate => a_fast_clock_counts_more_time,
+    Fault::Descriptors => without_descriptors_nothing_is_said_of_the_seed,
     Fault::Crash => a_crash_resets_connections_and_the_node_comes_back,
     Fault::CrashLoop => a_crash_loop_is_a_down_and_an_up_for_each_round,
     Fault::DialFaults => each_dial_fault_is_reported_as_what_it_is,
@@ -24,6 +25,7 @@ const _: fn(Fault) -> fn() = |fault| match fault {
     Fault::MixedIntervals => silence_is_measured_by_the_interval_of_the_silent,
     Fault::MixedSecrets => another_secret_keeps_out,
     Fault::Misuse => misuse_is_ignored,
+    Fault::Names => names_lead_to_a_node_in_the_end,
     Fault::OneWayDials => a_pair_that_can_dial_one_way_connects,
     Fault::Partition => a_partition_is_silent_or_resets,
     Fault::PowerOff => a_host_without_power_is_silent,
@@ -123,6 +125,69 @@ fn each_dial_fault_is_reported_as_what_it_is() {
     assert_eq!(report(Dialling::Unreachable), (None, Some(Unreached::Dial(DialError::Unreachable))));
     assert!(report(Dialling::Late).0.is_some_and(|at| at > 1000), "{:?}", report(Dialling::Late));
     assert!(report(Dialling::Normal).0.is_some_and(|at| at < 100));
+}
+
+/// The quiet plan, whose second and third node start late and have a seed with this name.
+pub(super) fn named(addrs: Vec<Addr>, lookup_ms: (u64, u64), steps: impl IntoIterator<Item = (u64, Op)>) -> Plan {
+    let mut plan = with(Fault::Names, steps);
+    plan.names.push(NamePlan { addrs, shuffled: false, lookup_ms });
+    for node in &mut plan.nodes[1..] {
+        (node.start_ms, node.seeds) = (1000, vec![Seed::Name(0)]);
+    }
+    plan
+}
+
+fn is_up(event: &ClusterEvent) -> bool {
+    matches!(event, ClusterEvent::NodeUp(_))
+}
+
+#[test]
+fn names_lead_to_a_node_in_the_end() {
+    // The seventeenth is the one that lives.
+    let mut addrs = vec![Addr::Unreachable; 16];
+    addrs.push(Addr::Node(0));
+    let world = run(&named(addrs, (5, 5), []));
+    assert!(when(&world, 1, is_up).is_some_and(|at| at < 3000), "{:?}", errors(&world, 1));
+    assert!(world.coverage.iter().any(|(what, count)| what == "address beyond the sixteenth" && count > 0));
+
+    // Each takes its time.
+    let world = run(&named(vec![Addr::Silent, Addr::Refusing, Addr::Node(0)], (5, 5), []));
+    assert!(when(&world, 1, is_up).is_some_and(|at| (3000..4000).contains(&at)), "{:?}", errors(&world, 1));
+
+    // A lookup that takes longer than a dial may.
+    let world = run(&named(vec![Addr::Node(0)], (12_000, 12_000), []));
+    assert!(when(&world, 1, is_up).is_some_and(|at| (13_000..13_100).contains(&at)));
+    assert!(errors(&world, 1).iter().any(|error| error.contains("name lookup timed out")), "{:?}", errors(&world, 1));
+
+    for (how, says) in [
+        (Resolving::Fails, "the lookup of seed0.example failed on this machine: try again"),
+        (Resolving::Nothing, "seed seed0.example:4369 is unreachable"),
+        (Resolving::Partly, ""),
+        (Resolving::Slow, "name lookup timed out"),
+    ] {
+        let world = run(&named(vec![Addr::Node(0)], (5, 5), [(500, Op::Resolver { node: 1, how, ms: 5000 })]));
+        let up = when(&world, 1, is_up).expect("up in the end");
+        match how {
+            Resolving::Partly => {}
+            Resolving::Slow => assert!((11_000..21_100).contains(&up), "{up}"),
+            _ => assert!((5500..6500).contains(&up), "{how:?}: {up}"),
+        }
+        let told = errors(&world, 1);
+        assert!(how == Resolving::Partly || told.iter().any(|error| error.contains(says)), "{how:?}: {told:?}");
+        assert!(how != Resolving::Fails || told.iter().all(|error| !error.contains("unreachable")), "{told:?}");
+        assert!(when(&world, 2, is_up).is_some_and(|at| at < 1100), "its resolver answers");
+    }
+}
+
+#[test]
+fn without_descriptors_nothing_is_said_of_the_seed() {
+    let mut plan = with(Fault::Descriptors, [(500, Op::Descriptors { node: 1, ms: 5000 })]);
+    plan.nodes[1].start_ms = 1000;
+    let world = run(&plan);
+    assert!(when(&world, 1, is_up).is_some_and(|at| (5500..6500).contains(&at)), "{:?}", told(&world, 1, 20_000));
+    let told = errors(&world, 1);
+    assert!(told.iter().any(|error| error.contains("dialling failed on this machine")), "{told:?}");
+    assert!(told.iter().all(|error| !error.contains("unreachable")), "{told:?}");
 }
 
 /// The quiet plan with a second process that claims to be `b`.

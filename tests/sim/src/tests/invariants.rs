@@ -7,19 +7,22 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use noex_proto::{
-    Action, Close, ClusterConfig, ClusterError, ClusterEvent, ClusterStatus, ConnId, Counters, Instant, Limits, Machine,
-    NodeDownReason, NodeId, Unreached, Usage,
+    Action, Close, ClusterConfig, ClusterError, ClusterEvent, ClusterStatus, ConnId, Counters, DialError, Instant, Limits,
+    LocalFault, LookupId, Machine, NodeDownReason, NodeId, Unreached, Usage,
 };
 
 use super::{pair, quiet, start, with};
 use crate::safety::{self, Activity, Monitor, Picture};
+use crate::world::resolver::Inquiry;
 use crate::world::{Bend, BendAction};
-use crate::{Fault, Invariant, Op, Plan, Rogue, STEP_BOUND, Violation, World};
+use crate::{Addr, Fault, Invariant, Op, Plan, Resolving, Rogue, STEP_BOUND, Violation, World};
 
 /// A new invariant does not compile before it has a test.
 const _: fn(Invariant) -> fn() = |invariant| match invariant {
     Invariant::ActionsOnOpenConnections => a_connection_that_is_closed_twice,
+    Invariant::AddressesTried => a_machine_that_never_tries_the_seventeenth_address,
     Invariant::Agreement => a_pair_that_never_connects,
+    Invariant::BlameIsTrue => a_seed_that_is_blamed_for_what_is_ones_own_fault,
     Invariant::Bounded => more_than_a_limit_allows,
     Invariant::ChunkingIsIrrelevant => messages_that_depend_on_chunks,
     Invariant::ConflictReported => a_conflict_that_nobody_hears_of,
@@ -101,6 +104,51 @@ fn a_connection_that_is_closed_twice() {
     assert_eq!(unknown.invariant, Invariant::ActionsOnOpenConnections, "{unknown}");
 }
 
+/// A name of sixteen addresses that are dead, and of one that lives.
+fn seventeen() -> Plan {
+    let mut addrs = vec![Addr::Unreachable; 16];
+    addrs.push(Addr::Node(0));
+    super::faults::named(addrs, (5, 5), [])
+}
+
+#[test]
+fn a_machine_that_never_tries_the_seventeenth_address() {
+    // It begins each dial with the first ones.
+    let first: BendAction = |world, host, action| match action {
+        Action::Connect { conn, remote } if host == 1 && remote.ip().to_string() == "10.0.0.1" && world.now().as_secs() < 20 => {
+            vec![Action::Connect { conn, remote: "10.203.0.0:4369".parse().expect("an address") }]
+        }
+        action => vec![action],
+    };
+    let violation = broken_plan(&seventeen(), bent(first));
+    assert_eq!(violation.invariant, Invariant::AddressesTried, "{violation}");
+}
+
+#[test]
+fn a_seed_that_is_blamed_for_what_is_ones_own_fault() {
+    let blames: BendAction = |world, _, action| match action {
+        Action::Event(ClusterEvent::Error(ClusterError::Local(fault))) => {
+            let why = match fault {
+                LocalFault::Lookup { .. } => DialError::Unresolved,
+                LocalFault::Dial { .. } => DialError::Unreachable,
+                _ => return Vec::new(),
+            };
+            let seed = if why == DialError::Unresolved { "seed0.example".into() } else { world.id("a", 0).to_string() };
+            let seed = seed.parse().expect("a contact");
+            vec![Action::Event(ClusterEvent::Error(ClusterError::SeedUnreachable { seed, why: Unreached::Dial(why) }))]
+        }
+        action => vec![action],
+    };
+    let fails = Op::Resolver { node: 1, how: Resolving::Fails, ms: 5000 };
+    let lookup = super::faults::named(vec![Addr::Node(0)], (5, 5), [(500, fails)]);
+    let mut dial = with(Fault::Descriptors, [(500, Op::Descriptors { node: 1, ms: 5000 })]);
+    dial.nodes[1].start_ms = 1000;
+    for plan in [lookup, dial] {
+        let violation = broken_plan(&plan, bent(blames));
+        assert_eq!(violation.invariant, Invariant::BlameIsTrue, "{violation}");
+    }
+}
+
 #[test]
 fn a_pair_that_never_connects() {
     let plan = Plan { undialable: vec![(1, 2), (2, 1)], ..quiet() };
@@ -130,11 +178,37 @@ fn more_than_a_limit_allows() {
     let silent = Op::Dials { from: 1, to: 0, how: crate::Dialling::Dropped, ms: 19_000 };
     let mut plan = with(Fault::DialFaults, [(0, silent)]);
     plan.nodes[1].start_ms = 10;
-    let dial = broken_plan(&plan, patient);
+    let dial = broken_plan(
+        &plan,
+        bent(|_, _, action| match action {
+            Action::Close { .. } | Action::Event(ClusterEvent::Error(_)) => Vec::new(),
+            action => vec![action],
+        }),
+    );
     assert_eq!((dial.invariant, dial.at.as_secs()), (Invariant::Bounded, 12), "{dial}");
 
+    // Two lookups of one host at a time, and more than are allowed.
+    let twice = broken_plan(
+        &super::faults::named(vec![Addr::Node(0)], (50, 50), []),
+        bent(|_, _, action| match action {
+            Action::Resolve { ref host, lookup } => {
+                let again = Action::Resolve { host: host.clone(), lookup: LookupId(lookup.0 + 1000) };
+                vec![action, again]
+            }
+            action => vec![action],
+        }),
+    );
+    assert_eq!(twice.invariant, Invariant::Bounded, "{twice}");
+    let mut world = pair();
+    world.bend.usage = Some(|usage| Usage { lookups_in_flight: usage.lookups_in_flight + 1, ..usage });
+    let leak = world.run_for(Duration::from_secs(1)).expect_err("a violation");
+    assert_eq!(leak.invariant, Invariant::Bounded, "{leak}");
+    let mut inquiry = Inquiry::default();
+    let asked = |inquiry: &mut Inquiry, id| inquiry.asked(LookupId(id), &format!("host{id}"), Duration::ZERO, 2);
+    assert_eq!([1, 2, 3].map(|id| of(asked(&mut inquiry, id))), [None, None, Some(Invariant::Bounded)]);
+
     let limits = Limits::default();
-    let over: [fn(&mut Usage) -> &mut usize; 13] = [
+    let over: [fn(&mut Usage) -> &mut usize; 14] = [
         |usage| &mut usage.closing_connections,
         |usage| &mut usage.control_messages,
         |usage| &mut usage.departed_nodes,
@@ -143,6 +217,7 @@ fn more_than_a_limit_allows() {
         |usage| &mut usage.events_per_subscriber,
         |usage| &mut usage.half_open,
         |usage| &mut usage.half_open_per_address,
+        |usage| &mut usage.lookups_in_flight,
         |usage| &mut usage.members,
         |usage| &mut usage.message_bytes_per_subscriber,
         |usage| &mut usage.nodes,

@@ -26,6 +26,7 @@ fn quiet() -> Plan {
         seed: 1,
         faults: Vec::new(),
         nodes: (0..3).map(node).collect(),
+        names: Vec::new(),
         rogues: Vec::new(),
         secret: true,
         small_limits: false,

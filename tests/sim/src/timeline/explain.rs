@@ -1,6 +1,6 @@
 //! Plain words, for readers who have never seen noex.
 
-use crate::{Dialling, Invariant, Op, Plan};
+use crate::{Dialling, Invariant, Op, Plan, Resolving};
 
 use super::Fault;
 
@@ -10,9 +10,17 @@ pub(super) const fn invariant(invariant: Invariant) -> &'static str {
         Invariant::ActionsOnOpenConnections => {
             "A node asked for something on a connection that is not open, or closed one twice. Its bookkeeping of connections is wrong."
         }
+        Invariant::AddressesTried => {
+            "A name may lead to many addresses, of which some are dead. A node that goes on dialling it has to try each of them in its turn. \
+             Here it left one out."
+        }
         Invariant::Agreement => {
             "After all faults were mended, the nodes that had been healed should see each other as connected within a promised time. \
              They do not."
+        }
+        Invariant::BlameIsTrue => {
+            "A node reported that another one could not be reached for a reason that neither the network nor a resolver gave. Where its own \
+             system fails, as without descriptors, nothing is known of the other node."
         }
         Invariant::Bounded => "Something that has a limit, such as a queue, grew beyond it.",
         Invariant::ChunkingIsIrrelevant => {
@@ -91,6 +99,7 @@ pub(crate) fn fault(plan: &Plan, op: &Op) -> Option<(Fault, u64)> {
             let reset = if *reset { ", connections are reset" } else { "" };
             ("cut", format!("nothing passes from {} to {}{reset}", names(from), names(to)), *ms)
         }
+        Op::Descriptors { node, ms } => ("cut", format!("{} has no descriptors for new connections", name(node)), *ms),
         Op::Dials { from, to, how, ms } => {
             let how = match how {
                 Dialling::Dropped => "get no answer",
@@ -108,6 +117,16 @@ pub(crate) fn fault(plan: &Plan, op: &Op) -> Option<(Fault, u64)> {
         Op::Leave { node, ms } => ("leave", format!("{} leaves{}", name(node), again(ms)), ms.unwrap_or(0)),
         Op::Misuse { node } => ("adversary", format!("the driver of {} feeds it nonsense", name(node)), 0),
         Op::PowerOff { node, ms } => ("crash", format!("{}'s machine loses power{}", name(node), again(ms)), ms.unwrap_or(0)),
+        Op::Resolver { node, how, ms } => {
+            let how = match how {
+                Resolving::Fails => "says: try again",
+                Resolving::Normal => "answers",
+                Resolving::Nothing => "knows no address",
+                Resolving::Partly => "gives some of the addresses only",
+                Resolving::Slow => "takes 10 to 20 s",
+            };
+            ("cut", format!("the resolver of {} {how}", name(node)), *ms)
+        }
         Op::Reset { one, other } => ("reset", format!("connections between {} and {} are reset", name(one), name(other)), 0),
         Op::ResetOne { one, other } => ("reset", format!("a connection between {} and {} is reset", name(one), name(other)), 0),
         Op::RogueDials { node, count, .. } => ("adversary", format!("a stranger connects to {} {count} times", name(node)), 0),

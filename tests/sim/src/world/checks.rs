@@ -21,6 +21,11 @@ impl World {
         };
         self.judge(host, timeout);
         self.judge(host, bounded);
+        let at = &self.hosts[host];
+        let (counted, asked) = (self.bent_usage(at.machine.usage()).lookups_in_flight, at.inquiry.under_way());
+        if tables && counted != asked {
+            self.violate(Some(host), Invariant::Bounded, format!("{counted} lookups are counted, and {asked} under way"));
+        }
         if tick {
             self.count(host, Activity::Tick);
         }
@@ -28,7 +33,9 @@ impl World {
             return;
         }
         let counters = self.hosts[host].machine.counters();
-        for _ in self.hosts[host].monitor.counted().dials..counters.dials {
+        // A dial is counted for each address that it tries, and its rate is that of dials.
+        let further = std::mem::take(&mut self.hosts[host].inquiry.further);
+        for _ in self.hosts[host].monitor.counted().dials..counters.dials.saturating_sub(further) {
             self.count(host, Activity::Dial);
         }
         let check = self.hosts[host].monitor.counters(counters);

@@ -113,6 +113,7 @@ impl World {
         new.events = std::mem::take(&mut old.events);
         new.messages = std::mem::take(&mut old.messages);
         new.next_port = old.next_port;
+        (new.resolving, new.exhausted) = (old.resolving, old.exhausted);
         *old = new;
     }
 
@@ -178,7 +179,7 @@ impl World {
     fn accept_late(&mut self, place: usize) {
         let end = &self.conns[place].ends[1];
         let host = &self.hosts[end.host];
-        if host.process == end.process && host.listening == Some(self.conns[place].port) {
+        if host.process == end.process && host.listening == Some(self.conns[place].remote.port()) {
             self.accepted(place);
         } else {
             self.conns[place].ends[1].state = EndState::Gone { silent: false };

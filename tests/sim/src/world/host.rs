@@ -6,13 +6,15 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use noex_proto::{
-    Action, Close, ClusterError, ClusterEvent, ClusterStatus, ConnId, DialError, Input, Instant, Machine, NodeDownReason, NodeId,
-    SendError, SubscriptionId, WallTime,
+    Action, Close, ClusterError, ClusterEvent, ClusterStatus, ConnId, Input, Instant, Machine, NodeDownReason, NodeId, SendError,
+    SubscriptionId, WallTime,
 };
 
+use super::network::{self, Target};
 use super::queue::Happening;
+use super::resolver::{Failing, Inquiry, Resolving};
 use super::wire::{Conn, DialStep, End, EndState, Pipe};
-use super::{HostId, Meeting, World, network};
+use super::{HostId, Meeting, World};
 use crate::safety::{self, Activity, Invariant, Monitor, Picture};
 
 /// A tick that comes later than this after its time is a late one.
@@ -46,7 +48,7 @@ impl Clock {
 pub(super) enum Waiting {
     Accept(u32),
     Connected(u32),
-    Failed(u32, DialError),
+    Failed(u32, Failing),
     Linger(u32, u8),
     Lookup(u32),
     Read(u32, u8),
@@ -60,8 +62,8 @@ pub(super) struct Host {
     /// The events that its machine has emitted, and those that its slow subscriber has read or been told to have missed.
     pub(super) emitted: u64,
     pub(super) slow_heard: u64,
-    /// How often the port of each other host has refused since something came from it.
-    pub(super) refusals: BTreeMap<HostId, u32>,
+    /// How often the port of each other host has refused since a record came from it on a connection that is older, and since when.
+    pub(super) refusals: BTreeMap<HostId, (u32, u64)>,
     /// The number of the present process.
     pub(super) process: u32,
     /// A number of the present start that no other start anywhere has.
@@ -72,6 +74,10 @@ pub(super) struct Host {
     pub(super) powered: bool,
     pub(super) frozen: bool,
     pub(super) listening: Option<u16>,
+    /// What its resolver does, and whether its driver can begin no connection.
+    pub(super) resolving: Resolving,
+    pub(super) exhausted: bool,
+    pub(super) inquiry: Inquiry,
     /// Connections of the present process by number: the place in the table, twice, plus the end.
     pub(super) conns: Vec<u32>,
     /// Connections that the machine has not closed.
@@ -113,6 +119,9 @@ impl Host {
             powered: true,
             frozen: false,
             listening: None,
+            resolving: Resolving::Normal,
+            exhausted: false,
+            inquiry: Inquiry::default(),
             conns: Vec::new(),
             open: 0,
             wake: u64::MAX,
@@ -280,9 +289,7 @@ impl World {
             Action::Event(event) => self.event(host, event),
             Action::Message => self.read_messages(host),
             Action::Resolve { host: name, lookup } => {
-                let delay = self.latency(host, host);
-                self.queue.push(self.now + delay, Happening::Lookup(self.lookups.len() as u32));
-                self.lookups.push((host, self.hosts[host].process, lookup, name));
+                self.resolve(host, lookup, name);
             }
             Action::Send { conn, data } => {
                 self.trace.mix_bytes(&data);
@@ -293,6 +300,8 @@ impl World {
                         self.check_nonce(host, place, end, &data);
                         let pipe = &mut self.conns[place].pipes[end];
                         pipe.out_bytes += data.len();
+                        pipe.given += data.len() as u64;
+                        pipe.ends.push_back(pipe.given);
                         let held = pipe.out_bytes;
                         pipe.out.push_back(data);
                         // The window, one record over it, and a handshake before it.
@@ -339,9 +348,16 @@ impl World {
         at.conns.push((place << 1) as u32);
         at.open += 1;
         let process = at.process;
-        let (target, step) = match network::host_at(remote) {
-            Some(to) if to < self.hosts.len() => (to, DialStep::Request),
-            _ => (host, DialStep::Fail(DialError::Unreachable)),
+        if at.inquiry.tries(remote.ip()) {
+            self.coverage.note("address beyond the sixteenth");
+        }
+        let (target, step) = match network::target(remote) {
+            Target::Host(to) if to < self.hosts.len() && self.hosts[host].exhausted => (to, DialStep::Fail(Failing::Local)),
+            _ if self.hosts[host].exhausted => (host, DialStep::Fail(Failing::Local)),
+            Target::Host(to) if to < self.hosts.len() => (to, DialStep::Request),
+            Target::Host(_) | Target::Nowhere => (host, DialStep::Fail(Failing::Unreachable)),
+            Target::Nobody => (host, DialStep::Fail(Failing::Refused)),
+            Target::Silence => (host, DialStep::Lost),
         };
         let dialler = End { host, process, id, state: EndState::Pending };
         let acceptor = End { host: target, process: 0, id: ConnId(0), state: EndState::Pending };
@@ -350,7 +366,7 @@ impl World {
             pipes: [Pipe::default(), Pipe::default()],
             step,
             retries: 0,
-            port: remote.port(),
+            remote,
             tampering: None,
             lingering: [0; 2],
             begun: self.now,
@@ -359,21 +375,6 @@ impl World {
         let delay = self.latency(host, target);
         self.queue.push(self.now + delay, Happening::Dial(place as u32));
         self.note_contact(host, target, Meeting::Dial);
-    }
-
-    /// The resolver answers, unless the process that asked is gone.
-    pub(super) fn lookup_over(&mut self, number: u32) {
-        let (host, process, lookup, name) = self.lookups[number as usize].clone();
-        if !self.hosts[host].alive || self.hosts[host].process != process {
-            return;
-        }
-        if self.hosts[host].frozen {
-            self.hosts[host].waiting.push_back(Waiting::Lookup(number));
-            return;
-        }
-        let found = self.names.get(name.trim_end_matches('.')).map_or(&[][..], Vec::as_slice);
-        let addrs = Ok(found.iter().map(|host| SocketAddr::new(network::ip(*host), 0)).collect());
-        self.feed(host, Input::Resolved { addrs, lookup });
     }
 
     fn close(&mut self, host: HostId, id: ConnId, how: Close) {
@@ -389,6 +390,11 @@ impl World {
         let replacing = self.hosts[host].machine.counters().replaced > self.hosts[host].monitor.counted().replaced;
         if replacing && self.conns[place].pipes.iter().any(|pipe| pipe.unread + pipe.out_bytes > 0) {
             self.coverage.note("replacement with data in transit");
+        }
+        if state == EndState::Pending {
+            // The machine gives a dial up that takes too long.
+            let addr = self.conns[place].remote.ip();
+            self.hosts[host].inquiry.failed(addr, Failing::TimedOut);
         }
         match how {
             Close::Graceful { linger, read_at_most } if state == EndState::Open => {
@@ -407,6 +413,9 @@ impl World {
     fn event(&mut self, host: HostId, event: ClusterEvent) {
         self.hosts[host].emitted += 1;
         let own = self.hosts[host].machine.local_node_id().ok();
+        if let ClusterEvent::StatusChange(ClusterStatus::Starting) = &event {
+            self.hosts[host].inquiry.started();
+        }
         if let ClusterEvent::StatusChange(ClusterStatus::Running) = &event {
             let at = &mut self.hosts[host];
             if let Some(id) = at.ids.last_mut() {
@@ -420,6 +429,7 @@ impl World {
         match &event {
             ClusterEvent::NodeUp(info) => {
                 self.check_up(host, &info.id);
+                self.hosts[host].inquiry.up();
                 self.note_contact_of(host, &info.id, |live| Meeting::Up { alone: live == 1 });
             }
             ClusterEvent::NodeDown { id, reason } => {
@@ -434,6 +444,9 @@ impl World {
                 if matches!(error, noex_proto::ClusterError::IdentityConflict { .. }) {
                     self.hosts[host].conflicts += 1;
                 }
+                let at = &self.hosts[host];
+                let check = at.inquiry.check_error(error, at.local(self.now).since_start());
+                self.judge(host, check);
                 self.coverage.note_error(error);
                 if matches!(
                     error,

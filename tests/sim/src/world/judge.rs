@@ -162,7 +162,7 @@ impl World {
 
     /// Where a port was asked, it has refused twice since something came from there.
     pub(super) fn check_refused(&mut self, host: HostId, id: &NodeId) {
-        let refused = host_of(id).and_then(|peer| self.hosts[host].refusals.get(&peer)).copied().unwrap_or(0);
+        let refused = host_of(id).and_then(|peer| self.hosts[host].refusals.get(&peer)).map_or(0, |(count, _)| *count);
         if refused < 2 {
             let detail = format!("{id} is down by its port, which has refused {refused} times");
             self.violate(Some(host), Invariant::NoFalseDown, detail);

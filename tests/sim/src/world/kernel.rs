@@ -1,12 +1,13 @@
 //! What kernels and the network do: connections are made, bytes travel, ends are told.
 
 use bytes::{Bytes, BytesMut};
-use noex_proto::{ConnId, ConnectError, DialError, Input};
+use noex_proto::{ConnId, Input};
 use std::net::SocketAddr;
 
 use super::host::Waiting;
 use super::network::{self, Dialling};
 use super::queue::Happening;
+use super::resolver::Failing;
 use super::wire::{Chunking, DialStep, EndState, Item, Tampering};
 use super::{HostId, SECOND, World};
 
@@ -37,10 +38,10 @@ impl World {
                 if self.is_cut(from, to) || dialling == Dialling::Dropped || !self.hosts[to].powered {
                     return self.retry_dial(place);
                 }
-                let refused = self.hosts[to].listening != Some(conn.port) || dialling == Dialling::Refused;
+                let refused = self.hosts[to].listening != Some(conn.remote.port()) || dialling == Dialling::Refused;
                 let fail = match dialling {
-                    Dialling::Unreachable => Some(DialError::Unreachable),
-                    _ if refused => Some(DialError::Refused),
+                    Dialling::Unreachable => Some(Failing::Unreachable),
+                    _ if refused => Some(Failing::Refused),
                     _ => None,
                 };
                 let late = if dialling == Dialling::Late { self.latency_random.within(SECOND, 12 * SECOND) } else { 0 };
@@ -71,8 +72,9 @@ impl World {
                 self.accept(place);
             }
             DialStep::Done => {}
+            DialStep::Lost => self.retry_dial(place),
             DialStep::Fail(error) => {
-                if from != to && self.is_cut(to, from) {
+                if from != to && error != Failing::Local && self.is_cut(to, from) {
                     return self.retry_dial(place);
                 }
                 if self.hosts[from].frozen {
@@ -99,7 +101,7 @@ impl World {
         let conn = &mut self.conns[place];
         if conn.retries == 7 {
             if conn.ends[0].state == EndState::Pending {
-                self.dial_failed(place, DialError::TimedOut);
+                self.dial_failed(place, Failing::TimedOut);
             }
             return;
         }
@@ -117,14 +119,15 @@ impl World {
         self.conns[place].ends[0].state = EndState::Open;
         self.conns[place].opened[0] = self.now;
         let to = self.conns[place].ends[1].host;
-        let remote = SocketAddr::new(network::ip(to), self.conns[place].port);
+        let remote = SocketAddr::new(network::ip(to), self.conns[place].remote.port());
+        self.hosts[host].inquiry.connected(remote.ip());
         self.feed(host, Input::Connected { conn: id, remote });
         if self.conns[place].step == DialStep::Done && matches!(self.conns[place].ends[1].state, EndState::Gone { .. }) {
             self.answer_by_reset(place, 1);
         }
     }
 
-    pub(super) fn dial_failed(&mut self, place: usize, error: DialError) {
+    pub(super) fn dial_failed(&mut self, place: usize, error: Failing) {
         let end = &mut self.conns[place].ends[0];
         if end.state != EndState::Pending {
             return;
@@ -134,15 +137,13 @@ impl World {
         self.conns[place].step = DialStep::Done;
         if self.is_own(place, 0) {
             self.hosts[host].open -= 1;
-            if error == DialError::Refused {
+            let addr = self.conns[place].remote.ip();
+            self.hosts[host].inquiry.failed(addr, error);
+            if error == Failing::Refused {
                 let to = self.conns[place].ends[1].host;
-                *self.hosts[host].refusals.entry(to).or_default() += 1;
+                self.hosts[host].refusals.entry(to).or_insert((0, self.now)).0 += 1;
             }
-            let error = match error {
-                DialError::Refused => ConnectError::Refused,
-                DialError::TimedOut => ConnectError::TimedOut,
-                _ => ConnectError::Unreachable,
-            };
+            let error = error.into();
             self.feed(host, Input::DialFailed { conn, error });
         }
     }
@@ -150,7 +151,7 @@ impl World {
     /// The connection is there for the acceptor's kernel.
     pub(super) fn accept(&mut self, place: usize) {
         let to = self.conns[place].ends[1].host;
-        if self.hosts[to].listening != Some(self.conns[place].port) {
+        if self.hosts[to].listening != Some(self.conns[place].remote.port()) {
             self.conns[place].ends[1].state = EndState::Gone { silent: false };
             return self.answer_by_reset(place, 1);
         }
@@ -349,8 +350,12 @@ impl World {
                         let back = self.latency(reader.host, self.conns[place].ends[end].host);
                         self.queue.push(self.now + back, Happening::Pump(place as u32, end as u8));
                     }
-                    let from = self.conns[place].ends[end].host;
-                    self.hosts[reader.host].refusals.remove(&from);
+                    let (from, opened) = (self.conns[place].ends[end].host, self.conns[place].opened[1 - end]);
+                    let whole = self.conns[place].pipes[end].reads(data.len());
+                    let refusals = &mut self.hosts[reader.host].refusals;
+                    if whole && refusals.get(&from).is_some_and(|(_, since)| opened <= *since) {
+                        refusals.remove(&from);
+                    }
                     if reader.state == EndState::Lingering {
                         let room = &mut self.conns[place].lingering[1 - end];
                         match room.checked_sub(data.len()) {

@@ -5,8 +5,9 @@ mod faults;
 mod host;
 mod judge;
 mod kernel;
-mod network;
+pub(crate) mod network;
 mod queue;
+pub(crate) mod resolver;
 mod rogue;
 mod wire;
 
@@ -15,9 +16,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
-use noex_proto::{
-    ClusterConfig, ClusterEvent, ClusterStatus, Input, LocalNetwork, LookupId, Machine, NodeDownReason, NodeId, StartError,
-};
+use noex_proto::{ClusterConfig, ClusterEvent, ClusterStatus, Input, LocalNetwork, Machine, NodeDownReason, NodeId, StartError};
 
 use crate::coverage::Coverage;
 use crate::random::Random;
@@ -29,6 +28,8 @@ pub(crate) use judge::{Contact, Meeting};
 use network::Network;
 pub use network::{Dialling, Latency};
 use queue::{Happening, Queue};
+pub use resolver::Resolving;
+use resolver::{Lookup, Name};
 pub use rogue::Rogue;
 use wire::Conn;
 pub use wire::{Chunking, Tampering};
@@ -55,9 +56,9 @@ pub struct World {
     hosts: Vec<Host>,
     conns: Vec<Conn>,
     network: Network,
-    names: BTreeMap<String, Vec<HostId>>,
-    /// All lookups that were ever asked for: the host and its process, and what it asked.
-    lookups: Vec<(HostId, u32, LookupId, String)>,
+    names: BTreeMap<String, Name>,
+    /// All lookups that were ever asked for.
+    lookups: Vec<Lookup>,
     chunking: Chunking,
     /// What a kernel holds of one direction before its writer has to wait.
     window: usize,
@@ -297,11 +298,6 @@ impl World {
     /// Sets the latency from one host to another.
     pub fn set_path_latency(&mut self, from: HostId, to: HostId, latency: Latency) {
         self.network.path_mut(from, to).latency = latency;
-    }
-
-    /// Lets a name lead to hosts.
-    pub fn set_name(&mut self, name: &str, hosts: &[HostId]) {
-        self.names.insert(name.into(), hosts.into());
     }
 
     /// Whether events and messages are kept for reading. On, but for long runs.

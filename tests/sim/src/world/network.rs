@@ -133,9 +133,42 @@ impl Network {
 }
 
 /// The address of a host.
-pub(super) fn ip(host: HostId) -> IpAddr {
+pub(crate) fn ip(host: HostId) -> IpAddr {
     let number = u32::try_from(host).expect("fewer hosts than addresses");
     Ipv4Addr::from_bits(0x0a00_0001 + ((number / 250) << 8) + number % 250).into()
+}
+
+/// What is at an address.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Target {
+    /// This host, if there are so many.
+    Host(HostId),
+    /// Somebody who refuses.
+    Nobody,
+    /// The network knows no way.
+    Nowhere,
+    /// Somebody who does not answer.
+    Silence,
+}
+
+/// Addresses where no host ever is, by number: the network says so, a machine refuses, or nothing answers.
+pub(crate) fn odd_ip(target: Target, number: u16) -> IpAddr {
+    let net = match target {
+        Target::Silence => 201,
+        Target::Nobody => 202,
+        Target::Host(_) | Target::Nowhere => 203,
+    };
+    let [high, low] = number.to_be_bytes();
+    Ipv4Addr::new(10, net, high, low).into()
+}
+
+/// What is at an address.
+pub(super) fn target(addr: SocketAddr) -> Target {
+    match addr.ip() {
+        IpAddr::V4(ip) if ip.octets()[..2] == [10, 201] => Target::Silence,
+        IpAddr::V4(ip) if ip.octets()[..2] == [10, 202] => Target::Nobody,
+        _ => host_at(addr).map_or(Target::Nowhere, Target::Host),
+    }
 }
 
 /// The host at an address.

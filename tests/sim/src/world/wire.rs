@@ -1,12 +1,14 @@
 //! Connections: what the kernels at both ends and the network between them hold.
 
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 
 use bytes::Bytes;
 use noex_proto::ConnId;
 use serde::{Deserialize, Serialize};
 
 use super::HostId;
+use super::resolver::Failing;
 
 /// How a byte stream is cut into reads and writes.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
@@ -97,6 +99,10 @@ pub(super) struct Pipe {
     pub(super) reader_stalled: bool,
     /// Bytes taken so far.
     pub(super) taken: u64,
+    /// Bytes that the machine has handed over, and where in them each frame ends that was not read yet; bytes that were read.
+    pub(super) given: u64,
+    pub(super) ends: VecDeque<u64>,
+    pub(super) read: u64,
     /// The reader's host is frozen, and this pipe is noted in its backlog.
     pub(super) noted: bool,
 }
@@ -113,7 +119,9 @@ pub(super) enum DialStep {
     /// Both ends have it.
     Done,
     /// A failure is on its way to the dialler.
-    Fail(noex_proto::DialError),
+    Fail(Failing),
+    /// The request is lost, and so is each that the kernel sends after it.
+    Lost,
 }
 
 #[derive(Clone, Debug)]
@@ -124,7 +132,7 @@ pub(super) struct Conn {
     pub(super) pipes: [Pipe; 2],
     pub(super) step: DialStep,
     pub(super) retries: u32,
-    pub(super) port: u16,
+    pub(super) remote: SocketAddr,
     pub(super) tampering: Option<(Tampering, u32)>,
     /// How much is still read of each end that lingers.
     pub(super) lingering: [usize; 2],
@@ -139,6 +147,16 @@ impl Pipe {
     pub(super) fn drop_unsent(&mut self) {
         self.out = VecDeque::new();
         self.out_bytes = 0;
+    }
+
+    /// So many bytes are read. Whether a frame ends with them.
+    pub(super) fn reads(&mut self, bytes: usize) -> bool {
+        self.read += bytes as u64;
+        let frames = self.ends.len();
+        while self.ends.front().is_some_and(|end| *end <= self.read) {
+            self.ends.pop_front();
+        }
+        self.ends.len() < frames
     }
 
     /// Cuts the bytes on their way down to the first `keep`.
