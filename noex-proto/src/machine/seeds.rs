@@ -36,6 +36,8 @@ impl Node {
     fn add_seed(&mut self, seed: Contact) {
         let target = Target::Seed(self.next_seed);
         self.next_seed += 1;
+        // Nobody is dialled for a node that is up.
+        self.seed_met |= seed.id().is_some_and(|id| self.is_connected(id));
         if let Some(id) = seed.id().filter(|id| seed.is_address_of(id)) {
             // The seed's dial leads to the same address.
             self.remove_dial(&Target::Node(id.clone()));

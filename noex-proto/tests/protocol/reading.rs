@@ -229,6 +229,18 @@ fn a_seed_under_another_name_is_met_too() {
 }
 
 #[test]
+fn a_seed_that_is_set_while_its_node_is_up_is_met() {
+    let mut net = Net::new(2);
+    net.start(0, config("a", 0));
+    net.start(1, config("b", 1).seeds([id("a", 0).to_string()]));
+    net.run(100 * MS);
+    let now = net.now;
+    net.nodes[0].machine.set_seeds(now, &[id("b", 1).to_string()]).unwrap();
+    net.perform(0);
+    assert_eq!(readiness(&net, 0, 0), ReadinessReason::Ready { connected: 1 });
+}
+
+#[test]
 fn subscriptions_are_there_until_they_are_ended() {
     let mut machine = Machine::new();
     assert!(!machine.has_event_subscribers());
