@@ -38,7 +38,7 @@ pub struct NodeInfo<F: TimeFormat = WallTime> {
 #[serde(from = "WrittenDown", into = "WrittenDown", bound = "F: TimeFormat")]
 pub struct LastDown<F: TimeFormat = WallTime> {
     /// When, by the local clock: the time at which bytes came last, from whomever, and what has passed since on the clock of timers. Where
-    /// the machine slept meanwhile, for which that clock may stand still, it is the more too early.
+    /// the machine slept meanwhile, for which that clock may stand still, it is too early by that time.
     pub at: F::Time,
     /// Why.
     pub reason: NodeDownReason,
