@@ -38,6 +38,8 @@ impl Node {
 
     /// Brings both clocks to the time of the present input.
     pub(super) fn advance_clocks(&mut self) {
+        // A hold that is over, also where no tick came to end it, keeps no other pause from being held.
+        self.held = self.held.filter(|until| self.run < *until);
         let gap = self.out.now - self.now;
         self.now = self.out.now;
         let longest = self.waiting_pulse() / 2;

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::net::faults::Thaw;
-use crate::net::{Host, MS, Net, SECOND, config, id};
+use crate::net::{Host, MS, Net, SECOND, address, config, id};
 use noex_proto::{ConnId, NodeDownReason, bounds};
 use proptest::prelude::*;
 
@@ -89,6 +89,30 @@ fn who_waits_for_seconds_notices_a_pause_of_seconds_whatever_its_interval() {
             assert_eq!(net.nodes[1].dials.len(), 1, "{order:?}, at {interval:?}");
         }
     }
+}
+
+#[test]
+fn a_pause_after_a_hold_that_is_over_is_held_too() {
+    // Given: b, which paused a while ago, and asks m for a sign of life since another claims to be m.
+    let mut net = Net::new(3);
+    let patient = |name, host| config(name, host).heartbeat_interval(60 * SECOND);
+    net.start(0, patient("b", 0));
+    net.start(1, patient("m", 1).seeds([id("b", 0).to_string()]));
+    net.run(5 * SECOND);
+    net.freeze(0);
+    net.run(40 * SECOND);
+    net.thaw(0);
+    net.run(5 * SECOND);
+    net.set_latency(1, 0, 500 * MS);
+    net.start(2, patient("m", 2).advertise_host(address(1).ip().to_string()).seeds([id("b", 0).to_string()]));
+    net.run_until(SECOND, |net| net.nodes[0].machine.counters().probes == 1);
+    // When it pauses again, the answer comes meanwhile, and it looks at its clock before it reads.
+    net.freeze(0);
+    net.run(40 * SECOND);
+    net.thaw(0);
+    net.run(5 * SECOND);
+    assert_eq!(net.downs(0), [], "{:#?}", net.story(0));
+    assert!(net.is_up(0, &id("m", 1)));
 }
 
 #[test]
