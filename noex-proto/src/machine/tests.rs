@@ -26,6 +26,7 @@ mod gossip;
 mod membership;
 mod memory;
 mod subscribers;
+mod targets;
 
 /// Where members are.
 const ADDRESS: [u8; 4] = [10, 0, 1, 1];
