@@ -259,3 +259,23 @@ fn who_was_coming_back_when_it_was_to_be_forgotten_is_forgotten_later() {
     }
     assert_eq!(status(&bench, &node("z")), None);
 }
+
+#[test]
+fn one_that_always_differs_and_never_answers_keeps_no_more_of_the_lost_than_may_be() {
+    let limits = Limits { disconnected_nodes: 3, ..Limits::default() };
+    let config = ClusterConfig::new("m").heartbeat_interval(INTERVAL).forget_after(10 * SECOND).limits(limits);
+    let mut bench = Bench::of(config);
+    let b = bench.up_as(&node("b"), 1, ADDRESS);
+    let lost: Vec<ConnId> = ["c", "d", "e", "x", "y"].map(|name| bench.up_as(&node(name), 1, ADDRESS)).into();
+    for conn in lost {
+        bench.feed(Input::Closed { conn });
+    }
+    for number in 0..200 {
+        bench.say(b, &[heartbeat(number)]);
+        bench.run(SECOND);
+    }
+    assert_eq!(bench.machine.node_ids().map(|ids| ids.len()), Ok(1 + 3));
+    bench.feed(Input::Closed { conn: b });
+    bench.run(12 * SECOND);
+    assert_eq!(bench.machine.node_ids(), Ok(vec![]));
+}
