@@ -22,7 +22,7 @@ impl ClusterConfig {
     ///
     /// After the prefix, a name is that of a field as serde writes it, in capitals: `NOEX_NODE_NAME`, which is required,
     /// `NOEX_HEARTBEAT_INTERVAL_MS`; a limit's is `LIMITS_` and its own: `NOEX_LIMITS_MEMBERS`. Lists are split at commas. An empty variable
-    /// is as one that is not set, except that of the secret, which is then too short.
+    /// is as one that is not set, except that of the secret or of its file: the secret is then too short.
     ///
     /// `NOEX_CLUSTER_SECRET_FILE` and `NOEX_ACCEPTED_SECRETS_FILE` name files, which `read_file` reads: of the secret, without one line
     /// break at the end; of accepted secrets, one a line.
@@ -210,6 +210,8 @@ impl<F: FnMut(&str) -> Result<Vec<u8>, Cause>> Fields<'_, F> {
             return Ok(Some(value.to_vec().into()));
         }
         match core::str::from_utf8(value) {
+            // As an empty secret is one that is too short: whoever set the variable means to have one.
+            Ok("") if name.starts_with(PRIMARY) => Ok(Some(Zeroizing::default())),
             Ok("") => Ok(None),
             Ok(path) => match (self.read_file)(path) {
                 Ok(bytes) => Ok(Some(bytes.into())),

@@ -84,7 +84,7 @@ fn each_field_has_its_variable() {
 #[test]
 fn an_empty_variable_is_as_one_that_is_not_set() {
     let mut variables: Vec<(String, &str)> = FIELDS.iter().map(|(name, ..)| (format!("NOEX_{name}"), "")).collect();
-    variables.extend([("NOEX_CLUSTER_SECRET_FILE".to_owned(), ""), ("NOEX_ACCEPTED_SECRETS".to_owned(), "")]);
+    variables.extend([("NOEX_ACCEPTED_SECRETS".to_owned(), ""), ("NOEX_ACCEPTED_SECRETS_FILE".to_owned(), "")]);
     let missing = ClusterConfig::from_variables("NOEX_", variables.clone(), no_file).unwrap_err();
     assert_eq!(missing, FromEnvError::Missing { variable: NAME.0.into() });
     variables.retain(|(name, _)| name != NAME.0);
@@ -92,8 +92,10 @@ fn an_empty_variable_is_as_one_that_is_not_set() {
     let config = ClusterConfig::from_variables("NOEX_", variables, no_file).unwrap();
     assert_eq!(serde_json::to_value(config).unwrap(), serde_json::to_value(ClusterConfig::new("app1")).unwrap());
     // Who sets a secret means to have one.
-    let rule = "NOEX_CLUSTER_SECRET: cluster_secret must have 16 to 1024 bytes, not none: leave it out for a cluster that anyone can join";
-    assert_eq!(text(&[NAME, ("NOEX_CLUSTER_SECRET", "")]), rule);
+    let rule = "cluster_secret must have 16 to 1024 bytes, not none: leave it out for a cluster that anyone can join";
+    for variable in ["NOEX_CLUSTER_SECRET", "NOEX_CLUSTER_SECRET_FILE"] {
+        assert_eq!(text(&[NAME, (variable, "")]), format!("{variable}: {rule}"));
+    }
 }
 
 #[test]
