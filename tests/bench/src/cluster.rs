@@ -5,7 +5,9 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use bytes::Bytes;
-use noex_proto::{Action, Close, ClusterConfig, ConnId, Input, Instant, Machine, NodeId, WallTime, defaults};
+use noex_proto::{
+    Action, Close, ClusterConfig, ConnId, ConnectError, Input, Instant, Limits, Machine, NodeId, WallTime, defaults,
+};
 
 /// One side of a connection: the node and its number for it.
 type End = (usize, ConnId);
@@ -76,8 +78,8 @@ impl Cluster {
             .cluster_secret("a secret of the benchmarks")
             .seeds((node > 0).then(|| format!("node0000@{}:{}", host(0), defaults::PORT)));
         let config = match self.star && node > 0 {
-            // The ray of a star is told to nobody: its id is on loopback, and nobody is.
-            true => config.advertise_host(ray(node).to_string()),
+            // A ray of a star ingests one of those that node 0 lists, and cannot reach it.
+            true => config.limits(Limits { members: 1, ..Limits::default() }),
             false => config,
         };
         let mut machine = Machine::new();
@@ -198,6 +200,9 @@ impl Cluster {
             }
             Action::Connect { conn, remote } => {
                 let peer = node_at(remote);
+                if self.star && node > 0 && peer > 0 {
+                    return self.feed(node, Input::DialFailed { conn, error: ConnectError::Refused });
+                }
                 let other = self.machines[peer].next_conn();
                 self.machines[peer].handle(self.now, Input::Accepted { conn: other, remote: listener(node) });
                 self.todo.push_back(Todo::Drain(peer));
@@ -221,10 +226,6 @@ impl Cluster {
 
 fn host(node: usize) -> Ipv4Addr {
     Ipv4Addr::from_bits(0x0a00_0001 + u32::try_from(node).expect("few nodes"))
-}
-
-fn ray(node: usize) -> Ipv4Addr {
-    Ipv4Addr::from_bits(0x7f00_0001 + u32::try_from(node).expect("few nodes"))
 }
 
 fn listener(node: usize) -> SocketAddr {
