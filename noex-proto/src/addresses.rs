@@ -93,6 +93,12 @@ impl Addresses {
         !self.course.is_empty()
     }
 
+    /// Leaves the dial only those addresses that were not tried yet, and for which this holds.
+    pub(crate) fn keep_untried(&mut self, holds: impl Fn(&SocketAddr) -> bool) {
+        let Self { course, tried, .. } = self;
+        course.retain(|addr| !tried.contains(addr) && holds(addr));
+    }
+
     /// The address taken last led to no session.
     pub(crate) fn missed(&mut self, miss: Miss) {
         if self.miss.as_ref().is_none_or(|before| miss.rank() >= before.rank()) {

@@ -165,10 +165,31 @@ impl Node {
             let reached = self.is_reached(&target);
             let Some(dial) = self.dials.get_mut(&target) else { continue };
             dial.queued = None;
-            if !reached {
+            if !reached || self.leads_elsewhere(&target) {
                 self.start_dial(&target);
             }
         }
+    }
+
+    /// Whether a seed that is reached has addresses at which nobody was met yet. Behind one name may be nodes that know nothing of each
+    /// other, since each met another one first.
+    fn leads_elsewhere(&mut self, target: &Target) -> bool {
+        if !self.is_unnamed(target) {
+            return false;
+        }
+        let up = self.addresses_up();
+        let Some(dial) = self.dials.get_mut(target) else { return false };
+        dial.addresses.keep_untried(|addr| !up.contains(addr));
+        let elsewhere = dial.addresses.has_next();
+        if !elsewhere {
+            dial.addresses.reset();
+        }
+        elsewhere
+    }
+
+    /// Whether it is a seed at which no node of a certain name is expected.
+    fn is_unnamed(&self, target: &Target) -> bool {
+        self.contact_of(target).is_some_and(|seed| seed.id().is_none())
     }
 
     fn start_dial(&mut self, target: &Target) {
@@ -305,6 +326,16 @@ impl Node {
         self.report_unreachable(target, why);
     }
 
+    /// Where the nodes that are up are known to listen.
+    fn addresses_up(&self) -> Vec<SocketAddr> {
+        let up = self.peers.iter().filter_map(|(id, peer)| Some((id, self.conns.get(&peer.session?)?)));
+        let known = up.flat_map(|(id, conn)| {
+            let own = id.host_ip().map(|ip| SocketAddr::new(ip, id.port()));
+            [own, conn.remote.filter(|_| conn.target.is_some())]
+        });
+        known.flatten().collect()
+    }
+
     /// Whether another node that is up has this very address.
     fn is_taken(&self, id: &NodeId) -> bool {
         let others = self.peers.iter().filter(|(other, peer)| peer.session.is_some() && *other != id);
@@ -350,8 +381,14 @@ impl Node {
     pub(super) fn dials_are_done(&mut self, id: &NodeId, conn: ConnId) {
         for target in self.targets_of(id) {
             self.dial_timers.cancel(&target);
+            let unnamed = self.is_unnamed(&target);
             let Some(dial) = self.dials.get_mut(&target) else { continue };
-            dial.addresses.reset();
+            // Whoever else its name leads to is met next.
+            dial.addresses.keep_untried(|_| unnamed);
+            let others = dial.addresses.has_next();
+            if !others {
+                dial.addresses.reset();
+            }
             dial.reported = None;
             dial.lookup_reported = false;
             dial.lost = false;
@@ -363,6 +400,9 @@ impl Node {
                 self.dials_in_flight -= 1;
             }
             self.leave_lookup(&target);
+            if others {
+                self.dial_by(target, self.now + self.settings.reconnect_base_delay);
+            }
         }
         self.start_queued_dials();
     }

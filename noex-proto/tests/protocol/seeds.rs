@@ -190,3 +190,23 @@ fn seeds_that_are_none_are_refused_and_change_nothing() {
     net.run(SECOND);
     assert_eq!(net.nodes[0].lookups, []);
 }
+
+#[test]
+fn nodes_behind_one_name_that_each_met_another_first_are_one_cluster() {
+    // Given: a resolver that gives the addresses in another order each time, and pairs that find each other.
+    let mut net = Net::new(4);
+    for (host, name, addresses) in
+        [(0, "a", [0, 1, 2, 3]), (1, "b", [0, 1, 2, 3]), (2, "c", [2, 3, 0, 1]), (3, "d", [2, 3, 0, 1])]
+    {
+        net.names.insert("cluster.example".into(), addresses.map(address).to_vec());
+        net.start(host, config(name, host).seeds(["cluster.example"]));
+    }
+    net.run(10 * SECOND);
+    assert!(net.is_mesh(&[0, 1, 2, 3]), "{:#?}", [0, 1, 2, 3].map(|host| net.story(host)));
+    assert_eq!((net.total_ups(), net.total_downs()), (12, 0));
+    // Whoever has met all of them dials nobody.
+    let dials = |net: &Net| net.nodes.iter().map(|node| node.dials.len()).sum::<usize>();
+    let before = dials(&net);
+    net.run(600 * SECOND);
+    assert_eq!(dials(&net), before);
+}
