@@ -352,7 +352,12 @@ impl Node {
         let told = core::mem::take(&mut dial.lost);
         // A lookup that takes long each time goes before other failures, and is no news after them.
         let news = match why {
-            Unreached::Dial(DialError::LookupTimedOut) => !core::mem::replace(&mut dial.lookup_reported, true),
+            Unreached::Dial(DialError::LookupTimedOut) if dial.lookup_reported => false,
+            Unreached::Dial(DialError::LookupTimedOut) => {
+                dial.lookup_reported = true;
+                dial.reported = None;
+                true
+            }
             why => dial.reported.replace(why) != Some(why),
         };
         if news

@@ -68,9 +68,7 @@ impl Node {
             let Some(dial) = self.dials.get_mut(&target) else { continue };
             dial.looking = false;
             dial.slow_lookup = slow;
-            if !slow && core::mem::take(&mut dial.lookup_reported) {
-                dial.reported = None;
-            }
+            dial.lookup_reported &= slow;
             match &addrs {
                 Ok(addrs) if addrs.is_empty() => self.retry(&target, Ended::Failed(Unreached::Dial(DialError::Unresolved))),
                 Ok(addrs) => self.queue_dial(target, addrs.clone()),

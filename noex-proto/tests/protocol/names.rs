@@ -224,6 +224,13 @@ fn a_slow_lookup_of_a_seed_that_does_not_answer_is_told_once() {
     net.start(0, config("a", 0).seeds(["b@seed.example:4369"]));
     net.run(600 * SECOND);
     assert_eq!(net.errors(0), [unreachable(DialError::LookupTimedOut), unreachable(DialError::Refused)]);
+    // What was told last is no news when lookups are quick again.
+    net.lookup_time = MS;
+    net.run(100 * SECOND);
+    assert_eq!(net.errors(0).len(), 2);
+    net.lookup_time = 12 * SECOND;
+    net.run(100 * SECOND);
+    assert_eq!(net.errors(0)[2..], [unreachable(DialError::LookupTimedOut), unreachable(DialError::Refused)]);
 }
 
 #[test]
