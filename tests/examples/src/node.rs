@@ -24,6 +24,7 @@ use std::fs::File;
 use std::io::{self, BufRead, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use std::{env, error, fs, thread};
@@ -32,7 +33,7 @@ use clap::Parser;
 use futures_lite::{StreamExt, future, stream};
 use noex_driver::{
     Broadcast, Bytes, Cluster, ClusterConfig, ClusterEvent, ClusterNotStartedError, ClusterStatus, Message, MessagesLagged,
-    Runtime, SendError, WeakCluster, defaults,
+    Runtime, SendError, StartError, WeakCluster, defaults,
 };
 
 /// How many bytes of a message are shown.
@@ -119,11 +120,22 @@ async fn node<R: Runtime>(options: Options) -> Result<(), Box<dyn error::Error>>
     cluster.set_process_count(options.processes);
     let events = cluster.events().map(Heard::Event);
     let messages = cluster.messages().map(Heard::Message);
-    cluster.start(config(options)?).await?;
-
-    // Its own thread may wait for the stop. The loop below sees the end of it as an event.
-    let leaving = cluster.clone();
-    ctrlc::set_handler(move || future::block_on(leaving.stop()))?;
+    // Before the start, so that it leaves whenever it is asked. Its own thread may wait for the stop; the loop below sees the end of it as
+    // an event.
+    let (leaving, asked) = (cluster.clone(), Arc::new(AtomicBool::new(false)));
+    let asked_to_end = asked.clone();
+    ctrlc::set_handler(move || {
+        asked_to_end.store(true, Ordering::SeqCst);
+        future::block_on(leaving.stop());
+    })?;
+    match cluster.start(config(options)?).await {
+        Err(StartError::Stopped) => return Ok(()),
+        started => started?,
+    }
+    if asked.load(Ordering::SeqCst) {
+        // It was asked before there was anything to stop.
+        cluster.stop().await;
+    }
     let sender = cluster.downgrade();
     thread::spawn(move || read_input(&sender));
     if let Some(recording) = recording.clone() {
