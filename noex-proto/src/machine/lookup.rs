@@ -68,7 +68,8 @@ impl Node {
             let Some(dial) = self.dials.get_mut(&target) else { continue };
             dial.looking = false;
             dial.slow_lookup = slow;
-            dial.lookup_reported &= slow;
+            // It is news again after a quick one only where another failure was told meanwhile.
+            dial.lookup_reported &= slow || dial.reported.is_none();
             match &addrs {
                 Ok(addrs) if addrs.is_empty() => self.retry(&target, Ended::Failed(Unreached::Dial(DialError::Unresolved))),
                 Ok(addrs) => self.queue_dial(target, addrs.clone()),

@@ -234,6 +234,22 @@ fn a_slow_lookup_of_a_seed_that_does_not_answer_is_told_once() {
 }
 
 #[test]
+fn a_slow_lookup_is_told_once_though_the_resolver_fails_quickly_in_between() {
+    let mut net = Net::new(2);
+    net.lookup_time = 12 * SECOND;
+    net.resolver_fails = Some("try again".into());
+    net.names.insert("seed.example".into(), vec![address(1)]);
+    net.start(0, config("a", 0).seeds(["b@seed.example:4369"]));
+    for time in [MS, 12 * SECOND] {
+        net.run(40 * SECOND);
+        net.lookup_time = time;
+    }
+    net.run(100 * SECOND);
+    let told = net.errors(0).into_iter().filter(|error| *error == unreachable(DialError::LookupTimedOut));
+    assert_eq!(told.count(), 1);
+}
+
+#[test]
 fn an_address_that_has_another_owner_is_dialled_at_the_longest_delay_until_the_node_is_gossiped_again() {
     // Given: a, b and the old owner of an address; a new one takes its place.
     let mut net = Net::new(4);
