@@ -20,9 +20,6 @@ impl Instant {
     /// The driver's start.
     pub const START: Self = Self { nanos: 0 };
 
-    /// Later than every moment that comes.
-    pub(crate) const NEVER: Self = Self { nanos: u64::MAX };
-
     /// The last moment that comes.
     pub(crate) const LAST: Self = Self { nanos: u64::MAX - 1 };
 
@@ -42,11 +39,6 @@ impl Instant {
     #[must_use]
     pub const fn since_start(self) -> Duration {
         Duration::from_nanos(self.nanos)
-    }
-
-    /// The moment that is as far from `to` as this one is from `from`, `to` itself where this one is past.
-    pub(crate) const fn carried(self, from: Self, to: Self) -> Self {
-        Self { nanos: to.nanos.saturating_add(self.nanos.saturating_sub(from.nanos)) }
     }
 
     /// The time from `earlier` to this moment, or zero where `earlier` is the later one.
@@ -94,6 +86,56 @@ impl Sub for Instant {
 impl fmt::Display for Instant {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:.3}s", self.since_start().as_secs_f64())
+    }
+}
+
+/// A moment of one of the machine's clocks.
+pub(crate) trait Moment: Copy + Ord {
+    /// Later than every moment that comes.
+    const NEVER: Self;
+}
+
+impl Moment for Instant {
+    const NEVER: Self = Self { nanos: u64::MAX };
+}
+
+/// A moment in the node's running time: the time that has passed since the node started, less its pauses.
+///
+/// Real time is an [`Instant`]. No moment of one clock compares with one of the other, and none becomes one but by [`RunTime::at`].
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(crate) struct RunTime {
+    nanos: u64,
+}
+
+impl RunTime {
+    /// The node's start.
+    pub(crate) const START: Self = Self { nanos: 0 };
+
+    /// When this moment comes at the earliest, in real time, where the two clocks stand at `run` and `now`: at once where it is past.
+    pub(crate) const fn at(self, run: Self, now: Instant) -> Instant {
+        Instant { nanos: now.nanos.saturating_add(self.nanos.saturating_sub(run.nanos)) }
+    }
+}
+
+impl Moment for RunTime {
+    const NEVER: Self = Self { nanos: u64::MAX };
+}
+
+impl Add<Duration> for RunTime {
+    type Output = Self;
+
+    /// Saturates, as for an [`Instant`].
+    fn add(self, later: Duration) -> Self {
+        Self { nanos: self.nanos.saturating_add(nanos(later)) }
+    }
+}
+
+impl Sub for RunTime {
+    type Output = Duration;
+
+    /// The running time between the two, zero where the second is the later one.
+    fn sub(self, earlier: Self) -> Duration {
+        Duration::from_nanos(self.nanos.saturating_sub(earlier.nanos))
     }
 }
 

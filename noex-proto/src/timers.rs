@@ -1,46 +1,46 @@
-//! Deadlines: the next one found in O(1), set and cancelled in O(log n).
+//! Deadlines: the next one found in O(1), set and cancelled in O(log n). A table belongs to one clock, and takes no moment of another.
 
 use alloc::collections::{BTreeMap, BTreeSet};
 
-use crate::Instant;
+use crate::time::Moment;
 
-/// Deadlines of one clock, in their order. Whoever adds one keeps it, to name it where it has to be taken out.
+/// Deadlines of one clock, `T`, in their order. Whoever adds one keeps it, to name it where it has to be taken out.
 #[derive(Clone, Debug)]
-pub(crate) struct Queue<K> {
-    deadlines: BTreeSet<(Instant, K)>,
+pub(crate) struct Queue<K, T> {
+    deadlines: BTreeSet<(T, K)>,
     /// The earliest of them: it is asked for far more often than it changes.
-    next: Instant,
+    next: T,
 }
 
-impl<K: Ord> Queue<K> {
+impl<K: Ord, T: Moment> Queue<K, T> {
     pub(crate) const fn new() -> Self {
-        Self { deadlines: BTreeSet::new(), next: Instant::NEVER }
+        Self { deadlines: BTreeSet::new(), next: T::NEVER }
     }
 
-    /// The earliest deadline, [`Instant::NEVER`] where there is none.
-    pub(crate) const fn next(&self) -> Instant {
+    /// The earliest deadline, [`Moment::NEVER`] where there is none.
+    pub(crate) const fn next(&self) -> T {
         self.next
     }
 
     /// All deadlines, in their order.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (&K, Instant)> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&K, T)> {
         self.deadlines.iter().map(|(at, key)| (key, *at))
     }
 
     /// Adds a deadline.
-    pub(crate) fn insert(&mut self, key: K, at: Instant) {
+    pub(crate) fn insert(&mut self, key: K, at: T) {
         self.next = self.next.min(at);
         self.deadlines.insert((at, key));
     }
 
     /// Takes a deadline out, if it is there.
-    pub(crate) fn remove(&mut self, key: K, at: Instant) {
+    pub(crate) fn remove(&mut self, key: K, at: T) {
         self.deadlines.remove(&(at, key));
         self.find_next();
     }
 
     /// Takes the earliest key whose deadline is not after `now`.
-    pub(crate) fn pop_due(&mut self, now: Instant) -> Option<K> {
+    pub(crate) fn pop_due(&mut self, now: T) -> Option<K> {
         if self.next > now {
             return None;
         }
@@ -50,38 +50,38 @@ impl<K: Ord> Queue<K> {
     }
 
     fn find_next(&mut self) {
-        self.next = self.deadlines.first().map_or(Instant::NEVER, |(at, _)| *at);
+        self.next = self.deadlines.first().map_or(T::NEVER, |(at, _)| *at);
     }
 }
 
 /// Deadlines by key, of one clock: one per key.
 #[derive(Clone, Debug)]
-pub(crate) struct Timers<K> {
-    by_key: BTreeMap<K, Instant>,
-    queue: Queue<K>,
+pub(crate) struct Timers<K, T> {
+    by_key: BTreeMap<K, T>,
+    queue: Queue<K, T>,
 }
 
-impl<K: Clone + Ord> Timers<K> {
+impl<K: Clone + Ord, T: Moment> Timers<K, T> {
     pub(crate) const fn new() -> Self {
         Self { by_key: BTreeMap::new(), queue: Queue::new() }
     }
 
-    /// The earliest deadline, [`Instant::NEVER`] where there is none.
-    pub(crate) const fn next(&self) -> Instant {
+    /// The earliest deadline, [`Moment::NEVER`] where there is none.
+    pub(crate) const fn next(&self) -> T {
         self.queue.next()
     }
 
     /// All deadlines, in their order.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (&K, Instant)> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&K, T)> {
         self.queue.iter()
     }
 
-    pub(crate) fn get(&self, key: &K) -> Option<Instant> {
+    pub(crate) fn get(&self, key: &K) -> Option<T> {
         self.by_key.get(key).copied()
     }
 
     /// Sets the key's deadline, in place of the one it had.
-    pub(crate) fn set(&mut self, key: K, at: Instant) {
+    pub(crate) fn set(&mut self, key: K, at: T) {
         if let Some(old) = self.by_key.insert(key.clone(), at) {
             if old == at {
                 return;
@@ -92,7 +92,7 @@ impl<K: Clone + Ord> Timers<K> {
     }
 
     /// Sets the key's deadline unless it has an earlier one.
-    pub(crate) fn set_earliest(&mut self, key: K, at: Instant) {
+    pub(crate) fn set_earliest(&mut self, key: K, at: T) {
         if self.by_key.get(&key).is_none_or(|set| at < *set) {
             self.set(key, at);
         }
@@ -105,7 +105,7 @@ impl<K: Clone + Ord> Timers<K> {
     }
 
     /// Takes the earliest key whose deadline is not after `now`.
-    pub(crate) fn pop_due(&mut self, now: Instant) -> Option<K> {
+    pub(crate) fn pop_due(&mut self, now: T) -> Option<K> {
         let key = self.queue.pop_due(now)?;
         self.by_key.remove(&key);
         Some(key)
@@ -115,6 +115,7 @@ impl<K: Clone + Ord> Timers<K> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Instant;
 
     const fn at(millis: u64) -> Instant {
         Instant::from_millis(millis)

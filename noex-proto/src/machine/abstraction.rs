@@ -153,11 +153,13 @@ impl<'a, H: Hasher> Abstraction<'a, H> {
             }
             self.write(self.grains(at - *run));
         }
-        for (deadlines, clock) in [(heartbeats, now), (looks, run)] {
-            for (conn, at) in deadlines.iter() {
-                self.write(self.place(*conn));
-                self.write(self.grains(at - *clock));
-            }
+        for (conn, at) in heartbeats.iter() {
+            self.write(self.place(*conn));
+            self.write(self.grains(at - *now));
+        }
+        for (conn, at) in looks.iter() {
+            self.write(self.place(*conn));
+            self.write(self.grains(at - *run));
         }
         for (number, conn) in conns {
             self.write(self.place(*number));

@@ -11,6 +11,7 @@ use rand_chacha::rand_core::Rng;
 use super::membership::fraction;
 use super::node::{Ended, Node, Phase, Reach, Session, Wait};
 use crate::addresses::CONNECT_TIMEOUT;
+use crate::time::{Moment, RunTime};
 use crate::{Action, Close, ClusterStatus, ConnId, ConnectError, Instant, NodeDownReason, PeerFault, WallTime, defaults};
 
 /// A heartbeat comes early by one to two of these parts of an interval: early, so that a healthy peer is never silent for a whole
@@ -51,7 +52,7 @@ impl Node {
 
     /// The interval that tells a pause from a wait.
     fn waiting_pulse(&self) -> Duration {
-        if self.waits.next() < Instant::NEVER { self.pulse.min(PULSE_OF_WAITS) } else { self.pulse }
+        if self.waits.next() < RunTime::NEVER { self.pulse.min(PULSE_OF_WAITS) } else { self.pulse }
     }
 
     /// How long nobody is judged after a pause, so that what waits is read: less than any wait that begins after it.
@@ -64,9 +65,9 @@ impl Node {
     pub(super) fn next_deadline(&self) -> Option<Instant> {
         let wait = self.waits.next().min(self.looks.next());
         let mut next = self.timers.next().min(self.dial_timers.next()).min(self.heartbeats.next());
-        if wait < Instant::NEVER {
+        if wait < RunTime::NEVER {
             let judged = self.held.map_or(wait, |held| held.max(wait));
-            next = next.min(judged.carried(self.run, self.now)).min(self.now + self.waiting_pulse() / 4);
+            next = next.min(judged.at(self.run, self.now)).min(self.now + self.waiting_pulse() / 4);
         }
         (next < Instant::NEVER).then(|| next.max(self.now))
     }
@@ -142,7 +143,7 @@ impl Node {
     pub(super) fn silence_due(&mut self, conn: ConnId) {
         let (run, threshold) = (self.run, self.settings.heartbeat_miss_threshold);
         let Some(session) = self.conn_session_mut(conn) else { return };
-        session.look_at = Instant::NEVER;
+        session.look_at = RunTime::NEVER;
         if session.heard + session.allowed_silence(threshold) > run {
             if session.reach_at.is_some_and(|at| at <= run) {
                 self.reach_due(conn);

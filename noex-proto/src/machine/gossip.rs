@@ -6,6 +6,7 @@ use core::time::Duration;
 
 use super::node::{Node, PeerView, Timer, Wait};
 use crate::message::{Control, Members};
+use crate::time::RunTime;
 use crate::{ClusterStatus, ConnId, Instant, NodeId, PeerFault};
 
 /// How many heartbeats in a row must carry another digest before members are asked for: what is only on its way settles by itself.
@@ -30,15 +31,15 @@ const REPEAT_AFTER: Duration = Duration::from_secs(300);
 /// A request for members that is under way.
 #[derive(Clone, Debug)]
 pub(super) struct Asked {
-    /// When, in running time: a pause of this node is nobody's fault.
-    pub(super) at: Instant,
+    /// When, on the clock on which a pause of this node is nobody's fault.
+    pub(super) at: RunTime,
     pub(super) conn: ConnId,
     pub(super) id: NodeId,
     /// The node joins: it dials whom it learns of at once.
     pub(super) joining: bool,
     /// How many ids have come.
     pub(super) received: usize,
-    /// When, in real time.
+    /// When.
     pub(super) since: Instant,
 }
 

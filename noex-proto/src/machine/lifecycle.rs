@@ -12,6 +12,7 @@ use super::{Machine, Outbox, State};
 use crate::digest::member_digest;
 use crate::message::Control;
 use crate::reports::{LocalReports, PeerReports, ReportLimiter};
+use crate::time::RunTime;
 use crate::timers::{Queue, Timers};
 use crate::{
     Action, Close, ClusterConfig, ClusterStatus, ConnId, LocalFault, LocalNetwork, NodeId, Refusal, WallTime, advertise,
@@ -120,7 +121,7 @@ impl Node {
             started: now,
             now,
             wall: (WallTime::default(), now),
-            run: now,
+            run: RunTime::START,
             held: None,
             timers: Timers::new(),
             dial_timers: Timers::new(),

@@ -7,6 +7,7 @@ use rand_chacha::rand_core::Rng;
 
 use super::node::{Intro, Node, Peer, Session, Stage, Target, Timer, Wait};
 use crate::digest::member_digest;
+use crate::time::Moment;
 use crate::{ClusterEvent, ClusterStatus, ConnId, Instant, LastDown, NodeDownReason, NodeId, NodeStatus, WallTime};
 
 impl Node {

@@ -21,6 +21,7 @@ use crate::record::{Opener, Sealer};
 use crate::reports::{PeerReports, ReportLimiter};
 use crate::send_queue::SendQueue;
 use crate::subscription::Member;
+use crate::time::RunTime;
 use crate::timers::{Queue, Timers};
 use crate::{ConnId, Contact, Input, Instant, LastDown, LookupId, NodeId, NodeInfo, NodeStatus, Refusal, Unreached, WallTime};
 
@@ -44,19 +45,19 @@ pub(super) struct Node {
     /// The wall-clock time of the last bytes that came, and the real time then.
     pub(super) wall: (WallTime, Instant),
     /// The node's own running time, on which everything that waits for a peer is measured.
-    pub(super) run: Instant,
-    /// Until then, in running time, no peer is judged: after a pause, what waits is read first.
-    pub(super) held: Option<Instant>,
+    pub(super) run: RunTime,
+    /// Until then no peer is judged: after a pause, what waits is read first.
+    pub(super) held: Option<RunTime>,
     /// The shortest heartbeat interval of this node and of all that are up.
     pub(super) pulse: Duration,
-    pub(super) timers: Timers<Timer>,
-    /// When to dial each target, if it still has to be, in real time.
-    pub(super) dial_timers: Timers<Target>,
-    /// When a heartbeat is due on each session that is up, in real time.
-    pub(super) heartbeats: Queue<ConnId>,
-    pub(super) waits: Timers<Wait>,
-    /// When to look whether the session is silent, in running time.
-    pub(super) looks: Queue<ConnId>,
+    pub(super) timers: Timers<Timer, Instant>,
+    /// When to dial each target, if it still has to be.
+    pub(super) dial_timers: Timers<Target, Instant>,
+    /// When a heartbeat is due on each session that is up.
+    pub(super) heartbeats: Queue<ConnId, Instant>,
+    pub(super) waits: Timers<Wait, RunTime>,
+    /// When to look whether the session is silent.
+    pub(super) looks: Queue<ConnId, RunTime>,
 
     // Tables. What is large in them is boxed: the nodes of a tree are half empty.
     pub(super) conns: BTreeMap<ConnId, Box<Conn>>,
@@ -176,9 +177,9 @@ pub(super) struct Conn {
     pub(super) target: Option<Target>,
     /// The peer's address; none while it is being dialled.
     pub(super) remote: Option<SocketAddr>,
-    /// When it was accepted, or its dial began, in real time.
+    /// When it was accepted, or its dial began.
     pub(super) since: Instant,
-    /// When the last frame of the handshake was sent, in real time: its answer measures the round trip.
+    /// When the last frame of the handshake was sent: its answer measures the round trip.
     pub(super) asked: Instant,
     pub(super) frames: FrameBuffer,
     pub(super) phase: Phase,
@@ -235,8 +236,8 @@ pub(super) struct Session {
     pub(super) sealer: Sealer,
     pub(super) opener: Opener,
     pub(super) stage: Stage,
-    /// When the last verified record came, in running time.
-    pub(super) heard: Instant,
+    /// When the last verified record came.
+    pub(super) heard: RunTime,
     /// How long the last exchange of the handshake took, in milliseconds.
     pub(super) round_trip_ms: u32,
     pub(super) queue: SendQueue,
@@ -245,14 +246,14 @@ pub(super) struct Session {
     pub(super) answer: Option<Box<Answer>>,
     /// When a heartbeat is due on it, while it is up.
     pub(super) heartbeat_at: Instant,
-    /// When to look whether it is silent, while it is up, in running time.
-    pub(super) look_at: Instant,
+    /// When to look whether it is silent, while it is up.
+    pub(super) look_at: RunTime,
     /// It is in use, and is asked for a sign of life because another instance came.
     pub(super) probing: bool,
     /// What the bare connects to a silent peer's address have shown.
     pub(super) reach: Reach,
-    /// When to ask by one whether that address still accepts, in running time; none where the peer dialled, or while one is under way.
-    pub(super) reach_at: Option<Instant>,
+    /// When to ask by one whether that address still accepts; none where the peer dialled, or while one is under way.
+    pub(super) reach_at: Option<RunTime>,
 }
 
 /// How far a session's admission has come. The node with the greater id decides, the lesser offers.
@@ -391,8 +392,8 @@ pub(super) type Place = (Prospect, u64);
 pub(super) struct Dial {
     pub(super) addresses: Addresses,
     pub(super) backoff: Backoff,
-    /// When the present dial took its slot, in real and in running time.
-    pub(super) began: (Instant, Instant),
+    /// When the present dial took its slot, on both clocks.
+    pub(super) began: (Instant, RunTime),
     pub(super) conn: Option<ConnId>,
     /// Its place in the queue, while it is due and waits for a free dial.
     pub(super) queued: Option<Place>,

@@ -11,6 +11,7 @@ use crate::handshake::Keyed;
 use crate::message::{Control, kind as message_kind};
 use crate::millis;
 use crate::send_queue::SendQueue;
+use crate::time::{Moment, RunTime};
 use crate::{Action, ClusterStatus, ConnId, Instant, Message, NodeDownReason, NodeId, PeerFault, SecretUse, SendError, WallTime};
 
 impl Node {
@@ -72,7 +73,7 @@ impl Node {
             reach: Reach::Open,
             reach_at: None,
             heartbeat_at: Instant::NEVER,
-            look_at: Instant::NEVER,
+            look_at: RunTime::NEVER,
             probing: false,
         };
         self.session_count += 1;
