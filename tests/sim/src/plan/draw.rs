@@ -21,6 +21,27 @@ const MIXED_MS: [[u64; 5]; 5] = [
     [6000, 20_000, 60_000, 200_000, 600_000],
 ];
 
+/// About how many heartbeats a run may have: what a run costs grows with them, and little is learnt from more.
+const HEARTBEATS: u64 = 10_000;
+/// The shortest time for faults that is drawn where there would be too many heartbeats.
+const SHORTEST_MS: u64 = 60_000;
+/// About how long the core takes to agree, and all to leave.
+const SETTLING_MS: u64 = 60_000;
+
+/// How many heartbeats all nodes together send within this time, where each sees all others.
+fn heartbeats(nodes: &[NodePlan], ms: u64) -> u64 {
+    let peers = nodes.len() as u64 - 1;
+    nodes.iter().map(|node| peers * ms / node.heartbeat_ms).sum()
+}
+
+/// Lengthens all intervals alike where the run would have too many heartbeats.
+fn bound_heartbeats(plan: &mut Plan) {
+    while heartbeats(&plan.nodes, plan.heal_ms + SETTLING_MS) > HEARTBEATS {
+        plan.nodes.iter_mut().for_each(|node| node.heartbeat_ms *= 2);
+    }
+    plan.watch_ms = watch_ms(plan.nodes.iter().map(|node| node.heartbeat_ms).max().unwrap_or(0));
+}
+
 /// How many heartbeats may be missed: fewer of long ones, which would be waited for all day.
 fn draw_threshold(heartbeat_ms: u64, random: &mut Random) -> u32 {
     if heartbeat_ms > 5000 { random.pick(&[1, 2]) } else { random.pick(&[1, 2, 3, 3, 3, 5]) }
@@ -103,7 +124,7 @@ fn shape(seed: u64, faults: &[Fault]) -> Plan {
             twin_of: None,
         });
     }
-    Plan {
+    let mut plan = Plan {
         seed,
         faults: Vec::new(),
         nodes,
@@ -121,8 +142,13 @@ fn shape(seed: u64, faults: &[Fault]) -> Plan {
         steps: Vec::new(),
         heal_ms,
         core,
-        watch_ms: watch_ms(heartbeat_ms),
+        watch_ms: 0,
+    };
+    while plan.heal_ms > SHORTEST_MS && heartbeats(&plan.nodes, plan.heal_ms + SETTLING_MS) > HEARTBEATS {
+        plan.heal_ms -= 1000;
     }
+    bound_heartbeats(&mut plan);
+    plan
 }
 
 /// Messages all the time, from small ones to some of several records.
@@ -200,7 +226,7 @@ fn add(plan: &mut Plan, fault: Fault, random: &mut Random) {
                 plan.latency = draw_latency(random, most);
             }
             plan.path_latencies.clear();
-            plan.watch_ms = watch_ms(plan.nodes.iter().map(|node| node.heartbeat_ms).max().unwrap_or(0));
+            bound_heartbeats(plan);
         }
         Fault::MixedSecrets if plan.secret => {
             let outside: Vec<usize> = (0..nodes).filter(|node| !plan.core.contains(node)).collect();
