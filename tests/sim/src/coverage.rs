@@ -7,9 +7,14 @@ use noex_proto::{ClusterError, Counters, DialError, Unreached};
 use crate::Fault;
 
 /// All that is counted beside the kinds of faults. What is not here cannot be noted; what is here and never occurs is too rare.
-const STATES: [&str; 32] = [
+const STATES: [&str; 37] = [
     "address beyond the sixteenth",
     "dead session replaced",
+    "death: answer",
+    "death: port",
+    "death: probe",
+    "death: reset",
+    "death: silence",
     "down: connection closed",
     "down: connection refused",
     "down: graceful shutdown",

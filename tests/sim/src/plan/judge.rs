@@ -5,29 +5,14 @@ use std::time::Duration;
 use noex_proto::{NodeDownReason, NodeId, defaults};
 
 use super::Fault;
-use super::run::{Death, Run};
+use super::run::Run;
 use crate::Invariant;
 use crate::world::Down;
 
 impl Run<'_> {
     /// Looks at the whole: deaths that were not noticed, downs without a cause, sessions without the secret.
     pub(super) fn look(&mut self) {
-        let world = &mut *self.world;
-        let mut late = None;
-        self.deaths.retain(|death| {
-            // One that stops tells of no downs any more: what it owes is its own end.
-            let Some((process, local)) = world.running(death.observer) else { return false };
-            if process != death.process || world.period(death.observer, &death.id) != Some(death.period) {
-                return false;
-            }
-            if local > death.deadline {
-                late = Some((death.observer, format!("{} died and is up until {local:?} of its time", death.id)));
-            }
-            true
-        });
-        if let Some((host, detail)) = late {
-            self.world.violate(Some(host), Invariant::DeathReported, detail);
-        }
+        self.judge_deaths();
         self.judge_stops();
         self.judge_waits();
         if self.plan.is_calm() {
@@ -155,29 +140,6 @@ impl Run<'_> {
         const MARGIN: Duration = Duration::from_millis(20);
         if let Some((process, now)) = self.world.running(node).filter(|_| !self.world.is_frozen(node)) {
             self.stops.insert(node, (process, now + defaults::STOP_TIMEOUT + MARGIN));
-        }
-    }
-
-    /// Notes who has to notice that this node dies now. Where bytes of it may still arrive much later, nothing is promised.
-    pub(super) fn expect_death(&mut self, node: usize) {
-        let plan = self.plan;
-        let excused = |fault: &Fault| matches!(fault, Fault::Bandwidth | Fault::DuplicateId | Fault::Stall | Fault::Partition);
-        if plan.faults.iter().any(excused) {
-            return;
-        }
-        let Ok(id) = plan.id(node).parse::<NodeId>() else { return };
-        for observer in 0..plan.nodes.len() {
-            if observer == node || self.world.is_frozen(observer) {
-                continue;
-            }
-            let Some((process, local)) = self.world.running(observer) else { continue };
-            let Some(period) = self.world.period(observer, &id) else { continue };
-            // The observer's own interval is nothing that the dead one could wait for.
-            let (sender, own) = (plan.nodes[node].heartbeat_ms, &plan.nodes[observer]);
-            let allowed = sender * u64::from(own.threshold + 2);
-            let deadline = local + Duration::from_millis(allowed) + 4 * plan.longest_latency();
-            let id = id.clone();
-            self.deaths.push(Death { observer, process, id, period, deadline });
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Plans: a run as plain data, drawn from a seed or written by hand.
 
 mod check;
+mod deaths;
 mod dials;
 mod draw;
 mod drawn;

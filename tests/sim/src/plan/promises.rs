@@ -52,6 +52,13 @@ impl Plan {
         (2 * self.longest_latency()).saturating_mul(windows) + Duration::from_secs_f64(on_the_wire)
     }
 
+    /// How long this takes at most by any clock of the plan.
+    pub(super) fn on_any_clock(&self, time: Duration) -> Duration {
+        let rates = self.steps.iter().map(|step| if let Op::Clock { permille, .. } = step.op { permille } else { 1000 });
+        let fastest = u32::try_from(rates.max().unwrap_or(1000).max(1000)).unwrap_or(u32::MAX);
+        time * fastest / 1000
+    }
+
     /// Whether nothing in the plan is a reason for any node to go down, but that it leaves.
     pub(super) fn is_calm(&self) -> bool {
         self.is_calm_but(None)

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use noex_proto::{ClusterStatus, NodeDownReason, NodeId, Secret};
 
+use super::deaths::Death;
 use super::dials::DialJudge;
 use super::{Fault, Op, Plan};
 use crate::coverage::Coverage;
@@ -56,16 +57,6 @@ enum Act {
     Thaw(usize),
     Unstall { reader: bool, at: usize, with: usize },
     Untamper(usize, usize),
-}
-
-/// A node that died, and who has to notice until when on its own clock.
-#[derive(Clone, Debug)]
-pub(super) struct Death {
-    pub(super) observer: usize,
-    pub(super) process: u32,
-    pub(super) id: NodeId,
-    pub(super) period: u64,
-    pub(super) deadline: Duration,
 }
 
 pub(super) struct Run<'a> {
@@ -217,6 +208,11 @@ impl Run<'_> {
         self.at(at, act);
     }
 
+    /// Starts a node after so many milliseconds.
+    pub(super) fn start_after(&mut self, node: usize, ms: u64) {
+        self.after(ms, Act::Start(node));
+    }
+
     pub(super) fn now_ms(&self) -> u64 {
         u64::try_from(self.world.now().as_millis()).unwrap_or(u64::MAX)
     }
@@ -277,6 +273,7 @@ impl Run<'_> {
                 self.dropped.extend(old.1.into_iter().chain([old.0]).filter(|number| !kept(number)).map(|number| (number, now)));
                 self.dropped.retain(|number, _| !kept(number));
                 self.world.coverage.note("rotation");
+                self.doubt_dials(None);
                 for node in 0..self.plan.nodes.len() {
                     self.give_secrets(node);
                 }
@@ -335,6 +332,7 @@ impl Run<'_> {
                         config = config.accepted_secrets(self.secrets.1.iter().map(|number| secret(*number)));
                     }
                 }
+                self.expect_probes(node);
                 let started = self.world.start(node, config);
                 debug_assert!(started.is_ok(), "{started:?}");
                 self.dials.started(node);
@@ -362,6 +360,7 @@ impl Run<'_> {
                             self.world.sever(*one, *other);
                         }
                         self.world.cut(*one, *other);
+                        self.hold_up(*one, *other);
                     }
                 }
                 self.after(ms, Act::Mend(from.clone(), to.clone()));
@@ -369,16 +368,19 @@ impl Run<'_> {
             Op::Descriptors { node, ms } => {
                 self.world.coverage.note("no descriptors");
                 self.world.set_exhausted(node, true);
+                self.doubt_dials(None);
                 self.after(ms, Act::Descriptors(node));
             }
             Op::Dials { from, to, how, ms } => {
                 if !self.plan.undialable.contains(&(from, to)) {
                     self.world.set_dialling(from, to, how);
+                    self.doubt_dials(Some((from, to)));
                     self.after(ms, Act::Dials(from, to));
                 }
             }
             Op::Freeze { node, ms } => {
                 self.world.freeze(node);
+                self.doubt_dials(None);
                 self.note_pause(node);
                 self.deaths.retain(|death| death.observer != node);
                 self.stops.remove(&node);
@@ -419,10 +421,12 @@ impl Run<'_> {
             }
             Op::StallReader { reader, from, ms } => {
                 self.world.stall_reader(reader, from, true);
+                self.hold_up(reader, from);
                 self.after(ms, Act::Unstall { reader: true, at: reader, with: from });
             }
             Op::StallWriter { from, to, ms } => {
                 self.world.stall_writer(from, to, true);
+                self.hold_up(from, to);
                 self.after(ms, Act::Unstall { reader: false, at: from, with: to });
             }
             Op::Tamper { one, other, how, permille, ms } => {
@@ -430,16 +434,6 @@ impl Run<'_> {
                 self.after(ms, Act::Untamper(one, other));
             }
             Op::WallClock { node, ms } => self.world.jump_wall_clock(node, ms),
-        }
-    }
-
-    fn die(&mut self, node: usize, again: Option<u64>, how: fn(&mut World, usize)) {
-        if self.world.is_alive(node) {
-            self.expect_death(node);
-            how(self.world, node);
-        }
-        if let Some(ms) = again {
-            self.after(ms, Act::Start(node));
         }
     }
 
@@ -490,6 +484,8 @@ impl Run<'_> {
             self.give_secrets(node);
         }
         self.halve_rotation();
+        // Who is left out may be left with other secrets.
+        self.doubt_dials(None);
     }
 
     /// Where secrets are rotated, the core stands in the middle of it: half of it has the new secret first, the others the old one, and all

@@ -11,6 +11,7 @@ use noex_proto::{
     LocalFault, LookupId, Machine, NodeDownReason, NodeId, Unreached, Usage,
 };
 
+use super::recovery::a_death_that_is_noticed_late;
 use super::{pair, quiet, start, with};
 use crate::safety::{self, Activity, Monitor, Picture};
 use crate::world::resolver::Inquiry;
@@ -63,7 +64,7 @@ fn broken_pair(bend: BendAction) -> Violation {
     run(&mut world).expect_err("a violation")
 }
 
-fn broken_plan(plan: &Plan, bend: Bend) -> Violation {
+pub(super) fn broken_plan(plan: &Plan, bend: Bend) -> Violation {
     assert_eq!(plan.check(), Ok(()));
     let sound = plan.run_in(&mut World::new(plan.seed), STEP_BOUND);
     assert_eq!(sound.violation, None, "the sound machine breaks nothing\n{}", sound.text);
@@ -72,11 +73,11 @@ fn broken_plan(plan: &Plan, bend: Bend) -> Violation {
     plan.run_in(&mut world, STEP_BOUND).violation.expect("a violation")
 }
 
-fn bent(action: BendAction) -> Bend {
+pub(super) fn bent(action: BendAction) -> Bend {
     Bend { action: Some(action), ..Bend::default() }
 }
 
-fn configured(config: fn(ClusterConfig) -> ClusterConfig) -> Bend {
+pub(super) fn configured(config: fn(ClusterConfig) -> ClusterConfig) -> Bend {
     Bend { config: Some(config), ..Bend::default() }
 }
 
@@ -264,24 +265,6 @@ fn a_counter_that_goes_back() {
     assert_eq!(monitor.counters(Counters { ups: 2, dials: 1, ..Counters::default() }), Ok(()));
     let back = monitor.counters(Counters { ups: 1, dials: 5, ..Counters::default() });
     assert_eq!(of(back), Some(Invariant::CountersGrow));
-}
-
-#[test]
-fn a_death_that_is_noticed_late() {
-    // Whoever has a long interval of its own does not wait for that.
-    let mut plan = with(Fault::MixedIntervals, [(30_000, Op::PowerOff { node: 1, ms: None })]);
-    plan.faults.push(Fault::PowerOff);
-    plan.nodes[0].heartbeat_ms = 60_000;
-    plan.nodes[0].threshold = 1;
-    (plan.core, plan.heal_ms, plan.watch_ms) = (vec![0, 2], 60_000, 360_000);
-    let violation = broken_plan(&plan, configured(|config| config.heartbeat_miss_threshold(9)));
-    assert_eq!((violation.invariant, violation.host), (Invariant::DeathReported, Some(0)), "{violation}");
-
-    let plan = with(Fault::PowerOff, [(5000, Op::PowerOff { node: 1, ms: None })]);
-    let plan = Plan { core: vec![0, 2], ..plan };
-    let slow = configured(|config| config.heartbeat_interval(Duration::from_secs(5)));
-    let violation = broken_plan(&plan, slow);
-    assert_eq!(violation.invariant, Invariant::DeathReported, "{violation}");
 }
 
 #[test]

@@ -3,6 +3,7 @@
 mod faults;
 mod invariants;
 mod plans;
+mod recovery;
 
 use noex_proto::{ClusterConfig, ClusterEvent};
 

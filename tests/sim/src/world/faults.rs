@@ -250,7 +250,7 @@ impl World {
     // Connections
 
     /// The connections to another host that this one's end has open, with that end.
-    fn open_to(&self, one: HostId, other: HostId) -> impl Iterator<Item = (usize, usize)> {
+    pub(super) fn open_to(&self, one: HostId, other: HostId) -> impl Iterator<Item = (usize, usize)> {
         self.hosts[one].ends().filter(move |(place, end)| {
             let ends = &self.conns[*place].ends;
             ends[1 - end].host == other && !matches!(ends[*end].state, EndState::Gone { .. })

@@ -1,6 +1,7 @@
 //! The world: hosts, the network between them, and virtual time.
 
 mod checks;
+mod ends;
 mod faults;
 mod host;
 mod judge;
@@ -23,6 +24,7 @@ use crate::random::Random;
 use crate::safety::{Check, Invariant, Violation};
 use crate::timeline::{Page, Timeline};
 use crate::trace::{Line, Trace};
+pub(crate) use ends::Sign;
 use host::Host;
 pub(crate) use judge::{Contact, Meeting};
 use network::Network;
@@ -106,6 +108,8 @@ pub(crate) struct Down {
     pub(crate) at: u64,
     pub(crate) host: HostId,
     pub(crate) id: NodeId,
+    /// The time on the host's own clock.
+    pub(crate) local: Duration,
     pub(crate) reason: NodeDownReason,
 }
 
@@ -422,6 +426,7 @@ impl World {
             NodeDownReason::GracefulShutdown => "down: graceful shutdown",
             NodeDownReason::HeartbeatTimeout => "down: heartbeat timeout",
         });
-        self.downs.push(Down { at: self.now, host, id: id.clone(), reason });
+        let local = self.hosts[host].local(self.now).since_start();
+        self.downs.push(Down { at: self.now, host, id: id.clone(), local, reason });
     }
 }

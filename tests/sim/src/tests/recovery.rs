@@ -1,0 +1,69 @@
+//! Machines that recover late: each is found out by the bound of what it recovers from.
+
+use std::time::Duration;
+
+use noex_proto::Action;
+
+use super::invariants::{bent, broken_plan, configured};
+use super::with;
+use crate::{Fault, Invariant, Op, Plan};
+
+/// The first node's connections end, which nobody notices, and then its process.
+fn vanishes(silent: bool) -> Plan {
+    let half_open = |with| (5000, Op::HalfOpen { at: 0, with, silent });
+    let plan = with(Fault::HalfOpen, [half_open(1), half_open(2), (5001, Op::Crash { node: 0, ms: None })]);
+    Plan { core: vec![1, 2], ..plan }
+}
+
+#[test]
+pub(super) fn a_death_that_is_noticed_late() {
+    // Whoever has a long interval of its own does not wait for that.
+    let mut plan = with(Fault::MixedIntervals, [(30_000, Op::PowerOff { node: 1, ms: None })]);
+    plan.faults.push(Fault::PowerOff);
+    plan.nodes[0].heartbeat_ms = 60_000;
+    plan.nodes[0].threshold = 1;
+    (plan.core, plan.heal_ms, plan.watch_ms) = (vec![0, 2], 60_000, 360_000);
+    let violation = broken_plan(&plan, configured(|config| config.heartbeat_miss_threshold(9)));
+    assert_eq!((violation.invariant, violation.host), (Invariant::DeathReported, Some(0)), "{violation}");
+
+    let plan = with(Fault::PowerOff, [(5000, Op::PowerOff { node: 1, ms: None })]);
+    let plan = Plan { core: vec![0, 2], ..plan };
+    let slow = configured(|config| config.heartbeat_interval(Duration::from_secs(5)));
+    let violation = broken_plan(&plan, slow);
+    assert_eq!(violation.invariant, Invariant::DeathReported, "{violation}");
+
+    // Its port refuses, and nobody asks there.
+    let mut plan = vanishes(true);
+    plan.nodes[2].seeds.push(crate::Seed::Node(1));
+    plan.nodes.iter_mut().for_each(|node| node.threshold = 10);
+    let violation = broken_plan(
+        &plan,
+        bent(|world, _, action| match action {
+            Action::Connect { conn, .. } if world.now() > Duration::from_secs(5) => {
+                vec![Action::Connect { conn, remote: "10.201.0.0:4369".parse().expect("an address") }]
+            }
+            action => vec![action],
+        }),
+    );
+    assert_eq!((violation.invariant, violation.at.as_millis()), (Invariant::DeathReported, 6001), "{violation}");
+
+    // A heartbeat would be answered by a reset, and does not come.
+    let mut plan = vanishes(false);
+    plan.nodes[2].seeds.push(crate::Seed::Node(1));
+    plan.nodes.iter_mut().for_each(|node| node.threshold = 10);
+    let violation = broken_plan(&plan, configured(|config| config.heartbeat_interval(Duration::from_secs(10))));
+    assert_eq!((violation.invariant, violation.at.as_millis()), (Invariant::DeathReported, 5501), "{violation}");
+
+    // The next instance is there, and is left without an answer.
+    let mut plan = with(Fault::PowerOff, [(5000, Op::PowerOff { node: 1, ms: Some(300) })]);
+    plan.nodes.iter_mut().for_each(|node| node.heartbeat_ms = 10_000);
+    (plan.heal_ms, plan.watch_ms) = (60_000, 60_000);
+    let violation = broken_plan(
+        &plan,
+        bent(|world, host, action| match action {
+            Action::Send { .. } if host == 0 && (5..15).contains(&world.now().as_secs()) => Vec::new(),
+            action => vec![action],
+        }),
+    );
+    assert_eq!((violation.invariant, violation.at.as_secs()), (Invariant::DeathReported, 7), "{violation}");
+}

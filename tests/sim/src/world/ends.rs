@@ -1,0 +1,53 @@
+//! How the end of one process reaches another host.
+
+use std::time::Duration;
+
+use super::network::Dialling;
+use super::wire::{EndState, Item};
+use super::{HostId, World};
+
+/// What tells a host that the process at the other end of a connection is gone.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(crate) enum Sign {
+    /// A reset, or the end of the stream, that is under way and arrives after this time.
+    Underway(Duration),
+    /// What it writes is answered by a reset; what it wrote before takes this long to arrive.
+    Answer(Duration),
+    /// The port that it dialled refuses. The last bytes from there arrive after this time.
+    Port(Duration),
+    /// Nothing but silence, after the same.
+    Silence(Duration),
+}
+
+impl World {
+    /// What tells a host that the process on a peer, which has just ended, is gone. Of several connections, of which the machine uses one, the
+    /// one that takes longest counts. None where bytes between the two are held up.
+    pub(crate) fn sign_of_end(&self, host: HostId, peer: HostId) -> Option<Sign> {
+        let cut = [(host, peer), (peer, host)].iter().any(|(from, to)| self.network.path(*from, *to).cut);
+        let open = self.open_to(host, peer).filter(|(place, end)| self.conns[*place].ends[*end].state == EndState::Open);
+        let signs: Option<Vec<Sign>> = open.map(|(place, end)| self.sign_on(place, end)).collect();
+        signs.filter(|_| !cut)?.into_iter().max()
+    }
+
+    fn sign_on(&self, place: usize, end: usize) -> Option<Sign> {
+        let conn = &self.conns[place];
+        let (peer, own, theirs) = (&conn.ends[1 - end], &conn.pipes[end], &conn.pipes[1 - end]);
+        let powered = self.hosts[peer.host].powered;
+        let left = |at: u64| Duration::from_nanos(at.saturating_sub(self.now));
+        let sign = match (theirs.flight.back(), peer.state) {
+            (Some((at, Item::Fin | Item::Reset)), _) => Sign::Underway(left(*at)),
+            (_, EndState::Gone { silent: false }) if powered => Sign::Answer(left(own.last_arrival)),
+            _ if end == 0 && powered => Sign::Port(left(theirs.last_arrival)),
+            _ => Sign::Silence(left(theirs.last_arrival)),
+        };
+        (!own.writer_stalled && !theirs.reader_stalled).then_some(sign)
+    }
+
+    /// Whether a dial from one host to another would lead to it, as far as the network and the driver are concerned, and none begun before is
+    /// under way.
+    pub(crate) fn can_dial(&self, from: HostId, to: HostId) -> bool {
+        let [there, back] = [(from, to), (to, from)].map(|(from, to)| self.network.path(from, to));
+        let clear = there.dialling == Dialling::Normal && !there.cut && !back.cut && !self.hosts[from].exhausted;
+        clear && self.open_to(from, to).all(|(place, end)| self.conns[place].ends[end].state != EndState::Pending)
+    }
+}
