@@ -45,6 +45,14 @@ impl Initiator {
         matches!(self.0, State::AwaitingAuthOk { .. })
     }
 
+    /// By which root this side has proved itself, once it has.
+    pub(crate) const fn proved(&self) -> Option<&Root> {
+        match &self.0 {
+            State::AwaitingAuthOk { root, .. } => Some(root),
+            State::AwaitingChallenge { .. } | State::Ended => None,
+        }
+    }
+
     /// Takes a frame, without its length prefix. After a failure or the last step every frame is a fault.
     pub(crate) fn on_frame(&mut self, local: &LocalHello<'_>, frame: &[u8]) -> Result<InitiatorStep, HandshakeFailure> {
         let state = mem::replace(&mut self.0, State::Ended);

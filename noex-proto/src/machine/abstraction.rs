@@ -16,8 +16,8 @@ impl Machine {
     ///
     /// Left out are keys, nonces, record numbers and the position in the stream of randomness; absolute times; the numbers of
     /// connections, which are replaced by their order; counters, the numbers of up-periods and what stands in subscribers'
-    /// queues; the configuration and the secrets; how much of the limits on rates is used up; when a node was last alive, and
-    /// what its heartbeats said. What is left of a deadline, and the age of what becomes too old, are counted in units of
+    /// queues; the configuration and the secrets, but for which of them a connection goes by; how much of the limits on rates is used
+    /// up; when a node was last alive, and what its heartbeats said. What is left of a deadline, and the age of what becomes too old, are counted in units of
     /// `grain`, as a power of two: the order of deadlines is kept, but of their distances no more than that.
     ///
     /// So states with other jitter, or that reach a limit on a rate or forget a node at other times, may be taken for one.
@@ -194,6 +194,7 @@ impl<'a, H: Hasher> Abstraction<'a, H> {
             Phase::Dialling => {}
             Phase::Initiating(handshake) => {
                 self.write(handshake.is_half_done());
+                self.write(handshake.proved().map(|root| self.node.settings.secrets.use_of(root)));
                 self.write(self.age(*asked));
             }
             Phase::Responding(handshake) => {
@@ -210,7 +211,7 @@ impl<'a, H: Hasher> Abstraction<'a, H> {
             id,
             instance,
             interval_ms,
-            root: _,
+            root,
             sealer: _,
             opener: _,
             stage,
@@ -226,6 +227,7 @@ impl<'a, H: Hasher> Abstraction<'a, H> {
             reach_at,
         } = session;
         self.write((id, instance, interval_ms, assembler.len(), discriminant(reach), discriminant(stage)));
+        self.write(self.node.settings.secrets.use_of(root));
         self.write(self.grains(self.node.run - *heard));
         self.write(self.grains(Duration::from_millis((*round_trip_ms).into())));
         self.write((probing, reach_at.map(|at| self.grains(at - self.node.run))));

@@ -50,12 +50,24 @@ enum Command {
         /// How many leaves.
         #[arg(long)]
         leaves: Option<u8>,
+        /// How many resets that never arrive at one of the ends.
+        #[arg(long)]
+        losses: Option<u8>,
+        /// How many pauses of a process.
+        #[arg(long)]
+        pauses: Option<u8>,
         /// How many dials that fail though somebody listens.
         #[arg(long)]
         refusals: Option<u8>,
         /// How many resets.
         #[arg(long)]
         resets: Option<u8>,
+        /// How many phases of a rotation of secrets, of all nodes together.
+        #[arg(long)]
+        rotations: Option<u8>,
+        /// How many messages to all, beside one to each node that comes up.
+        #[arg(long)]
+        sends: Option<u8>,
         /// How many starts after a crash or a leave.
         #[arg(long)]
         starts: Option<u8>,
@@ -155,13 +167,31 @@ fn scenario(name: &str) -> Result<Scenario, String> {
 fn main() -> ExitCode {
     let done = match Arguments::parse().command {
         Command::Bench { nodes, seconds } => bench::bench(&nodes, seconds),
-        Command::Explore { scenario, depth, states, crashes, leaves, refusals, resets, starts, waits } => {
+        Command::Explore {
+            scenario,
+            depth,
+            states,
+            crashes,
+            leaves,
+            losses,
+            pauses,
+            refusals,
+            resets,
+            rotations,
+            sends,
+            starts,
+            waits,
+        } => {
             let mut scenarios = scenario.map_or_else(Scenario::all, |scenario| vec![scenario]);
             for Scenario { budget, .. } in &mut scenarios {
                 budget.crashes = crashes.unwrap_or(budget.crashes);
                 budget.leaves = leaves.unwrap_or(budget.leaves);
+                budget.losses = losses.unwrap_or(budget.losses);
+                budget.pauses = pauses.unwrap_or(budget.pauses);
                 budget.refusals = refusals.unwrap_or(budget.refusals);
                 budget.resets = resets.unwrap_or(budget.resets);
+                budget.rotations = rotations.unwrap_or(budget.rotations);
+                budget.sends = sends.unwrap_or(budget.sends);
                 budget.starts = starts.unwrap_or(budget.starts);
                 budget.waits = waits.unwrap_or(budget.waits);
             }
@@ -340,12 +370,12 @@ fn run(seeds: &Range<u64>, jobs: usize, rare: u64, most: u64, html: Option<&Path
 
 fn explore(scenarios: &[Scenario], depth: usize, states: usize) -> Result<(), String> {
     std::panic::set_hook(Box::new(|_| {}));
-    println!("scenario       states     moves  at rest  depth  exhausted  seconds");
+    println!("scenario          states     moves  at rest  depth  exhausted  seconds");
     for scenario in scenarios {
         let began = Instant::now();
         let found = scenario.explore(depth, states);
         println!(
-            "{:<11} {:>9} {:>9} {:>8} {:>6}  {:<9} {:>8.1}",
+            "{:<14} {:>9} {:>9} {:>8} {:>6}  {:<9} {:>8.1}",
             scenario.name,
             found.states,
             found.moves,

@@ -46,3 +46,36 @@ fn two_processes_of_one_identity_in_every_order() {
 fn a_leave_beside_two_processes_of_one_identity_in_every_order() {
     explore("twin-leave", 8, 1000);
 }
+
+#[test]
+fn an_end_that_never_hears_of_a_reset_in_every_order() {
+    explore("half-open", 13, 1000);
+    explore("silent-restart", 13, 1000);
+}
+
+#[test]
+fn messages_on_their_way_in_every_order() {
+    explore("payload", 13, 1000);
+    explore("payload-leave", 15, 1000);
+}
+
+#[test]
+fn a_rotation_of_secrets_in_every_order() {
+    explore("rotation", 8, 1000);
+}
+
+#[test]
+fn pauses_in_every_order() {
+    explore("pause", 7, 1000);
+}
+
+#[test]
+fn heartbeats_of_other_intervals_in_every_order() {
+    explore("mixed", 8, 1000);
+}
+
+#[test]
+fn room_for_one_member_in_every_order() {
+    explore("full", 14, 1000);
+    explore("lesser-full", 14, 1000);
+}

@@ -3,10 +3,13 @@
 use std::collections::VecDeque;
 
 use bytes::Bytes;
-use noex_proto::{Action, Close, ClusterEvent, ClusterStatus, ConnId, ConnectError, Input, NodeDownReason, NodeId, SendError};
+use noex_proto::{
+    Action, Close, ClusterError, ClusterEvent, ClusterStatus, ConnId, ConnectError, Input, NodeDownReason, NodeId, PeerFault,
+    SendError,
+};
 
 use super::link::{EndState, Link};
-use super::state::{Checked, State, address};
+use super::state::{Checked, State, Watched, address};
 use crate::HostId;
 use crate::safety::{self, Activity, Invariant, Monitor, PAYLOAD_MIN, payload};
 
@@ -16,7 +19,6 @@ impl State {
     pub(super) fn feed(&mut self, host: HostId, input: Input) -> Checked {
         let mut inputs = VecDeque::from([input]);
         let mut ups = Vec::new();
-        self.closed = None;
         self.told = false;
         loop {
             while let Some(input) = inputs.pop_front() {
@@ -32,6 +34,8 @@ impl State {
     fn feed_one(&mut self, host: HostId, input: Input, inputs: &mut VecDeque<Input>, ups: &mut Vec<NodeId>) -> Checked {
         let tick = matches!(input, Input::Tick);
         let pieces = self.feed_pieces(host, &input);
+        self.closed.clear();
+        self.sessions = self.hosts[host].sessions();
         let at = self.host_mut(host);
         let now = at.now;
         at.machine.handle(now, input);
@@ -126,8 +130,10 @@ impl State {
                     return self.violate(host, Invariant::ActionsOnOpenConnections, format!("send on {conn}"));
                 };
                 self.check_nonce(host, &data)?;
-                inputs.push_back(Input::Sent { bytes: data.len(), conn });
-                self.links[place].send(end, data);
+                let bytes = data.len();
+                if !self.links[place].send(end, data) || !self.rules.small_buffers {
+                    inputs.push_back(Input::Sent { bytes, conn });
+                }
                 Ok(())
             }
             Action::Stopped => {
@@ -163,7 +169,7 @@ impl State {
         let link = &mut self.links[place];
         let (number, other) = (link.number, link.ends[1 - end]);
         let dead = link.cut || other.state != EndState::Open || !self.hosts[other.host].is_running();
-        self.closed = Some(dead);
+        self.closed.push((conn, other.host, dead));
         match how {
             Close::Graceful { .. } if link.ends[end].state == EndState::Open => {
                 link.finish(end);
@@ -179,7 +185,7 @@ impl State {
 
     // The application
 
-    fn event(&mut self, host: HostId, event: &ClusterEvent) -> Checked {
+    pub(super) fn event(&mut self, host: HostId, event: &ClusterEvent) -> Checked {
         self.told = true;
         let at = self.host_mut(host);
         let own = at.id().clone();
@@ -199,15 +205,53 @@ impl State {
                     );
                 }
             }
-            // No other fault brings a session down while both of its ends believe in it.
-            ClusterEvent::NodeDown { id, reason: NodeDownReason::ConnectionClosed | NodeDownReason::GracefulShutdown }
-                if self.closed.take() == Some(false) =>
-            {
-                return self.violate(host, Invariant::NoFalseDown, format!("{id} is down, and its session was in use"));
-            }
+            ClusterEvent::NodeDown { id, reason } => return self.judge_down(host, id, *reason),
+            ClusterEvent::Error(ClusterError::Peer { fault, .. }) => return self.judge_fault(host, *fault),
             _ => {}
         }
         Ok(())
+    }
+
+    /// Whether the end of the session that a down is about, or what else has happened, is a cause for it.
+    fn judge_down(&mut self, host: HostId, id: &NodeId, reason: NodeDownReason) -> Checked {
+        // One that came up by the same input has no connection yet that was known before.
+        let known = self.sessions.iter().find(|(of, _)| of == id).map(|(_, conn)| *conn);
+        let is_of = |(conn, to, _): &(ConnId, HostId, bool)| match known {
+            Some(known) => *conn == known,
+            None => self.hosts[*to].id() == id,
+        };
+        let detail = match (self.closed.iter().rev().find(|closed| is_of(closed)), reason, self.watched) {
+            (None, ..) => "its session was not closed",
+            // No other fault brings a session down while both of its ends believe in it.
+            (Some((_, _, false)), NodeDownReason::ConnectionClosed | NodeDownReason::GracefulShutdown, _) => {
+                "its session was in use"
+            }
+            _ if !self.disturbed => "nothing has happened but deliveries, pauses and calls of the application",
+            (_, _, Watched::All) => "nothing fails any more",
+            (_, NodeDownReason::HeartbeatTimeout | NodeDownReason::ConnectionRefused, Watched::Woken(woken)) if woken == host => {
+                "this node itself was paused"
+            }
+            _ => return Ok(()),
+        };
+        self.violate(host, Invariant::NoFalseDown, format!("{id} is down ({reason:?}), and {detail}"))
+    }
+
+    /// All nodes are honest: what one is reported for is that it was not heard in time, or that it is another than who was wanted.
+    fn judge_fault(&mut self, host: HostId, fault: PeerFault) -> Checked {
+        // Whoever proves itself by the secret of one phase may be read by a node that is two phases on by then.
+        let rotated_away = fault == PeerFault::AuthenticationFailed && self.hosts[host].phase == 3;
+        if rotated_away || matches!(fault, PeerFault::HandshakeTimeout | PeerFault::WrongTarget) {
+            return Ok(());
+        }
+        self.violate(host, Invariant::BlameIsTrue, format!("a peer is blamed for {fault:?}, and keeps all rules"))
+    }
+
+    /// Sends a payload to each node that is up.
+    pub(super) fn send_to_all(&mut self, host: HostId) -> Checked {
+        let ids: Vec<NodeId> = self.hosts[host].monitor.up.keys().cloned().collect();
+        ids.iter().try_for_each(|id| self.greet(host, id))?;
+        // What the machine asks for is performed as after any input.
+        self.feed(host, Input::Tick)
     }
 
     /// Sends a payload to a node that has come up.

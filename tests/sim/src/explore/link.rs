@@ -43,6 +43,16 @@ pub(super) struct Way {
     /// Frames, as they were sent.
     pub(super) data: VecDeque<Bytes>,
     pub(super) end: Option<StreamEnd>,
+    /// Nothing arrives on it any more, not even its end.
+    pub(super) lost: bool,
+}
+
+impl Way {
+    fn finish(&mut self, end: StreamEnd) {
+        if !self.lost {
+            self.end = Some(end);
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -80,23 +90,35 @@ impl Link {
         states == [EndState::Gone; 2] || states == [EndState::Gone, EndState::Pending]
     }
 
-    /// Takes a frame on its way. One that nobody will read is dropped.
-    pub(super) fn send(&mut self, end: usize, data: Bytes) {
-        if self.ends[1 - end].state == EndState::Open {
+    /// Takes a frame on its way, unless nobody will read it.
+    pub(super) fn send(&mut self, end: usize, data: Bytes) -> bool {
+        let read = self.ends[1 - end].state == EndState::Open && !self.ways[end].lost;
+        if read {
             self.ways[end].data.push_back(data);
         }
+        read
+    }
+
+    /// What is on its way to this end, the end of the stream included, never arrives: the end goes on to believe in the connection.
+    pub(super) fn lose(&mut self, end: usize) {
+        self.ways[1 - end] = Way { lost: true, ..Way::default() };
+    }
+
+    /// Whether this end believes in a connection on which nothing comes any more.
+    pub(super) fn is_deaf(&self, end: usize) -> bool {
+        self.ways[1 - end].lost && self.ends[end].state != EndState::Gone
     }
 
     /// The machine closed this end gracefully: what comes is read to its end, and dropped.
     pub(super) fn finish(&mut self, end: usize) {
         self.ends[end].state = EndState::Lingering;
-        self.ways[end].end = Some(StreamEnd::Fin);
+        self.ways[end].finish(StreamEnd::Fin);
         self.ways[1 - end].data.clear();
     }
 
     /// This end is closed at once: the other end gets a reset.
     pub(super) fn abort(&mut self, end: usize) {
-        self.ways[end].end = Some(StreamEnd::Reset);
+        self.ways[end].finish(StreamEnd::Reset);
         self.leave(end);
     }
 
@@ -110,7 +132,7 @@ impl Link {
     pub(super) fn reset(&mut self) {
         self.cut = true;
         for way in &mut self.ways {
-            way.end = Some(StreamEnd::Reset);
+            way.finish(StreamEnd::Reset);
         }
     }
 }

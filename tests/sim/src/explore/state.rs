@@ -6,12 +6,14 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
-use noex_proto::{ClusterStatus, ConnId, ConnectError, Input, Instant, LocalNetwork, Machine, NodeId, SubscriptionId, WallTime};
+use noex_proto::{
+    ClusterStatus, ConnId, ConnectError, Input, Instant, LocalNetwork, Machine, NodeId, Secret, SubscriptionId, WallTime,
+};
 
 use super::digest::Digest;
 use super::frames;
 use super::link::{EndState, Link, StreamEnd};
-use super::scenario::{Budget, Node};
+use super::scenario::{Budget, Node, Rules, SECRET};
 use crate::HostId;
 use crate::coverage::Coverage;
 use crate::safety::{Invariant, Monitor, Violation};
@@ -19,6 +21,9 @@ use crate::trace::Line;
 
 /// Times are told apart to within this, and then by powers of two.
 const GRAIN: Duration = Duration::from_millis(500);
+
+/// How long a process that is paused does nothing: longer than any answer of the protocol may take, but for the admission.
+pub(super) const PAUSE: Duration = Duration::from_secs(10);
 
 /// How many wake-ups without a consequence one move may take.
 const IDLE_WAKE_UPS: usize = 64;
@@ -40,14 +45,35 @@ pub(super) enum Move {
     Leave(u8),
     /// A driver waits no longer for the other end of a connection that its machine closed.
     Linger(u8, u8),
+    /// A reset that is under way never arrives.
+    Lose(u8, u8),
+    /// A host's clock goes on by [`PAUSE`], and its process does nothing.
+    Pause(u8),
     /// A dial fails.
     Refuse(u8),
     /// The network resets a connection.
     Reset(u8),
+    /// A node gets the secrets of the next phase of a rotation.
+    Rotate(u8),
+    /// An application sends something to each node that is up.
+    Send(u8),
     /// A node starts again.
     Start(u8),
     /// A host's clock goes on until its machine does something.
     Wait(u8),
+    /// A process that was paused sees to its deadlines.
+    Wake(u8),
+}
+
+/// Which downs have no cause, whatever happened before.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Watched {
+    /// None is known to.
+    Nobody,
+    /// All: everything arrives, and all clocks agree.
+    All,
+    /// By silence, those that this host reports, which was paused.
+    Woken(HostId),
 }
 
 /// A process and its clock. Hosts have clocks of their own, which run as fast or as slowly as the search likes.
@@ -58,6 +84,10 @@ pub(super) struct Host {
     pub(super) now: Instant,
     /// How many times a node has been started here.
     pub(super) starts: u8,
+    /// Its process was paused, and has not seen to its deadlines since.
+    pub(super) paused: bool,
+    /// How many phases of a rotation of secrets it has gone through.
+    pub(super) phase: u8,
     pub(super) monitor: Monitor,
     pub(super) messages_of: SubscriptionId,
     /// A subscriber that has never read.
@@ -75,8 +105,14 @@ pub(super) struct State {
     pub(super) links_made: u32,
     /// The beginnings of all nonces.
     pub(super) nonces: Vec<u64>,
-    /// Whether the session that was closed last had ended or was about to, for whoever is then reported down.
-    pub(super) closed: Option<bool>,
+    pub(super) rules: Rules,
+    /// The sessions that the host which got the last input had before it.
+    pub(super) sessions: Vec<(NodeId, ConnId)>,
+    /// What that host has closed since: the connection, the host at its other end, and whether it had ended or was about to.
+    pub(super) closed: Vec<(ConnId, HostId, bool)>,
+    /// Something else has happened than deliveries, pauses and calls of the application.
+    pub(super) disturbed: bool,
+    pub(super) watched: Watched,
     /// A machine has asked for something.
     pub(super) acted: bool,
     /// An application has been told of something.
@@ -93,7 +129,18 @@ impl Host {
     fn new(node: Rc<Node>, starts: u8) -> Self {
         let mut machine = Machine::new();
         let (messages_of, late) = (machine.subscribe_messages(), machine.subscribe_events());
-        Self { node, machine, now: Instant::START, starts, monitor: Monitor::default(), messages_of, late, hash: Cell::new(0) }
+        Self {
+            node,
+            machine,
+            now: Instant::START,
+            starts,
+            paused: false,
+            phase: 0,
+            monitor: Monitor::default(),
+            messages_of,
+            late,
+            hash: Cell::new(0),
+        }
     }
 
     pub(super) fn id(&self) -> &NodeId {
@@ -114,11 +161,17 @@ impl Host {
         self.monitor.status == ClusterStatus::Stopped
     }
 
+    /// The connection of the session with each node that is up.
+    pub(super) fn sessions(&self) -> Vec<(NodeId, ConnId)> {
+        let session = |id: &NodeId| Some((id.clone(), self.machine.session(id).ok()??));
+        self.monitor.up.keys().filter_map(session).collect()
+    }
+
     /// Everything that has an influence on what follows, the application's picture included.
     fn digest(&self) -> u128 {
         if self.hash.get() == 0 {
             let mut digest = Digest::default();
-            self.starts.hash(&mut digest);
+            (self.starts, self.paused, self.phase).hash(&mut digest);
             self.machine.hash_abstraction(GRAIN, &mut digest);
             self.monitor.hash_abstraction(&mut digest);
             self.hash.set(digest.value());
@@ -129,7 +182,7 @@ impl Host {
 
 impl State {
     /// All nodes have started, and nothing has arrived yet.
-    pub(super) fn new(nodes: &[Node], recording: bool) -> Result<Self, Violation> {
+    pub(super) fn new(nodes: &[Node], rules: Rules, recording: bool) -> Result<Self, Violation> {
         let hosts = nodes.iter().map(|node| Rc::new(Host::new(Rc::new(node.clone()), 0)));
         let mut state = Self {
             hosts: hosts.collect(),
@@ -137,7 +190,11 @@ impl State {
             budget: Budget::default(),
             links_made: 0,
             nonces: Vec::new(),
-            closed: None,
+            rules,
+            sessions: Vec::new(),
+            closed: Vec::new(),
+            disturbed: false,
+            watched: Watched::Nobody,
             acted: false,
             told: false,
             lines: recording.then(Vec::new),
@@ -158,7 +215,7 @@ impl State {
         for link in &self.links {
             link.cut.hash(&mut digest);
             for (end, way) in link.ends.iter().zip(&link.ways) {
-                (end.host, end.state, self.rank(end.host, end.conn), way.end, way.data.len()).hash(&mut digest);
+                (end.host, end.state, self.rank(end.host, end.conn), way.end, way.lost, way.data.len()).hash(&mut digest);
                 for frame in &way.data {
                     frames::hash_abstraction(frame, &mut digest);
                 }
@@ -208,7 +265,20 @@ impl State {
                 }
             }
         }
+        let paused = self.hosts.iter().enumerate().filter(|(_, host)| host.paused && !host.is_stopped());
+        moves.extend(paused.map(|(place, _)| Move::Wake(place as u8)));
         moves
+    }
+
+    /// The host to which a delivery is made.
+    pub(super) fn told(&self, delivery: Move) -> Option<HostId> {
+        let end = |link: u8, end: usize| self.links[usize::from(link)].ends[end].host;
+        match delivery {
+            Move::Accept(link) => Some(end(link, 1)),
+            Move::Deliver(link, of) | Move::End(link, of) => Some(end(link, usize::from(of))),
+            Move::Refuse(link) => Some(end(link, 0)),
+            _ => None,
+        }
     }
 
     /// All that can happen next, within the budget.
@@ -227,8 +297,13 @@ impl State {
                 moves.push(Move::Reset(number));
             }
             for end in 0..2_u8 {
-                if budget.waits > 0 && link.ends[usize::from(end)].state == EndState::Lingering {
+                let state = link.ends[usize::from(end)].state;
+                if budget.waits > 0 && state == EndState::Lingering {
                     moves.push(Move::Linger(number, end));
+                }
+                let reset = link.ways[usize::from(1 - end)].end == Some(StreamEnd::Reset);
+                if budget.losses > 0 && state == EndState::Open && reset {
+                    moves.push(Move::Lose(number, end));
                 }
             }
         }
@@ -240,8 +315,18 @@ impl State {
                 }
                 continue;
             }
-            if budget.waits > 0 && host.is_waiting() {
+            if budget.waits > 0 && host.is_waiting() && !host.paused {
                 moves.push(Move::Wait(number));
+            }
+            if budget.pauses > 0 && !host.paused {
+                moves.push(Move::Pause(number));
+            }
+            if budget.sends > 0 && !host.monitor.up.is_empty() && !host.paused {
+                moves.push(Move::Send(number));
+            }
+            // A rotation's next phase begins once all have gone through the one before.
+            if budget.rotations > 0 && host.phase < 3 && self.hosts.iter().all(|other| other.phase >= host.phase) {
+                moves.push(Move::Rotate(number));
             }
             if budget.crashes > 0 {
                 moves.push(Move::Crash(number));
@@ -256,14 +341,21 @@ impl State {
     /// Lets something happen, at the cost that it has.
     pub(super) fn apply(&mut self, next: Move) -> Checked {
         let listens = |state: &Self, link: u8| !state.hosts[state.links[usize::from(link)].ends[1].host].is_stopped();
+        let harmless = matches!(next, Move::Accept(_) | Move::Deliver(..) | Move::End(..) | Move::Pause(_))
+            || matches!(next, Move::Rotate(_) | Move::Send(_) | Move::Wake(_));
+        self.disturbed |= !harmless;
         match next {
             Move::Crash(_) => self.budget.crashes -= 1,
             Move::Leave(_) => self.budget.leaves -= 1,
             Move::Refuse(link) if listens(self, link) => self.budget.refusals -= 1,
+            Move::Lose(..) => self.budget.losses -= 1,
+            Move::Pause(_) => self.budget.pauses -= 1,
             Move::Reset(_) => self.budget.resets -= 1,
+            Move::Rotate(_) => self.budget.rotations -= 1,
+            Move::Send(_) => self.budget.sends -= 1,
             Move::Start(_) => self.budget.starts -= 1,
             Move::Linger(..) | Move::Wait(_) => self.budget.waits -= 1,
-            Move::Accept(_) | Move::Deliver(..) | Move::End(..) | Move::Refuse(_) => {}
+            Move::Accept(_) | Move::Deliver(..) | Move::End(..) | Move::Refuse(_) | Move::Wake(_) => {}
         }
         self.happen(next)
     }
@@ -286,6 +378,20 @@ impl State {
                 self.links[place(link)].abort(place(end));
                 self.feed(told.host, Input::Closed { conn: told.conn })
             }
+            Move::Lose(link, end) => {
+                let link = &mut self.links[place(link)];
+                link.lose(place(end));
+                let (host, number) = (link.ends[place(end)].host, link.number);
+                self.line(Some(host), || format!("will never hear of the end of {number}"));
+                Ok(())
+            }
+            Move::Pause(host) => {
+                self.line(Some(place(host)), || "is paused".into());
+                let at = self.host_mut(place(host));
+                at.now = at.now + PAUSE;
+                at.paused = true;
+                Ok(())
+            }
             Move::Refuse(link) => {
                 let link = self.links.remove(place(link));
                 self.line(Some(link.ends[0].host), || format!("dial {} fails", link.number));
@@ -297,8 +403,18 @@ impl State {
                 self.line(None, || format!("the network resets {number}"));
                 Ok(())
             }
+            Move::Rotate(host) => self.rotate(place(host)),
+            Move::Send(host) => {
+                self.line(Some(place(host)), || "sends to all".into());
+                self.send_to_all(place(host))
+            }
             Move::Start(host) => self.start(place(host)),
             Move::Wait(host) => self.wait(place(host)),
+            Move::Wake(host) => {
+                self.line(Some(place(host)), || "wakes".into());
+                self.host_mut(place(host)).paused = false;
+                self.feed(place(host), Input::Tick)
+            }
         }?;
         self.links.retain(|link| !link.is_over());
         Ok(())
@@ -324,9 +440,30 @@ impl State {
         let link = &mut self.links[place];
         let told = link.ends[end];
         let Some(data) = link.ways[1 - end].data.pop_front() else { return Ok(()) };
-        let number = link.number;
+        let (sender, bytes, number) = (link.ends[1 - end], data.len(), link.number);
         self.line(Some(told.host), || format!("gets {} on {number}", frames::name(&data)));
-        self.feed(told.host, Input::Received { conn: told.conn, data, wall: WallTime(Duration::ZERO) })
+        self.feed(told.host, Input::Received { conn: told.conn, data, wall: WallTime(Duration::ZERO) })?;
+        if self.rules.small_buffers && sender.state == EndState::Open {
+            // Where the sender has closed meanwhile, or is gone, its machine knows nothing of this connection.
+            self.feed(sender.host, Input::Sent { bytes, conn: sender.conn })?;
+        }
+        Ok(())
+    }
+
+    /// A node gets the secrets of the next phase: accept the new one, prove itself by it, drop the old one.
+    fn rotate(&mut self, host: HostId) -> Checked {
+        let at = self.host_mut(host);
+        at.phase += 1;
+        let (now, phase) = (at.now, at.phase);
+        let (old, new) = (Secret::from(SECRET), Secret::from("the secret that it is rotated to"));
+        let (primary, accepted) = match phase {
+            1 => (old, vec![new]),
+            2 => (new, vec![old]),
+            _ => (new, Vec::new()),
+        };
+        at.machine.set_secrets(now, primary, accepted).expect("a running node and valid secrets");
+        self.line(Some(host), || format!("goes on to phase {phase} of the rotation"));
+        self.feed(host, Input::Tick)
     }
 
     fn end(&mut self, place: usize, end: usize) -> Checked {

@@ -16,7 +16,7 @@ use super::{pair, quiet, start, with};
 use crate::safety::{self, Activity, Monitor, Picture};
 use crate::world::resolver::Inquiry;
 use crate::world::{Bend, BendAction};
-use crate::{Addr, Fault, Invariant, Op, Plan, Resolving, Rogue, STEP_BOUND, Violation, World};
+use crate::{Addr, Fault, Invariant, Op, Plan, Resolving, Rogue, STEP_BOUND, Scenario, Violation, World};
 
 /// A new invariant does not compile before it has a test.
 const _: fn(Invariant) -> fn() = |invariant| match invariant {
@@ -41,6 +41,7 @@ const _: fn(Invariant) -> fn() = |invariant| match invariant {
     Invariant::NothingAfterStop => a_dial_after_the_stop,
     Invariant::OneSession => duplicates_that_are_not_closed,
     Invariant::PayloadsArePrefixes => payloads_that_are_no_prefix,
+    Invariant::RecoveryWithoutSilence => a_connection_that_only_silence_ends,
     Invariant::RedialInTime => a_peer_that_is_not_dialled_again,
     Invariant::SessionBeforeUp => an_up_without_a_session,
     Invariant::SlowSubscriber => a_subscriber_that_is_forgotten,
@@ -287,6 +288,25 @@ fn a_peer_that_is_not_dialled_again() {
     let plan = Plan { core: vec![0, 2], ..plan };
     let violation = broken_plan(&plan, configured(|config| config.reconnect_base_delay(Duration::from_millis(400))));
     assert_eq!(violation.invariant, Invariant::RedialInTime, "{violation}");
+}
+
+/// What exploring a scenario finds where all nodes are configured otherwise.
+fn explored(scenario: &str, change: fn(ClusterConfig) -> ClusterConfig) -> Option<Invariant> {
+    let found = Scenario::named(scenario).expect("a scenario").with(change).explore(100, 2000);
+    found.violation.map(|violation| violation.invariant)
+}
+
+#[test]
+fn a_connection_that_only_silence_ends() {
+    // A node that does not dial again in time leaves it to silence to end what the other holds.
+    let late = |config: ClusterConfig| {
+        let hour = Duration::from_secs(3600);
+        config.reconnect_base_delay(hour).reconnect_max_delay(hour)
+    };
+    for scenario in ["half-open", "restart"] {
+        assert_eq!(explored(scenario, |config| config), None);
+        assert_eq!(explored(scenario, late), Some(Invariant::RecoveryWithoutSilence), "{scenario}");
+    }
 }
 
 #[test]

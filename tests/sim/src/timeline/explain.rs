@@ -64,6 +64,10 @@ pub(super) const fn invariant(invariant: Invariant) -> &'static str {
         Invariant::SlowSubscriber => {
             "An application that reads its events late must end up with the same picture as one that reads at once. It did not."
         }
+        Invariant::RecoveryWithoutSilence => {
+            "Nothing failed any more. Dials, and their own deadlines, should have led all nodes back to each other. They did not, or only \
+             once silence had shown that a connection was dead."
+        }
         Invariant::RedialInTime => {
             "A node lost another one, with which it had been connected for some time. It should have dialled it again after its shortest \
              delay, and did not."
