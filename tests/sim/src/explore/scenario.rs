@@ -156,6 +156,10 @@ impl Scenario {
                 ..Self::new("half-open", "two nodes that are connected; a reset reaches one of them only", patient())
             },
             Self {
+                budget: Budget { losses: 1, resets: 1, waits: 1, ..Budget::default() },
+                ..Self::new("half-open-dial", "as reset, and the reset reaches one end only", patient())
+            },
+            Self {
                 joined: true,
                 budget: Budget { crashes: 1, losses: 1, starts: 1, waits: 2, ..Budget::default() },
                 ..Self::new("silent-restart", "as restart, and the reset of the connection may never arrive", patient())
