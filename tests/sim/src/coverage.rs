@@ -47,6 +47,20 @@ const STATES: [&str; 37] = [
     "waiting offer",
 ];
 
+/// What is counted beside these, only to be compared with how much of it there was.
+const COUNTS: [&str; 10] = [
+    "accepted connections",
+    "dials",
+    "failed dials",
+    "handshakes",
+    "messages received",
+    "messages sent",
+    "milliseconds to agree",
+    "node downs",
+    "node ups",
+    "records",
+];
+
 /// What has occurred, and how often.
 #[derive(Clone, Debug, Default)]
 pub struct Coverage {
@@ -59,7 +73,10 @@ impl Coverage {
     }
 
     pub(crate) fn add(&mut self, what: &'static str, count: u64) {
-        debug_assert!(STATES.contains(&what) || Fault::ALL.iter().any(|fault| fault.name() == what), "{what} is not on the list");
+        debug_assert!(
+            STATES.contains(&what) || COUNTS.contains(&what) || Fault::ALL.iter().any(|fault| fault.name() == what),
+            "{what} is not on the list"
+        );
         if count > 0 {
             *self.seen.entry(what).or_default() += count;
         }
@@ -75,6 +92,14 @@ impl Coverage {
         self.add("stranger evicted", counters.evicted);
         self.add("peer's fault", counters.faults);
         self.add("members asked for", counters.member_answers);
+        self.add("accepted connections", counters.accepted);
+        self.add("dials", counters.dials);
+        self.add("failed dials", counters.dial_failures);
+        self.add("handshakes", counters.handshakes);
+        self.add("messages received", counters.messages_received);
+        self.add("messages sent", counters.messages_sent);
+        self.add("node downs", counters.downs);
+        self.add("node ups", counters.ups);
     }
 
     pub(crate) fn note_error(&mut self, error: &ClusterError) {
@@ -100,9 +125,14 @@ impl Coverage {
         }
     }
 
-    /// All that is counted, and how often it has occurred; in a merged one, in how many runs.
+    /// All faults and rare states, and how often each has occurred; in a merged one, in how many runs.
     pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
         let all = STATES.into_iter().chain(Fault::ALL.into_iter().map(Fault::name));
         all.map(|what| (what, self.seen.get(what).copied().unwrap_or(0)))
+    }
+
+    /// The same, and what there is some of in every run.
+    pub(crate) fn counts(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        self.iter().chain(COUNTS.map(|what| (what, self.seen.get(what).copied().unwrap_or(0))))
     }
 }

@@ -29,6 +29,7 @@
 //! program `noex-sim` does that for many seeds. `docs/simulation.md` in the repository is the guide.
 #![forbid(unsafe_code)]
 
+mod baseline;
 mod coverage;
 mod explore;
 mod plan;
@@ -41,6 +42,7 @@ mod timeline;
 mod trace;
 mod world;
 
+pub use baseline::{Baseline, Moved};
 pub use coverage::Coverage;
 pub use explore::{Budget, Exploration, Scenario};
 pub use noex_proto;

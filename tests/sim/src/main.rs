@@ -2,18 +2,18 @@
 #![forbid(unsafe_code)]
 
 mod bench;
+mod seeds;
 
 use std::num::ParseIntError;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use clap::{Parser, Subcommand};
 use noex_proto::{Recording, Secret};
-use noex_sim::{Coverage, Outcome, Plan, Replay, Scenario};
+use noex_sim::{Outcome, Plan, Replay, Scenario};
+use seeds::Seeds;
 
 /// Deterministic simulation of noex clusters.
 #[derive(Debug, Parser)]
@@ -108,23 +108,7 @@ enum Command {
         html: Option<PathBuf>,
     },
     /// Run many seeds.
-    Run {
-        /// From the first seed to before the last, as in 0..2000.
-        #[arg(long, value_parser = range)]
-        seeds: Range<u64>,
-        /// How many at the same time.
-        #[arg(long, default_value_t = 1)]
-        jobs: usize,
-        /// Fail where one of the counted faults and rare states occurs in less than this share of seeds, in permille.
-        #[arg(long, default_value_t = 0)]
-        rare: u64,
-        /// Go on after this many failures.
-        #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..))]
-        failures: u64,
-        /// Draw the first failing run into this file.
-        #[arg(long, value_name = "FILE")]
-        html: Option<PathBuf>,
-    },
+    Run(Seeds),
     /// Shrink the failing plan of a file or a seed, and print what is left.
     Shrink {
         /// A file, or a number.
@@ -212,7 +196,7 @@ fn main() -> ExitCode {
             Some(bytes) => replay_recording(&text, &bytes, &secret_file, lines, html.as_deref()),
             None => plan(&text).and_then(|plan| replay(&text, &plan, lines, html.as_deref())),
         },
-        Command::Run { seeds, jobs, rare, failures, html } => run(&seeds, jobs, rare, failures, html.as_deref()),
+        Command::Run(seeds) => seeds.run(),
         Command::Shrink { plan: text, runs, html } => plan(&text).and_then(|plan| shrink(&plan, runs, html.as_deref())),
     };
     match done {
@@ -291,81 +275,6 @@ fn shrink(plan: &Plan, runs: usize, html: Option<&Path>) -> Result<(), String> {
     eprintln!("{} of {} steps, {} of {} nodes left", small.steps.len(), plan.steps.len(), small.nodes.len(), plan.nodes.len());
     print!("{}", small.to_text());
     html.map_or(Ok(()), |path| write(path, &small.run_drawn(0).1))
-}
-
-/// What all runs together have come to.
-#[derive(Default)]
-struct Totals {
-    coverage: Coverage,
-    failures: u64,
-    first_failure: Option<u64>,
-    hash: u64,
-    node_time: Duration,
-    runs: u64,
-    slowest: (Duration, u64),
-    steps: u64,
-}
-
-fn run(seeds: &Range<u64>, jobs: usize, rare: u64, most: u64, html: Option<&Path>) -> Result<(), String> {
-    std::panic::set_hook(Box::new(|_| {}));
-    let started = Instant::now();
-    let next = AtomicU64::new(seeds.start);
-    let totals = Mutex::new(Totals::default());
-    let lock = || totals.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    std::thread::scope(|scope| {
-        for _ in 0..jobs.max(1) {
-            scope.spawn(|| {
-                loop {
-                    let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= seeds.end || lock().failures >= most {
-                        return;
-                    }
-                    let began = Instant::now();
-                    let outcome = Plan::draw(seed).run();
-                    let mut totals = lock();
-                    totals.runs += 1;
-                    totals.steps += outcome.steps;
-                    totals.node_time += outcome.time * u32::try_from(outcome.hosts).unwrap_or(1);
-                    totals.hash ^= outcome.hash.rotate_left((seed % 64) as u32);
-                    totals.coverage.merge(&outcome.coverage);
-                    totals.slowest = totals.slowest.max((began.elapsed(), seed));
-                    if outcome.violation.is_some() {
-                        totals.failures += 1;
-                        totals.first_failure = Some(totals.first_failure.map_or(seed, |first| first.min(seed)));
-                        print_failure(&seed.to_string(), &outcome, 40);
-                    }
-                }
-            });
-        }
-    });
-    let totals = totals.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
-    if let (Some(path), Some(seed)) = (html, totals.first_failure) {
-        write(path, &Plan::draw(seed).run_drawn(0).1)?;
-    }
-    println!("\nshare of seeds in which it occurred:");
-    let mut too_rare = Vec::new();
-    for (what, count) in totals.coverage.iter() {
-        let permille = count * 1000 / totals.runs.max(1);
-        println!("  {:>5.1} %  {what}", permille as f64 / 10.0);
-        if permille < rare {
-            too_rare.push(what);
-        }
-    }
-    let hours = totals.node_time.as_secs_f64() / 3600.0;
-    println!(
-        "{} seeds, {} failures, {hours:.1} virtual node-hours, {} steps, {:.1} s, slowest seed {} with {:.2} s, hash {:016x}",
-        totals.runs,
-        totals.failures,
-        totals.steps,
-        started.elapsed().as_secs_f64(),
-        totals.slowest.1,
-        totals.slowest.0.as_secs_f64(),
-        totals.hash,
-    );
-    if totals.failures > 0 {
-        return Err(format!("{} failures", totals.failures));
-    }
-    if too_rare.is_empty() { Ok(()) } else { Err(format!("too rare: {}", too_rare.join(", "))) }
 }
 
 fn explore(scenarios: &[Scenario], depth: usize, states: usize) -> Result<(), String> {

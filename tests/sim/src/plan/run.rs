@@ -139,6 +139,10 @@ impl Plan {
         for fault in self.faults.iter().filter(|fault| self.orders(**fault)) {
             world.coverage.note(fault.name());
         }
+        world.coverage.add("records", world.records());
+        if let Some(after) = agreed_after {
+            world.coverage.add("milliseconds to agree", u64::try_from(after.as_millis()).unwrap_or(u64::MAX));
+        }
         let text = if violation.is_some() { world.text() } else { String::new() };
         Outcome {
             hash: world.hash(),
