@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::condition::{network, watching};
 use crate::net::faults::Thaw;
 use crate::net::{MS, Net, SECOND, config, id};
 use bytes::Bytes;
@@ -9,18 +10,25 @@ use noex_proto::{ClusterEvent, Input, NodeDownReason, NodeStatus, WallTime};
 
 use NodeDownReason::{ConnectionClosed, ConnectionRefused, HeartbeatTimeout};
 
-/// `a` on host 0, and `b` on host 1, which dialled it.
+/// `a` on host 0, and `b` on host 1, which dialled it and watches it.
 fn pair() -> Net {
-    let mut net = Net::new(2);
-    net.start(0, config("a", 0));
-    net.start(1, config("b", 1).seeds([id("a", 0).to_string()]));
+    pair_watched_by(1, 3)
+}
+
+/// The same where the host with this number watches the other.
+fn pair_watched_by(watching_host: usize, threshold: u32) -> Net {
+    let mut net = network(2);
+    let interval = |host| if host == watching_host { watching(SECOND) } else { SECOND };
+    let of = |name, host| config(name, host).heartbeat_interval(interval(host)).heartbeat_miss_threshold(threshold);
+    net.start(0, of("a", 0));
+    net.start(1, of("b", 1).seeds([id("a", 0).to_string()]));
     net.run(5 * SECOND);
     assert_eq!((net.total_ups(), net.total_downs()), (2, 0));
     net
 }
 
 fn mesh(n: usize) -> Net {
-    let mut net = Net::new(n);
+    let mut net = network(n);
     for host in 0..n {
         net.start(host, config("n", host).seeds([id("n", 0).to_string()]).reconnect_max_delay(4 * SECOND));
     }
@@ -63,7 +71,7 @@ fn silence_is_the_senders_interval_times_the_receivers_threshold_and_half_an_int
     let (fast, slow) = (100 * MS, 10 * SECOND);
     let sides = [((SECOND, 3), (SECOND, 3)), ((fast, 1), (slow, 1)), ((fast, 7), (slow, 2)), ((slow, 1), (fast, 3))];
     for ((interval_a, threshold_a), (interval_b, threshold_b)) in sides {
-        let mut net = Net::new(2);
+        let mut net = network(2);
         net.start(0, config("a", 0).heartbeat_interval(interval_a).heartbeat_miss_threshold(threshold_a));
         let b = config("b", 1).heartbeat_interval(interval_b).heartbeat_miss_threshold(threshold_b);
         net.start(1, b.seeds([id("a", 0).to_string()]));
@@ -196,7 +204,7 @@ fn nodes_that_were_all_frozen_accuse_nobody() {
 #[test]
 fn what_waits_is_read_before_anyone_is_judged() {
     for phase in 0..40 {
-        let mut net = Net::new(2);
+        let mut net = network(2);
         // Given: the tightest limit, and a pause that begins at any point of the silence between two heartbeats.
         net.start(0, config("a", 0).heartbeat_miss_threshold(1));
         net.start(1, config("b", 1).seeds([id("a", 0).to_string()]));
@@ -212,7 +220,7 @@ fn what_waits_is_read_before_anyone_is_judged() {
 
 #[test]
 fn a_throttled_node_joins() {
-    let mut net = Net::new(2);
+    let mut net = network(2);
     net.start(0, config("a", 0));
     net.start(1, config("b", 1).seeds([id("a", 0).to_string()]));
     for _ in 0..20 {
@@ -242,7 +250,7 @@ fn a_dialled_peer_whose_port_refuses_twice_is_gone() {
 
 #[test]
 fn a_peer_that_was_not_dialled_is_not_asked_for_its_port() {
-    let mut net = pair();
+    let mut net = pair_watched_by(0, 3);
     net.lose_power(1);
     net.run(2 * MS);
     let heard = last_heard(&net, 0);
@@ -299,10 +307,7 @@ fn a_word_that_comes_before_the_second_refusal_outweighs_it() {
 
 #[test]
 fn two_failures_of_which_one_is_no_refusal_are_no_proof() {
-    let mut net = Net::new(2);
-    net.start(0, config("a", 0));
-    net.start(1, config("b", 1).seeds([id("a", 0).to_string()]).heartbeat_miss_threshold(30));
-    net.run(5 * SECOND);
+    let mut net = pair_watched_by(1, 30);
     let heard = fall_silent(&mut net);
     // Given: the port refuses once, and then nobody answers for ten seconds.
     net.run(heard + 1200 * MS - net.now.since_start());
@@ -330,10 +335,7 @@ fn an_answer_of_the_port_between_two_refusals_begins_anew() {
 
 #[test]
 fn a_dial_that_fails_otherwise_is_no_refusal() {
-    let mut net = Net::new(2);
-    net.start(0, config("a", 0));
-    net.start(1, config("b", 1).seeds([id("a", 0).to_string()]).heartbeat_miss_threshold(30));
-    net.run(5 * SECOND);
+    let mut net = pair_watched_by(1, 30);
     net.clear_events();
     net.no_dial(1, 0);
     net.lose_power(0);
@@ -371,7 +373,7 @@ fn a_bare_connect_sends_nothing_and_troubles_nobody() {
 
 #[test]
 fn of_many_silent_peers_four_are_asked_at_a_time_and_the_others_later() {
-    let mut net = Net::new(10);
+    let mut net = network(10);
     for host in 1..10 {
         net.start(host, config("a", host).heartbeat_miss_threshold(30));
         net.no_dial(host, 0);
@@ -401,7 +403,7 @@ fn of_many_silent_peers_four_are_asked_at_a_time_and_the_others_later() {
 fn a_silent_peer_for_which_there_is_no_room_is_asked_within_half_an_interval_of_there_being_some() {
     // Of which the time that a connect may take is no multiple.
     let interval = 1500 * MS;
-    let mut net = Net::new(6);
+    let mut net = network(6);
     for host in 1..6 {
         net.start(host, config("a", host).heartbeat_interval(interval).heartbeat_miss_threshold(30));
         net.no_dial(host, 0);
@@ -427,11 +429,11 @@ fn the_shortest_interval_is_that_of_those_who_are_up() {
     let longest_sleep = |net: &mut Net| {
         let sleeps = (0..200).map(|_| {
             net.run(50 * MS);
-            net.nodes[0].machine.poll_timeout().unwrap() - net.now
+            net.timeout(0).unwrap() - net.now
         });
         sleeps.max().unwrap()
     };
-    let mut net = Net::new(3);
+    let mut net = network(3);
     for (host, interval) in [(0, 10 * SECOND), (1, 100 * MS), (2, 5 * SECOND)] {
         net.start(host, config("n", host).heartbeat_interval(interval).seeds([id("n", 0).to_string()]));
     }
@@ -484,7 +486,7 @@ fn heartbeats_are_small_and_spread_whatever_the_number_of_nodes() {
 
 #[test]
 fn a_heartbeat_that_waits_is_not_followed_by_another() {
-    let mut net = Net::new(2);
+    let mut net = network(2);
     net.start(0, config("a", 0));
     net.start(1, config("b", 1).seeds([id("a", 0).to_string()]).heartbeat_miss_threshold(100));
     net.run(5 * SECOND);
@@ -521,7 +523,8 @@ fn what_is_known_of_a_node_is_as_of_its_last_heartbeat() {
     assert!(old.last_heartbeat_at.unwrap() < WallTime(heard - 900 * MS));
     assert_eq!((new.process_count, new.status), (7, NodeStatus::Connected));
     assert_eq!(new.last_heartbeat_at, Some(WallTime(heard - MS)), "the net stamps what it carries when it is sent");
-    assert_eq!(new.uptime, Duration::from_millis(u64::try_from((heard - MS).as_millis()).unwrap()));
+    let sent = net.clock(0).since_start() - (net.now.since_start() - (heard - MS));
+    assert_eq!(new.uptime, Duration::from_millis(u64::try_from(sent.as_millis()).unwrap()));
     // Payloads are life, but no heartbeat.
     net.nodes[0].tickless = true;
     net.run(SECOND);

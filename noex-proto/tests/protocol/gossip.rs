@@ -4,8 +4,9 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
+use super::condition::network;
+use super::pauses::interval;
 use crate::net::{Host, MS, Net, SECOND, Wire, address, config, id};
-use crate::pauses::interval;
 use noex_proto::{Input, Limits, NodeStatus};
 use proptest::prelude::*;
 
@@ -35,7 +36,7 @@ fn cluster(n: usize) -> Net {
 }
 
 fn cluster_with(n: usize, hosts: usize, config: impl Fn(Host) -> noex_proto::ClusterConfig) -> Net {
-    let mut net = Net::new(hosts);
+    let mut net = network(hosts);
     for host in 0..n {
         net.start(host, config(host).seeds((host > 0).then(|| id("n", 0).to_string())));
     }
@@ -125,7 +126,7 @@ fn a_difference_leads_to_an_exchange_after_two_heartbeats_and_not_before() {
 #[test]
 fn two_halves_that_one_node_joins_are_one_cluster_after_two_heartbeats() {
     // 0 and 1 know each other, 2 and 3 do too; then 2 meets 1.
-    let mut net = Net::new(4);
+    let mut net = network(4);
     net.start(0, config("n", 0));
     net.start(1, config("n", 1).seeds([id("n", 0).to_string(), id("n", 2).to_string()]));
     net.start(3, config("n", 3).seeds([id("n", 2).to_string()]));
@@ -206,14 +207,14 @@ fn who_left_is_forgotten_too() {
     assert_eq!(net.nodes[0].machine.node_ids(), Ok(vec![id("n", 1)]));
     net.run(2 * SECOND);
     assert_eq!(net.nodes[0].machine.node_ids(), Ok(vec![]));
-    assert_eq!(net.nodes[0].machine.poll_timeout(), None);
+    assert_eq!(net.timeout(0), None);
 }
 
 #[test]
 fn of_those_told_of_at_most_as_many_are_kept_as_may_be() {
     // 0 may know 3 others in all.
     let few = Limits { members: 2, disconnected_nodes: 1, ..Limits::default() };
-    let mut net = Net::new(8);
+    let mut net = network(8);
     for host in 1..8 {
         net.start(host, config("n", host).seeds((host > 1).then(|| id("n", 1).to_string())));
     }
@@ -230,7 +231,7 @@ fn of_those_told_of_at_most_as_many_are_kept_as_may_be() {
 #[test]
 fn a_peer_that_was_frozen_while_it_was_asked_is_asked_again() {
     let calm = |name, host| config(name, host).heartbeat_interval(5 * SECOND);
-    let mut net = Net::new(3);
+    let mut net = network(3);
     net.no_dial(0, 2);
     net.no_dial(1, 2);
     net.start(0, calm("a", 0));
@@ -254,7 +255,7 @@ proptest! {
         intervals in prop::array::uniform3(interval()),
         forget in prop_oneof![Just(SECOND), Just(5 * SECOND), Just(60 * SECOND), Just(600 * SECOND)],
     ) {
-        let mut net = Net::new(3);
+        let mut net = network(3);
         for (host, interval) in intervals.into_iter().enumerate() {
             let config = config("n", host).heartbeat_interval(interval).forget_after(forget);
             net.start(host, config.seeds((host > 0).then(|| id("n", 0).to_string())));

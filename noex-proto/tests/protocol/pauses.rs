@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use super::condition::network;
 use crate::net::faults::Thaw;
 use crate::net::{Host, MS, Net, SECOND, address, config, id};
 use noex_proto::{ConnId, NodeDownReason, bounds};
@@ -45,7 +46,7 @@ fn noticed(net: &mut Net, host: Host, limit: Duration) -> Duration {
 #[test]
 fn an_idle_node_judges_by_what_was_promised() {
     for interval in [SECOND, 60 * SECOND, 600 * SECOND] {
-        let mut net = Net::new(3);
+        let mut net = network(3);
         let patient = config("n", 0).heartbeat_interval(interval).seeds([id("n", 2).to_string()]);
         net.cut_both(0, 2);
         net.start(0, patient.reconnect_base_delay(FAR).reconnect_max_delay(FAR));
@@ -72,7 +73,7 @@ fn an_idle_node_judges_by_what_was_promised() {
 fn who_waits_for_seconds_notices_a_pause_of_seconds_whatever_its_interval() {
     for interval in [SECOND, 60 * SECOND, 600 * SECOND] {
         for order in [Thaw::TickFirst, Thaw::InputFirst, Thaw::InputLate] {
-            let mut net = Net::new(2);
+            let mut net = network(2);
             net.latency = 100 * MS;
             net.start(0, config("n", 0).heartbeat_interval(interval));
             net.run(100 * SECOND);
@@ -94,7 +95,7 @@ fn who_waits_for_seconds_notices_a_pause_of_seconds_whatever_its_interval() {
 #[test]
 fn a_pause_after_a_hold_that_is_over_is_held_too() {
     // Given: b, which paused a while ago, and asks m for a sign of life since another claims to be m.
-    let mut net = Net::new(3);
+    let mut net = network(3);
     let patient = |name, host| config(name, host).heartbeat_interval(60 * SECOND);
     net.start(0, patient("b", 0));
     net.start(1, patient("m", 1).seeds([id("b", 0).to_string()]));
@@ -117,7 +118,7 @@ fn a_pause_after_a_hold_that_is_over_is_held_too() {
 
 #[test]
 fn a_pause_puts_no_silence_off_that_begins_after_it() {
-    let mut net = Net::new(3);
+    let mut net = network(3);
     let slow = |host| config("n", host).heartbeat_interval(10 * SECOND).heartbeat_miss_threshold(1);
     net.start(0, slow(0));
     net.start(1, slow(1).seeds([id("n", 0).to_string()]));
@@ -143,7 +144,7 @@ proptest! {
         order in prop::sample::select(vec![Thaw::TickFirst, Thaw::InputFirst]),
         company: bool,
     ) {
-        let mut net = Net::new(3);
+        let mut net = network(3);
         let of = |host: Host| {
             let config = config("n", host).heartbeat_interval(intervals[host]).heartbeat_miss_threshold(thresholds[host]);
             config.reconnect_base_delay(3600 * SECOND).reconnect_max_delay(3600 * SECOND)

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::condition::{network, watching};
 use crate::net::{Host, MS, Net, SECOND, address, config, id};
 use bytes::Bytes;
 use noex_proto::{ClusterError, ClusterEvent, Input, NodeId};
@@ -10,10 +11,12 @@ use proptest::prelude::*;
 /// `a` on host 0 and `b` on host 1; the dialler knows the other as a seed.
 fn pair(dialler: Host) -> Net {
     let ids = [id("a", 0), id("b", 1)];
-    let mut net = Net::new(2);
+    let mut net = network(2);
     for (host, name) in ["a", "b"].into_iter().enumerate() {
         let seeds = (host == dialler).then(|| ids[1 - host].to_string());
-        net.start(host, config(name, host).seeds(seeds));
+        let interval = if host == 0 { SECOND } else { watching(SECOND) };
+        let patient = config(name, host).heartbeat_interval(interval).heartbeat_miss_threshold(30);
+        net.start(host, patient.seeds(seeds));
     }
     net.run(5 * SECOND);
     assert_eq!((net.total_ups(), net.total_downs()), (2, 0));
@@ -23,10 +26,10 @@ fn pair(dialler: Host) -> Net {
 
 /// A node `m` on host 0, a lesser and a greater peer; it finds them as seeds at each start.
 fn restarting(interval: Duration) -> (Net, noex_proto::ClusterConfig) {
-    let mut net = Net::new(4);
+    let mut net = network(4);
     let m = config("m", 0).heartbeat_interval(interval).seeds([id("a", 1).to_string(), id("z", 2).to_string()]);
-    net.start(1, config("a", 1).heartbeat_interval(interval));
-    net.start(2, config("z", 2).heartbeat_interval(interval));
+    net.start(1, config("a", 1).heartbeat_interval(watching(interval)));
+    net.start(2, config("z", 2).heartbeat_interval(watching(interval)));
     net.start(0, m.clone());
     (net, m)
 }
@@ -55,11 +58,11 @@ fn is_up(event: &ClusterEvent) -> bool {
 fn dials_that_cross_end_in_one_session_at_every_latency() {
     for there in 0..=20 {
         for back in 0..=20 {
-            let mut net = Net::new(2);
+            let mut net = network(2);
             net.set_latency(0, 1, there * MS);
             net.set_latency(1, 0, back * MS);
             net.start(0, config("a", 0).seeds([id("b", 1).to_string()]));
-            net.start(1, config("b", 1).seeds([id("a", 0).to_string()]));
+            net.start(1, config("b", 1).heartbeat_interval(watching(SECOND)).seeds([id("a", 0).to_string()]));
             net.run(10 * SECOND);
             assert_eq!((net.story(0), net.story(1)), (vec!["up b".into()], vec!["up a".into()]), "{there} {back}");
             let counters = [net.nodes[0].machine.counters(), net.nodes[1].machine.counters()];
@@ -117,7 +120,7 @@ fn a_session_that_died_while_dials_cross_is_replaced_once() {
 fn two_nodes_of_which_only_one_can_dial_the_other_connect() {
     // Whoever joins later dials at once; the other learns of it by a heartbeat, and dials at once or, the greater, a little later.
     for (blocked, later) in [(0, 0), (0, 1), (1, 0), (1, 1)] {
-        let mut net = Net::new(3);
+        let mut net = network(3);
         net.no_dial(blocked, 1 - blocked);
         net.start(2, config("c", 2));
         for host in [1 - later, later] {
@@ -134,7 +137,7 @@ fn two_nodes_of_which_only_one_can_dial_the_other_connect() {
 
 #[test]
 fn a_choice_that_arrives_after_a_later_one_is_stale() {
-    let mut net = Net::new(2);
+    let mut net = network(2);
     net.start(0, config("a", 0));
     net.start(1, config("b", 1).seeds([id("a", 0).to_string()]));
     // Given: the greater has chosen a session and lost it, and its INTRO on that is held up on the way.
@@ -215,7 +218,7 @@ fn the_result_of_a_probe_outlives_the_dial_that_caused_it() {
 #[test]
 fn a_choice_that_waits_for_a_probe_has_its_turn_when_the_probe_has_failed() {
     // Given: two processes of one identity come to the lesser at once, and when it has the second one's choice, the first one is up.
-    let mut net = Net::new(4);
+    let mut net = network(4);
     for (host, latency) in [(0, 10 * MS), (3, 12 * MS)] {
         net.set_latency(host, 1, latency);
         net.set_latency(1, host, latency);
@@ -262,7 +265,7 @@ fn of_two_running_processes_with_one_identity_the_first_stays() {
 
 #[test]
 fn a_second_process_that_dials_the_first_hears_of_the_conflict() {
-    let mut net = Net::new(2);
+    let mut net = network(2);
     net.start(0, config("m", 0));
     net.start(1, config("m", 1).advertise_host(address(0).ip().to_string()).seeds([format!("x@{}", address(0))]));
     net.run(14 * SECOND);
@@ -397,7 +400,7 @@ fn check_prefixes(net: &Net, receiver: Host, sender: &NodeId) {
 
 /// Three nodes that send each other payloads all the time, while this happens to them; then all of it heals.
 fn play(steps: Vec<(u32, Step)>, latencies: [u32; 6]) {
-    let mut net = Net::new(3);
+    let mut net = network(3);
     let pairs = [(0, 1), (1, 0), (0, 2), (2, 0), (1, 2), (2, 1)];
     for ((from, to), latency) in pairs.into_iter().zip(latencies) {
         net.set_latency(from, to, latency * MS);
@@ -405,7 +408,8 @@ fn play(steps: Vec<(u32, Step)>, latencies: [u32; 6]) {
     let ids = [id("n", 0), id("n", 1), id("n", 2)];
     for host in 0..3 {
         let seeds = (host > 0).then(|| ids[0].to_string());
-        net.start(host, config("n", host).heartbeat_interval(300 * MS).reconnect_max_delay(4 * SECOND).seeds(seeds));
+        let interval = if host == 2 { watching(300 * MS) } else { 300 * MS };
+        net.start(host, config("n", host).heartbeat_interval(interval).reconnect_max_delay(4 * SECOND).seeds(seeds));
     }
     let mut places = std::collections::BTreeMap::new();
     let mut run = |net: &mut Net, time: Duration| {

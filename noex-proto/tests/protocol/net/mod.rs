@@ -4,6 +4,7 @@
 //! the documentation of [`Action`] is kept.
 #![expect(clippy::unwrap_used, unreachable_pub, reason = "support of tests, here and of the documentation")]
 
+pub mod conditions;
 pub mod faults;
 
 use std::cmp::Reverse;
@@ -12,6 +13,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
+use conditions::{interval, split_seeds};
 use noex_proto::{
     Action, Broadcast, Cause, Close, ClusterConfig, ClusterError, ClusterEvent, ClusterStatus, ConnId, ConnectError, Input,
     Instant, LocalNetwork, LookupId, Machine, NodeDownReason, NodeId, WallTime,
@@ -73,6 +75,7 @@ pub struct Node {
     wake: Option<Instant>,
     starts: u8,
     /// What this host's clock showed when time began.
+    clock: Duration,
     pub dials: Vec<(Duration, String, u16)>,
     /// What keeps this host's system from connecting.
     pub cannot_connect: Option<Cause>,
@@ -96,6 +99,8 @@ pub struct Node {
 #[derive(Debug, Default)]
 pub struct Net {
     pub now: Instant,
+    /// Hosts start with pauses behind them.
+    pub worn: bool,
     pub latency: Duration,
     pub nodes: Vec<Node>,
     /// Names, and where they lead.
@@ -156,7 +161,8 @@ impl Net {
     }
 
     pub fn start(&mut self, host: Host, config: ClusterConfig) {
-        let now = self.now;
+        let (seeds, config) = if self.worn { split_seeds(config) } else { (Vec::new(), config) };
+        let (now, interval) = (self.clock(host), interval(&config));
         let node = &mut self.nodes[host];
         let listen = node.machine.start(now, config).unwrap();
         node.messages_of.get_or_insert_with(|| node.machine.subscribe_messages());
@@ -171,6 +177,23 @@ impl Net {
             let network = LocalNetwork { interfaces: ips.clone(), own: ips, ..LocalNetwork::default() };
             Input::Listening { entropy, local, network: Box::new(network) }
         });
+        if self.worn {
+            self.wear(host, interval);
+            let seeds = seeds.iter().map(|seed| seed.parse().unwrap()).collect();
+            self.feed(host, Input::SetSeeds(seeds));
+        }
+    }
+
+    /// What a host's clock shows.
+    pub fn clock(&self, host: Host) -> Instant {
+        self.now + self.nodes[host].clock
+    }
+
+    /// When a host's machine wants to be woken.
+    pub fn timeout(&self, host: Host) -> Option<Instant> {
+        let node = &self.nodes[host];
+        let at = node.machine.poll_timeout()?;
+        Some(Instant::new(at.since_start().saturating_sub(node.clock)))
     }
 
     /// The process is gone at once; its connections are reset.
@@ -200,7 +223,7 @@ impl Net {
         let mut fresh = Machine::new();
         while fresh.next_conn() < old.machine.next_conn() {
             let conn = fresh.next_conn();
-            fresh.handle(self.now, Input::Accepted { conn, remote: address(host) });
+            fresh.handle(Instant::START, Input::Accepted { conn, remote: address(host) });
         }
         while fresh.poll_action().is_some() {}
         node.looking.clear();
@@ -269,7 +292,8 @@ impl Net {
         if matches!(&input, Input::Resolved { lookup, .. } if !self.nodes[host].looking.remove(lookup)) {
             return;
         }
-        self.nodes[host].machine.handle(self.now, input);
+        let now = self.clock(host);
+        self.nodes[host].machine.handle(now, input);
         self.perform(host);
     }
 
@@ -277,8 +301,8 @@ impl Net {
         while let Some(action) = self.nodes[host].machine.poll_action() {
             self.act(host, action);
         }
+        let wake = self.timeout(host);
         let node = &mut self.nodes[host];
-        let wake = node.machine.poll_timeout();
         if let Some(at) = wake
             && node.wake.is_none_or(|set| at < set || set < self.now)
         {
@@ -460,12 +484,13 @@ impl Net {
             }
             Happening::Input { host, input } => self.feed(host, input),
             Happening::Wake { host } => {
+                let due = self.timeout(host).is_some_and(|at| at <= self.now);
                 let node = &mut self.nodes[host];
                 node.wake = None;
                 if node.tickless {
                     return;
                 }
-                if !node.frozen && node.machine.poll_timeout().is_some_and(|at| at <= self.now) {
+                if !node.frozen && due {
                     self.feed(host, Input::Tick);
                 } else if !node.frozen {
                     self.perform(host);
@@ -568,13 +593,15 @@ impl Net {
     }
 
     pub fn send(&mut self, host: Host, to: &NodeId, payload: impl Into<Bytes>) -> Result<(), noex_proto::SendError> {
-        let outcome = self.nodes[host].machine.send(self.now, to, payload.into());
+        let now = self.clock(host);
+        let outcome = self.nodes[host].machine.send(now, to, payload.into());
         self.perform(host);
         outcome
     }
 
     pub fn broadcast(&mut self, host: Host, payload: impl Into<Bytes>) -> Result<Broadcast, noex_proto::SendError> {
-        let outcome = self.nodes[host].machine.broadcast(self.now, payload.into());
+        let now = self.clock(host);
+        let outcome = self.nodes[host].machine.broadcast(now, payload.into());
         self.perform(host);
         outcome
     }
