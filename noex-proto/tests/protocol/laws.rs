@@ -1,17 +1,21 @@
-//! Laws of the machine that hold for any inputs: chunking, timeouts, stale inputs, determinism.
+//! Laws of the machine that hold for any inputs: chunking, timeouts, stale inputs, pauses, determinism.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+mod rules;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::hash::{DefaultHasher, Hasher};
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
 use noex_proto::{
-    Action, Close, ClusterConfig, ClusterEvent, ClusterStatus, ConnId, ConnectError, Input, Instant, Limits, LookupId, Machine,
-    NodeId, Recording, Secret, WallTime,
+    Action, Close, ClusterConfig, ClusterStatus, ConnId, ConnectError, Input, Instant, Limits, Machine, NodeId, Recording,
+    Secret, WallTime,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::Index;
+use rules::{LOOKUPS, Rules};
 
 fn address(side: usize) -> SocketAddr {
     SocketAddr::from(([10, 0, 0, [1, 2][side]], 4369))
@@ -37,96 +41,6 @@ fn config(side: usize) -> ClusterConfig {
         })
 }
 
-/// How many lookups may be under way.
-const LOOKUPS: usize = 2;
-
-/// What every driver relies on, checked for each action of a machine.
-#[derive(Clone, Debug, Default)]
-struct Rules {
-    known: BTreeSet<ConnId>,
-    closed: BTreeSet<ConnId>,
-    /// Dials that have neither led to a connection nor failed.
-    dialling: BTreeSet<ConnId>,
-    /// Lookups that have no answer yet.
-    lookups: BTreeMap<LookupId, String>,
-    last_lookup: Option<LookupId>,
-    ups: BTreeSet<NodeId>,
-    status: ClusterStatus,
-}
-
-impl Rules {
-    fn input(&mut self, input: &Input, next: ConnId) {
-        match input {
-            Input::Accepted { conn, .. } if *conn == next => {
-                self.known.insert(*conn);
-            }
-            Input::Connected { conn, .. } => {
-                self.dialling.remove(conn);
-            }
-            // A dial that failed never was a connection: it needs no close, and gets none.
-            Input::Resolved { lookup, .. } => {
-                self.lookups.remove(lookup);
-            }
-            Input::DialFailed { conn, .. } if self.dialling.remove(conn) => {
-                self.closed.insert(*conn);
-            }
-            _ => {}
-        }
-    }
-
-    fn check(&mut self, action: &Action) {
-        match action {
-            Action::Close { conn, .. } => {
-                assert!(self.known.contains(conn), "close of the unknown {conn}");
-                assert!(self.closed.insert(*conn), "a second close of {conn}");
-                self.dialling.remove(conn);
-            }
-            Action::Connect { conn, .. } => {
-                assert!(self.known.insert(*conn), "{conn} is used again");
-                self.dialling.insert(*conn);
-                assert!(
-                    matches!(self.status, ClusterStatus::Running | ClusterStatus::Stopping),
-                    "a dial while {:?}",
-                    self.status
-                );
-            }
-            Action::Resolve { host, lookup } => {
-                assert_eq!(self.status, ClusterStatus::Running);
-                assert!(self.lookups.values().all(|other| other != host), "{host} is looked up twice");
-                assert!(self.last_lookup < Some(*lookup), "{lookup:?} is used again");
-                self.last_lookup = Some(*lookup);
-                self.lookups.insert(*lookup, host.clone());
-                assert!(self.lookups.len() <= LOOKUPS, "{:?}", self.lookups);
-            }
-            Action::Send { conn, data } => {
-                assert!(self.known.contains(conn) && !self.closed.contains(conn), "a send on {conn}, which is not open");
-                assert!(!data.is_empty());
-                assert_ne!(self.status, ClusterStatus::Stopped);
-            }
-            Action::Event(ClusterEvent::NodeUp(info)) => {
-                assert_eq!(self.status, ClusterStatus::Running);
-                assert!(self.ups.insert(info.id.clone()), "{} is up twice", info.id);
-            }
-            Action::Event(ClusterEvent::NodeDown { id, .. }) => {
-                assert_eq!(self.status, ClusterStatus::Running);
-                assert!(self.ups.remove(id), "{id} is down twice");
-            }
-            Action::Event(ClusterEvent::StatusChange(status)) => {
-                assert_ne!(self.status, *status);
-                self.status = *status;
-                if *status == ClusterStatus::Stopped {
-                    self.ups.clear();
-                }
-            }
-            Action::Event(ClusterEvent::Error(_) | ClusterEvent::Lagged { .. }) | Action::Message => {}
-            Action::Stopped => {
-                assert_eq!(self.status, ClusterStatus::Stopped);
-                assert_eq!(self.known, self.closed, "every connection is closed before the stop is complete");
-            }
-        }
-    }
-}
-
 /// Two machines, and between them queues whose inputs come in any order of the two sides.
 #[derive(Clone, Debug)]
 struct Link {
@@ -138,11 +52,39 @@ struct Link {
     ends: [BTreeMap<ConnId, ConnId>; 2],
     log: [Vec<(Instant, Input)>; 2],
     actions: [Vec<Action>; 2],
+    /// What each machine was to be woken for after each input, and how its state looked.
+    outlook: [Vec<(Option<Instant>, u64)>; 2],
+    /// Whether that is noted.
+    watched: bool,
 }
 
 impl Link {
     fn new() -> Self {
-        let mut link = Self {
+        let mut link = Self::stopped();
+        link.start(0, 0);
+        link.start(1, 0);
+        link
+    }
+
+    /// Two machines that ran for the same time before they heard of each other. Of these gaps between two inputs, in milliseconds, each
+    /// that is longer than half an interval is a pause.
+    fn aged(gaps: &[u64]) -> Self {
+        let mut link = Self::stopped();
+        for side in [0, 1] {
+            link.feed(side, Input::Start(Box::new(config(side).seeds([""; 0]))));
+            link.feed(side, Input::Listening { entropy: [side as u8; 32], local: address(side), network: Box::default() });
+            for gap in gaps {
+                link.step(Step::Advance(side, *gap));
+                link.step(Step::Tick(side));
+            }
+            link.step(Step::Seeds(side, u8::MAX));
+        }
+        link.watched = true;
+        link
+    }
+
+    fn stopped() -> Self {
+        Self {
             now: [Instant::START; 2],
             machines: [Machine::with_recorder(usize::MAX), Machine::new()],
             rules: Default::default(),
@@ -150,10 +92,9 @@ impl Link {
             ends: Default::default(),
             log: Default::default(),
             actions: Default::default(),
-        };
-        link.start(0, 0);
-        link.start(1, 0);
-        link
+            outlook: Default::default(),
+            watched: false,
+        }
     }
 
     fn start(&mut self, side: usize, random: u8) {
@@ -182,6 +123,11 @@ impl Link {
             self.rules[side].check(&action);
             self.actions[side].push(action.clone());
             self.act(side, action);
+        }
+        if self.watched {
+            let mut hasher = DefaultHasher::new();
+            self.machines[side].hash_abstraction(Duration::from_nanos(1), &mut hasher);
+            self.outlook[side].push((self.machines[side].poll_timeout(), hasher.finish()));
         }
         if let Ok(nodes) = self.machines[side].connected_nodes() {
             assert!(nodes.iter().map(|info| &info.id).eq(&self.rules[side].ups));
@@ -514,6 +460,24 @@ proptest! {
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 100, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_deadline_depends_on_pauses_before_it_was_set(steps in vec(step(), 0..120)) {
+        // Both have run for as long, and one of them paused for thirty seconds of that.
+        let (awake, paused) = ([500; 74], [[5500; 6].as_slice(), &[500; 8]].concat());
+        let mut links = [Link::aged(&awake), Link::aged(&paused)];
+        for link in &mut links {
+            for step in &steps {
+                link.step(step.clone());
+            }
+            link.run(3000);
+        }
+        for side in [0, 1] {
+            prop_assert_eq!(links[0].now[side], links[1].now[side]);
+            prop_assert_eq!(&links[0].actions[side], &links[1].actions[side]);
+            prop_assert_eq!(&links[0].outlook[side], &links[1].outlook[side]);
+        }
+    }
 
     #[test]
     fn a_replayed_recording_gives_the_same_actions(up in any::<bool>(), steps in vec(step(), 0..120)) {
