@@ -26,11 +26,27 @@ const ASKED_AT_ONCE: usize = 4;
 /// intervals are, so that a pause of seconds has to be noticed, and a hold must be over before they are due.
 const PULSE_OF_WAITS: Duration = defaults::HEARTBEAT_INTERVAL;
 
+// What a peer promised is measured by its own interval: here no other is in reach.
 impl Session {
     /// The longest silence that is no failure: the peer's interval times the local threshold and half an interval. A millisecond more,
     /// since only longer silence counts.
     fn allowed_silence(&self, threshold: u32) -> Duration {
         self.interval() * threshold + self.interval() / 2 + Duration::from_millis(1)
+    }
+
+    /// When the peer will have been silent for an interval.
+    fn silent_at(&self) -> RunTime {
+        self.heard + self.interval()
+    }
+
+    /// Its port is asked an interval from now.
+    fn reach_in_an_interval(&mut self, run: RunTime) {
+        self.reach_at = Some(run + self.interval());
+    }
+
+    /// Its port is asked half an interval from now.
+    fn reach_in_half_an_interval(&mut self, run: RunTime) {
+        self.reach_at = Some(run + self.interval() / 2);
     }
 }
 
@@ -124,7 +140,7 @@ impl Node {
     pub(super) fn watch(&mut self, conn: ConnId) {
         let dialled = self.conns.get(&conn).is_some_and(|conn| conn.target.is_some());
         let Some(session) = self.conn_session_mut(conn) else { return };
-        session.reach_at = dialled.then(|| session.heard + session.interval());
+        session.reach_at = dialled.then(|| session.silent_at());
         self.look_later(conn);
     }
 
@@ -164,14 +180,12 @@ impl Node {
         let Some(state) = self.conns.get_mut(&conn) else { return };
         let remote = state.remote;
         let Some(session) = state.session_mut() else { return };
-        let silent_at = session.heard + session.interval();
-        session.reach_at = if silent_at > run {
-            Some(silent_at)
+        session.reach_at = None;
+        if session.silent_at() > run {
+            session.reach_at = Some(session.silent_at());
         } else if full {
-            Some(run + session.interval() / 2)
-        } else {
-            None
-        };
+            session.reach_in_half_an_interval(run);
+        }
         let (None, Some(remote)) = (session.reach_at, remote) else { return };
         if self.out.status != ClusterStatus::Running {
             return;
@@ -189,7 +203,7 @@ impl Node {
         let run = self.run;
         if let Some(session) = self.conn_session_mut(conn) {
             session.reach = Reach::Open;
-            session.reach_at = Some(run + session.interval());
+            session.reach_in_an_interval(run);
             self.look_later(conn);
         }
     }
@@ -198,14 +212,14 @@ impl Node {
     pub(super) fn reach_failed(&mut self, conn: ConnId, error: &ConnectError) {
         let run = self.run;
         let Some(session) = self.conn_session_mut(conn) else { return };
-        let silent = run - session.heard >= session.interval();
+        let silent = session.silent_at() <= run;
         match session.reach {
             Reach::RefusedOnce if silent && *error == ConnectError::Refused => {
                 self.end_conn_as(conn, Some(Close::Abort), Ended::Harmless, NodeDownReason::ConnectionRefused);
             }
             Reach::Open if silent && *error == ConnectError::Refused => {
                 session.reach = Reach::RefusedOnce;
-                session.reach_at = Some(run + session.interval() / 2);
+                session.reach_in_half_an_interval(run);
                 self.look_later(conn);
             }
             _ => self.reach_answered(conn),
