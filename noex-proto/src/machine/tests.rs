@@ -21,6 +21,7 @@ use crate::{
 };
 
 mod admission;
+mod clocks;
 mod dialling;
 mod gossip;
 mod membership;
