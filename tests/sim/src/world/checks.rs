@@ -1,5 +1,7 @@
 //! What is checked of a machine around each input and action.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use noex_proto::{Action, ClusterEvent, ClusterStatus, ConnId, Input, Instant, NodeId};
 
 use super::wire::EndState;
@@ -131,7 +133,11 @@ impl World {
     /// The slow subscriber reads all there is, and compares.
     pub(super) fn read_slowly(&mut self, host: HostId) {
         let at = &mut self.hosts[host];
+        let mut told_up = BTreeSet::new();
         while let Some(event) = at.machine.poll_event(at.slow.0) {
+            if let ClusterEvent::NodeUp(info) = &event {
+                told_up.insert(info.id.clone());
+            }
             at.slow_heard += if let ClusterEvent::Lagged { missed } = event { missed } else { 1 };
             let check = match event {
                 ClusterEvent::Lagged { .. } => {
@@ -163,6 +169,17 @@ impl World {
         let told = at.slow.1.up.keys();
         if at.monitor.status == ClusterStatus::Running && !told.eq(at.monitor.up.keys()) {
             let detail = format!("told {:?}, up are {:?}", at.slow.1.up.keys(), at.monitor.up.keys());
+            return self.violate(Some(host), Invariant::SlowSubscriber, detail);
+        }
+        let periods: BTreeMap<_, _> = at.monitor.up.iter().map(|(id, up)| (id.clone(), up.period)).collect();
+        let before = std::mem::replace(&mut at.slow_periods, periods);
+        // Whoever is up in another period than at the last read has been told to be up again, and nobody else.
+        let wrong = at.slow_periods.iter().find(|(id, period)| (before.get(id) != Some(period)) != told_up.contains(id));
+        if at.monitor.status == ClusterStatus::Running
+            && let Some((id, period)) = wrong
+        {
+            let (before, told) = (before.get(id), told_up.contains(id));
+            let detail = format!("{id} is up in period {period}, and was in {before:?}; told to be up: {told}");
             self.violate(Some(host), Invariant::SlowSubscriber, detail);
         }
     }

@@ -91,6 +91,8 @@ pub(super) struct Host {
     pub(super) messages_of: SubscriptionId,
     /// A subscriber that reads rarely, and what it was told.
     pub(super) slow: (SubscriptionId, Monitor),
+    /// The up-periods that there were when it last read.
+    pub(super) slow_periods: BTreeMap<NodeId, u64>,
     pub(super) events: Vec<(Duration, ClusterEvent)>,
     pub(super) messages: Vec<(NodeId, Bytes)>,
     /// Errors that the application heard of conflicts about identities.
@@ -131,6 +133,7 @@ impl Host {
             monitor: Monitor::default(),
             messages_of,
             slow,
+            slow_periods: BTreeMap::new(),
             events: Vec::new(),
             messages: Vec::new(),
             conflicts: 0,
