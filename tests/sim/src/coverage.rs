@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use noex_proto::{ClusterError, Counters, DialError, Unreached};
+use noex_proto::{ClusterError, Counters, DialError, Refusal, Unreached};
 
 use crate::Fault;
 
 /// All that is counted beside the kinds of faults. What is not here cannot be noted; what is here and never occurs is too rare.
-const STATES: [&str; 37] = [
+const STATES: [&str; 38] = [
     "address beyond the sixteenth",
     "dead session replaced",
     "death: answer",
@@ -26,6 +26,7 @@ const STATES: [&str; 37] = [
     "error: peer's fault",
     "error: refused",
     "error: reports held back",
+    "error: no room for a member",
     "error: seed mismatch",
     "error: seed unreachable",
     "full queue",
@@ -105,6 +106,9 @@ impl Coverage {
     pub(crate) fn note_error(&mut self, error: &ClusterError) {
         if let ClusterError::SeedUnreachable { why: Unreached::Dial(DialError::LookupTimedOut), .. } = error {
             self.note("lookup timed out");
+        }
+        if let ClusterError::Refused { reason: Refusal::LimitReached, .. } = error {
+            self.note("error: no room for a member");
         }
         self.note(match error {
             ClusterError::IdentityConflict { .. } => "error: identity conflict",

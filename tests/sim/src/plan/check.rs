@@ -13,6 +13,8 @@ const LONGEST_MS: u64 = 7 * 24 * 3_600_000;
 const MOST: usize = 100_000;
 /// The most addresses of a name: a node keeps no more.
 const MOST_ADDRESSES: usize = 256;
+/// The most secrets that are accepted beside the one that is needed: a node takes no more than eight.
+const MOST_SECRETS: usize = 7;
 /// The most bytes of one message: more than any limit allows.
 const MOST_BYTES: usize = 64 << 20;
 
@@ -60,7 +62,7 @@ impl Plan {
             Some((Place::Field(field), format!("node {node} does not exist")))
         };
         let rest = || {
-            if self.core.is_empty() {
+            if self.roomy_core().is_empty() {
                 return Some((Place::Field("core"), "the core is empty".into()));
             }
             let apart = |node: &&usize| self.nodes[**node].twin_of.is_some() || self.nodes[**node].own_secret.is_some();
@@ -136,6 +138,11 @@ impl Plan {
             return Some(format!("step {place} is at {} ms, after the end of the faults at {} ms", step.at_ms, self.heal_ms));
         }
         let fault = match step.op {
+            Op::FirstSecret { .. } if self.secret => Some("the cluster has a secret from the start".into()),
+            Op::FirstSecret { without: Some(node), .. } if self.core.contains(&node) => {
+                Some("a node of the core that never gets the secret".into())
+            }
+            Op::Rotate { ref more, .. } if more.len() > MOST_SECRETS => Some(format!("{} further secrets", more.len())),
             Op::Clock { permille: 0, .. } => Some("a clock cannot stand still".into()),
             Op::Send { size, .. } if size > MOST_BYTES => Some(format!("{size} bytes in one message, of at most {MOST_BYTES}")),
             Op::RogueDials { rogue, .. } if rogue >= self.rogues.len() => Some(format!("stranger {rogue} does not exist")),

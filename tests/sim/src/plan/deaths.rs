@@ -49,7 +49,7 @@ impl Run<'_> {
         if self.plan.nodes.iter().any(|other| other.twin_of == Some(original)) {
             return;
         }
-        let Ok(id) = self.plan.id(node).parse::<NodeId>() else { return };
+        let Ok(id) = self.id(node).parse::<NodeId>() else { return };
         for observer in (0..self.plan.nodes.len()).filter(|observer| *observer != node) {
             if self.world.is_frozen(observer) {
                 continue;
@@ -121,14 +121,18 @@ impl Run<'_> {
     /// A node starts. Whom it dials, and who still takes its former instance for alive, asks that one for a sign of life.
     pub(super) fn expect_probes(&mut self, node: HostId) {
         self.leave_to_silence(node);
-        let plan = self.plan;
+        let (plan, id) = (self.plan, self.id(node));
         let latency = plan.longest_latency();
         let dial = 8 * latency + plan.time_to_pass(HANDSHAKE_BYTES);
         let probe = (8 * latency).clamp(PROBE.0, PROBE.1);
         for place in 0..self.deaths.len() {
             let Death { observer, deadline, .. } = self.deaths[place];
-            let one_secret = [node, observer].iter().all(|node| plan.nodes[*node].own_secret.is_none());
-            let dials = plan.nodes[node].seeds.contains(&Seed::Node(observer)) && one_secret && self.can_ask(node, observer);
+            let welcome = [node, observer].iter().all(|node| {
+                let node = &plan.nodes[*node];
+                node.own_secret.is_none() && node.members.is_none()
+            });
+            let welcome = welcome && self.secured[node] == self.secured[observer] && self.deaths[place].id.to_string() == id;
+            let dials = plan.nodes[node].seeds.contains(&Seed::Node(observer)) && welcome && self.can_ask(node, observer);
             let Some((_, local)) = self.world.running(observer).filter(|_| dials && self.deaths[place].node == node) else {
                 continue;
             };

@@ -42,7 +42,7 @@ impl DialJudge {
     /// forgotten, and a second claim to an identity has its own delays.
     pub(super) fn look(&mut self, plan: &Plan, world: &mut World) {
         let contacts = world.take_contacts();
-        if plan.small_limits || plan.nodes.iter().any(|node| node.twin_of.is_some()) {
+        if plan.small_limits || plan.nodes.iter().any(|node| node.twin_of.is_some() || node.members.is_some()) {
             return;
         }
         for contact in &contacts {
@@ -88,7 +88,8 @@ impl DialJudge {
                 }
                 let held = since.is_some_and(|since| contact.local >= since + 2 * Duration::from_millis(node.heartbeat_ms));
                 // A seed under another name is dialled at its own pace until it has been reached once.
-                if held && free && !left && !has_seed(plan, node, contact.peer, false) {
+                let misnamed = has_seed(plan, node, contact.peer, plan.is_renamed(contact.peer));
+                if held && free && !left && !misnamed {
                     let until = contact.local + Duration::from_millis(node.base_ms) + MARGIN;
                     self.lost.insert(pair, (contact.process, until));
                 }

@@ -1,6 +1,6 @@
 //! Drawing a plan from a seed, with a stream of random numbers for each kind of fault.
 
-use super::{Fault, NodePlan, Op, Plan, Seed, Step, names};
+use super::{Fault, NodePlan, Op, Plan, Seed, Step, names, situations};
 use crate::random::Random;
 use crate::{Chunking, Dialling, Latency, Rogue, Tampering};
 
@@ -8,6 +8,7 @@ use crate::{Chunking, Dialling, Latency, Rogue, Tampering};
 const SHAPE: u64 = 1000;
 const TRAFFIC: u64 = 1001;
 const SWARM: u64 = 1002;
+const RECORDS: u64 = 1003;
 
 /// Heartbeat intervals: together they are the whole range that a configuration may have. Where one is long, a run takes hours, in which the
 /// shortest ones would be dear; mixed ones differ a hundredfold at most.
@@ -60,6 +61,7 @@ pub(super) fn draw(seed: u64) -> Plan {
         }
     }
     traffic(&mut plan, &mut Random::new(seed, TRAFFIC));
+    situations::fill_records(&mut plan, &mut Random::new(seed, RECORDS));
     let longest = plan.nodes.iter().map(|node| node.heartbeat_ms).max().unwrap_or(0);
     if longest > SHORT_MS[SHORT_MS.len() - 1] {
         // What cannot be reached is dialled for hours.
@@ -122,6 +124,7 @@ fn shape(seed: u64, faults: &[Fault]) -> Plan {
             seeds,
             own_secret: None,
             twin_of: None,
+            members: None,
         });
     }
     let mut plan = Plan {
@@ -254,6 +257,9 @@ fn add(plan: &mut Plan, fault: Fault, random: &mut Random) {
             plan.nodes[0].start_ms = random.below(20_000);
         }
         Fault::Names => names::draw(plan, times, random),
+        Fault::AcceptedSecrets | Fault::FewMembers | Fault::FirstSecret | Fault::LateCloses | Fault::Renames => {
+            situations::draw(plan, fault, times, random);
+        }
         Fault::SmallLimits | Fault::MixedSecrets => {}
         _ => {
             plan.reset_cuts |= fault == Fault::Reset;
@@ -381,7 +387,7 @@ fn add_steps(plan: &mut Plan, fault: Fault, at: u64, random: &mut Random) {
         Fault::Rotation => {
             if plan.secret {
                 let to = 1 + plan.steps.iter().filter(|step| matches!(step.op, Op::Rotate { .. })).count();
-                push(plan, at, Op::Rotate { to: to as u8, ms: random.within(100, 5000) });
+                push(plan, at, Op::Rotate { to: to as u8, ms: random.within(100, 5000), more: Vec::new() });
             }
         }
         Fault::Stall if random.permille(300) => read_late(plan, node, at),
@@ -398,13 +404,18 @@ fn add_steps(plan: &mut Plan, fault: Fault, at: u64, random: &mut Random) {
             let ms = random.within(1, 200_000_000).cast_signed();
             push(plan, at, Op::WallClock { node, ms: if random.permille(500) { -ms } else { ms } });
         }
-        Fault::Bandwidth
+        Fault::AcceptedSecrets
+        | Fault::Bandwidth
+        | Fault::FewMembers
+        | Fault::FirstSecret
         | Fault::Fragmentation
+        | Fault::LateCloses
         | Fault::Latency
         | Fault::MixedIntervals
         | Fault::MixedSecrets
         | Fault::Names
         | Fault::OneWayDials
+        | Fault::Renames
         | Fault::Seeds
         | Fault::SmallLimits => {}
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use noex_proto::{NodeDownReason, NodeId, defaults};
+use noex_proto::{NodeDownReason, defaults};
 
 use super::Fault;
 use super::run::Run;
@@ -59,43 +59,22 @@ impl Run<'_> {
         }
     }
 
-    /// Nobody comes up with a node that has a secret which the others never had, or dropped some time ago.
-    fn judge_secrets(&mut self) {
-        const HANDSHAKE: Duration = Duration::from_secs(40);
-        let plan = self.plan;
-        if !plan.secret {
-            return;
-        }
-        for node in 0..plan.nodes.len() {
-            let Some(own) = plan.nodes[node].own_secret else { continue };
-            let foreign = match self.dropped.get(&own) {
-                Some(at) => *at + HANDSHAKE < self.world.now(),
-                None => own != self.secrets.0 && !self.secrets.1.contains(&own),
-            };
-            for other in (0..plan.nodes.len()).filter(|other| plan.nodes[*other].own_secret.is_none()) {
-                let Ok(id) = plan.id(node).parse::<NodeId>() else { continue };
-                let period = self.world.period(other, &id);
-                let before = match period {
-                    Some(period) => self.foreign.insert((other, node), period),
-                    None => None,
-                };
-                // A twin may have the right one.
-                let twins = plan.nodes.iter().any(|twin| twin.twin_of.is_some());
-                if foreign && !twins && period.is_some() && before != period {
-                    let detail = format!("{id} is up, and has the secret {own}, which is none of the cluster's");
-                    self.world.violate(Some(other), Invariant::SessionBeforeUp, detail);
-                }
-            }
-        }
-    }
-
     /// Where nothing else goes on, a second process with an identity is found out: by those two, and by whom they meet.
     pub(super) fn judge_conflict(&mut self) {
         let plan = self.plan;
         let Some(twin) = plan.nodes.iter().position(|node| node.twin_of.is_some()) else { return };
         let simple = |fault: &Fault| {
             fault.is_calm()
-                && !matches!(fault, Fault::Descriptors | Fault::Leave | Fault::MixedSecrets | Fault::Names | Fault::OneWayDials)
+                && !matches!(
+                    fault,
+                    Fault::Descriptors
+                        | Fault::FewMembers
+                        | Fault::FirstSecret
+                        | Fault::Leave
+                        | Fault::MixedSecrets
+                        | Fault::Names
+                        | Fault::OneWayDials
+                )
         };
         let started = plan.nodes.iter().map(|node| node.start_ms).max().unwrap_or(0);
         let time = u64::try_from(plan.agreement_bound().as_millis()).unwrap_or(u64::MAX);

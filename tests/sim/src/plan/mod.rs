@@ -7,17 +7,21 @@ mod draw;
 mod drawn;
 mod judge;
 mod names;
+mod op;
 mod promises;
 mod rest;
 mod run;
+mod secrets;
 mod shrink;
+mod situations;
 
 use std::time::Duration;
 
 use noex_proto::{ClusterConfig, Limits};
 use serde::{Deserialize, Serialize};
 
-use crate::{Chunking, Dialling, Latency, Resolving, Rogue, Tampering};
+use crate::{Chunking, Latency, Rogue};
+pub use op::{Op, Step};
 pub use run::{Outcome, STEP_BOUND};
 
 /// A kind of fault or of unusual configuration. Each is on in about half of the seeds.
@@ -78,11 +82,21 @@ pub enum Fault {
     Names,
     /// Drivers without descriptors.
     Descriptors,
+    /// Several secrets are accepted at once while one is rotated.
+    AcceptedSecrets,
+    /// A cluster without a secret is given its first.
+    FirstSecret,
+    /// Drivers that confirm graceful closes late.
+    LateCloses,
+    /// A node that has room for fewer members than there are nodes.
+    FewMembers,
+    /// Hosts that come back under another name.
+    Renames,
 }
 
 impl Fault {
     /// All kinds, in the order of their random streams: a new one goes to the end.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 32] = [
         Self::Adversary,
         Self::Bandwidth,
         Self::ClockRate,
@@ -110,6 +124,11 @@ impl Fault {
         Self::WallClock,
         Self::Names,
         Self::Descriptors,
+        Self::AcceptedSecrets,
+        Self::FirstSecret,
+        Self::LateCloses,
+        Self::FewMembers,
+        Self::Renames,
     ];
 }
 
@@ -139,6 +158,9 @@ pub struct NodePlan {
     /// The node whose identity it claims too.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub twin_of: Option<usize>,
+    /// Its limit on members, where that is below the number of nodes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub members: Option<usize>,
 }
 
 /// A seed.
@@ -182,197 +204,6 @@ pub enum Addr {
     Silent,
     /// One to which the network knows no way.
     Unreachable,
-}
-
-/// Something that happens at a moment of the plan.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-#[serde(deny_unknown_fields)]
-pub struct Step {
-    /// When.
-    pub at_ms: u64,
-    /// What.
-    pub op: Op,
-}
-
-/// What can happen. Nodes are numbers; what lasts is undone after `ms`.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-#[serde(rename_all = "snake_case", deny_unknown_fields)]
-pub enum Op {
-    /// A node's clock runs at this rate.
-    Clock {
-        /// Which.
-        node: usize,
-        /// In thousandths.
-        permille: u64,
-        /// For how long, or until when, in milliseconds.
-        ms: u64,
-    },
-    /// A node's process is gone, and starts again after `ms`, if that is given.
-    Crash {
-        /// Which.
-        node: usize,
-        /// For how long, or until when, in milliseconds.
-        ms: Option<u64>,
-    },
-    /// Nothing passes from any of one group to any of the other.
-    Cut {
-        /// From where.
-        from: Vec<usize>,
-        /// To where.
-        to: Vec<usize>,
-        /// For how long, or until when, in milliseconds.
-        ms: u64,
-        /// Whether connections are reset too.
-        reset: bool,
-    },
-    /// The driver of a node has no descriptors for new connections.
-    Descriptors {
-        /// Which.
-        node: usize,
-        /// For how long, or until when, in milliseconds.
-        ms: u64,
-    },
-    /// Dials from one node to another fail in this way.
-    Dials {
-        /// From where.
-        from: usize,
-        /// To where.
-        to: usize,
-        /// In which way.
-        how: Dialling,
-        /// For how long, or until when, in milliseconds.
-        ms: u64,
-    },
-    /// A node's process stands still.
-    Freeze {
-        /// Which.
-        node: usize,
-        /// For how long, or until when, in milliseconds.
-        ms: u64,
-    },
-    /// The connections of one node to another end without the other's notice.
-    HalfOpen {
-        /// Where they end.
-        at: usize,
-        /// Who does not notice.
-        with: usize,
-        /// Whether not even a reset answers.
-        silent: bool,
-    },
-    /// A node leaves, and starts again after `ms`, if that is given.
-    Leave {
-        /// Which.
-        node: usize,
-        /// For how long, or until when, in milliseconds.
-        ms: Option<u64>,
-    },
-    /// The driver of a node misuses its machine.
-    Misuse {
-        /// Which.
-        node: usize,
-    },
-    /// A host loses power, and starts again after `ms`, if that is given.
-    PowerOff {
-        /// Which.
-        node: usize,
-        /// For how long, or until when, in milliseconds.
-        ms: Option<u64>,
-    },
-    /// A node announces this many processes.
-    Processes {
-        /// Which.
-        node: usize,
-        /// How many.
-        count: u64,
-    },
-    /// The resolver of a node does this.
-    Resolver {
-        /// Which.
-        node: usize,
-        /// What it does.
-        how: Resolving,
-        /// For how long, or until when, in milliseconds.
-        ms: u64,
-    },
-    /// The connections between two nodes are reset.
-    Reset {
-        /// One side.
-        one: usize,
-        /// The other side.
-        other: usize,
-    },
-    /// One of the connections between two nodes is reset.
-    ResetOne {
-        /// One side.
-        one: usize,
-        /// The other side.
-        other: usize,
-    },
-    /// A stranger dials a node.
-    RogueDials {
-        /// Which stranger.
-        rogue: usize,
-        /// Which.
-        node: usize,
-        /// How many.
-        count: usize,
-    },
-    /// The cluster's secret is rotated to this one, in three phases `ms` apart.
-    Rotate {
-        /// To where.
-        to: u8,
-        /// For how long, or until when, in milliseconds.
-        ms: u64,
-    },
-    /// A node sends messages to another one.
-    Send {
-        /// From where.
-        from: usize,
-        /// To where.
-        to: usize,
-        /// Bytes of each.
-        size: usize,
-        /// How many.
-        count: usize,
-    },
-    /// A node does not read what another one writes.
-    StallReader {
-        /// Who does not read.
-        reader: usize,
-        /// From where.
-        from: usize,
-        /// For how long, or until when, in milliseconds.
-        ms: u64,
-    },
-    /// The kernel takes nothing of what a node writes to another one.
-    StallWriter {
-        /// From where.
-        from: usize,
-        /// To where.
-        to: usize,
-        /// For how long, or until when, in milliseconds.
-        ms: u64,
-    },
-    /// An adversary touches a share of the writes between two nodes.
-    Tamper {
-        /// One side.
-        one: usize,
-        /// The other side.
-        other: usize,
-        /// In which way.
-        how: Tampering,
-        /// In thousandths.
-        permille: u32,
-        /// For how long, or until when, in milliseconds.
-        ms: u64,
-    },
-    /// A host's wall clock jumps.
-    WallClock {
-        /// Which.
-        node: usize,
-        /// For how long, or until when, in milliseconds.
-        ms: i64,
-    },
 }
 
 /// A whole run.
@@ -500,6 +331,11 @@ impl Plan {
 
     /// A node's configuration, without its secrets.
     pub(crate) fn config(&self, node: usize) -> ClusterConfig {
+        self.config_as(node, &self.nodes[self.nodes[node].twin_of.unwrap_or(node)].name)
+    }
+
+    /// The same under this name.
+    pub(super) fn config_as(&self, node: usize, name_of_node: &str) -> ClusterConfig {
         let plan = &self.nodes[node];
         let seeds = plan.seeds.iter().map(|seed| match seed {
             Seed::Missing => format!("nobody@10.200.0.{}:4369", node + 1),
@@ -508,8 +344,7 @@ impl Plan {
             Seed::Node(of) => self.id(*of),
             Seed::Rogue(rogue) => format!("rogue@{}:4369", address(self.nodes.len() + rogue)),
         });
-        let name = self.nodes[plan.twin_of.unwrap_or(node)].name.clone();
-        let mut config = ClusterConfig::new(name)
+        let mut config = ClusterConfig::new(name_of_node)
             .host(address(node))
             .seeds(seeds)
             .heartbeat_interval(Duration::from_millis(plan.heartbeat_ms))
@@ -520,7 +355,8 @@ impl Plan {
         if let Some(of) = plan.twin_of {
             config = config.advertise_host(address(of));
         }
-        if self.small_limits { config.limits(self.limits()) } else { config }
+        let limits = if self.small_limits { self.limits() } else { Limits::default() };
+        config.limits(Limits { members: plan.members.unwrap_or(limits.members), ..limits })
     }
 
     /// Limits as small as they can be with this many nodes.
@@ -543,35 +379,6 @@ impl Plan {
             message_bytes_per_subscriber: 4096,
             send_queue_bytes: 4096,
             send_window_bytes: 1,
-        }
-    }
-}
-
-impl Op {
-    /// The nodes that it names.
-    pub(crate) fn nodes_mut(&mut self) -> Vec<&mut usize> {
-        match self {
-            Self::Clock { node, .. }
-            | Self::Crash { node, .. }
-            | Self::Descriptors { node, .. }
-            | Self::Freeze { node, .. }
-            | Self::Leave { node, .. }
-            | Self::Misuse { node }
-            | Self::PowerOff { node, .. }
-            | Self::Processes { node, .. }
-            | Self::Resolver { node, .. }
-            | Self::RogueDials { node, .. }
-            | Self::WallClock { node, .. } => vec![node],
-            Self::Cut { from, to, .. } => from.iter_mut().chain(to).collect(),
-            Self::Dials { from: one, to: other, .. }
-            | Self::HalfOpen { at: one, with: other, .. }
-            | Self::Reset { one, other }
-            | Self::ResetOne { one, other }
-            | Self::Send { from: one, to: other, .. }
-            | Self::StallReader { reader: one, from: other, .. }
-            | Self::StallWriter { from: one, to: other, .. }
-            | Self::Tamper { one, other, .. } => vec![one, other],
-            Self::Rotate { .. } => Vec::new(),
         }
     }
 }

@@ -59,6 +59,16 @@ impl Plan {
         time * fastest / 1000
     }
 
+    /// The nodes of the core that have room for all others: these see each other in the end.
+    pub(super) fn roomy_core(&self) -> Vec<usize> {
+        self.core.iter().copied().filter(|node| self.nodes[*node].members.is_none()).collect()
+    }
+
+    /// Whether a node ever has another name.
+    pub(super) fn is_renamed(&self, of: usize) -> bool {
+        self.steps.iter().any(|step| matches!(step.op, Op::Rename { node, .. } if node == of))
+    }
+
     /// Whether nothing in the plan is a reason for any node to go down, but that it leaves.
     pub(super) fn is_calm(&self) -> bool {
         self.is_calm_but(None)
@@ -75,9 +85,13 @@ impl Fault {
     pub(super) const fn is_calm(self) -> bool {
         matches!(
             self,
-            Self::Descriptors
+            Self::AcceptedSecrets
+                | Self::Descriptors
                 | Self::DuplicateId
+                | Self::FewMembers
+                | Self::FirstSecret
                 | Self::Fragmentation
+                | Self::LateCloses
                 | Self::Latency
                 | Self::Leave
                 | Self::MixedIntervals
@@ -97,6 +111,7 @@ impl Fault {
     /// Its name, for the counters.
     pub(crate) const fn name(self) -> &'static str {
         match self {
+            Self::AcceptedSecrets => "fault: accepted secrets",
             Self::Adversary => "fault: adversary",
             Self::Bandwidth => "fault: bandwidth",
             Self::ClockRate => "fault: clock rate",
@@ -105,9 +120,12 @@ impl Fault {
             Self::Descriptors => "fault: descriptors",
             Self::DialFaults => "fault: dial faults",
             Self::DuplicateId => "fault: duplicate id",
+            Self::FewMembers => "fault: few members",
+            Self::FirstSecret => "fault: first secret",
             Self::Fragmentation => "fault: fragmentation",
             Self::Freeze => "fault: freeze",
             Self::HalfOpen => "fault: half-open",
+            Self::LateCloses => "fault: late closes",
             Self::Latency => "fault: latency",
             Self::Leave => "fault: leave",
             Self::SmallLimits => "fault: small limits",
@@ -118,6 +136,7 @@ impl Fault {
             Self::OneWayDials => "fault: one-way dials",
             Self::Partition => "fault: partition",
             Self::PowerOff => "fault: power off",
+            Self::Renames => "fault: renames",
             Self::Reset => "fault: reset",
             Self::Rogues => "fault: rogues",
             Self::Rotation => "fault: rotation",

@@ -22,7 +22,7 @@ pub(super) struct Traffic {
 
 impl Run<'_> {
     fn core_pairs(&self) -> impl Iterator<Item = (usize, usize)> + use<> {
-        let core = self.plan.core.clone();
+        let core = self.plan.roomy_core();
         let others = core.clone();
         core.into_iter()
             .flat_map(move |one| others.clone().into_iter().filter(move |other| *other != one).map(move |other| (one, other)))
@@ -67,7 +67,7 @@ impl Run<'_> {
             self.is_borne(all) && self.plan.time_to_pass(all + OVERHEAD) < LINGERS
         };
         let size = [300_000, 30_000, 3000].into_iter().find(passes).unwrap_or(32);
-        let others: Vec<usize> = self.plan.core.iter().copied().filter(|other| *other != first).collect();
+        let others: Vec<usize> = self.plan.roomy_core().into_iter().filter(|other| *other != first).collect();
         let queue = |other| {
             let to = self.node_id(other);
             (0..MESSAGES).for_each(|_| self.world.send_checked(first, &to, size));
@@ -104,6 +104,24 @@ impl Run<'_> {
                 self.world.violate(Some(node), Invariant::Bounded, format!("{what} for more than {most:?}"));
             }
             self.judge_traffic(node, before.done[place], self.now_ms() - before.since_ms);
+            self.judge_room(node);
+        }
+    }
+
+    /// Notes how many members each node has.
+    pub(super) fn note_members(&mut self) {
+        for (node, most) in self.most_members.iter_mut().enumerate() {
+            *most = (*most).max(self.world.machine(node).connected_node_count().unwrap_or(0));
+        }
+    }
+
+    /// A node that has no room for all has as many members as it may, since more of them want to be.
+    fn judge_room(&mut self, node: usize) {
+        let Some(limit) = self.plan.nodes[node].members else { return };
+        let (most, want) = (self.most_members[node], self.plan.roomy_core().len());
+        if most < limit.min(want) {
+            let detail = format!("it has had {most} members at most, of {limit} that it may have and {want} that want to be");
+            self.world.violate(Some(node), Invariant::Agreement, detail);
         }
     }
 
@@ -136,8 +154,9 @@ impl Run<'_> {
     /// Where nobody is left out whom some try to reach: heartbeats, and no questions.
     fn judge_traffic(&mut self, node: usize, (answers, records): (u64, u64), ms: u64) {
         let plan = self.plan;
-        let tries =
-            [Fault::MixedSecrets, Fault::Names, Fault::Rogues, Fault::Seeds].iter().any(|fault| plan.faults.contains(fault));
+        let tries = [Fault::FewMembers, Fault::MixedSecrets, Fault::Names, Fault::Renames, Fault::Rogues, Fault::Seeds]
+            .iter()
+            .any(|fault| plan.faults.contains(fault));
         if tries || plan.core.len() < plan.nodes.len() || plan.nodes[node].seeds.contains(&Seed::Node(node)) {
             return;
         }

@@ -4,20 +4,17 @@ use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
-use noex_proto::{ClusterStatus, NodeDownReason, NodeId, Secret};
+use noex_proto::{ClusterStatus, NodeDownReason, NodeId};
 
 use super::deaths::Death;
 use super::dials::DialJudge;
-use super::{Fault, Op, Plan};
+use super::{Op, Plan};
 use crate::coverage::Coverage;
 use crate::timeline;
 use crate::{Dialling, Invariant, Resolving, Violation, World};
 
 /// How many inputs a run may take before it counts as endless.
 pub const STEP_BOUND: u64 = 30_000_000;
-
-/// The number of the secret that a rotation in its middle leads to.
-const HALFWAY: u8 = 99;
 
 /// The longest stretch of virtual time between two looks at the whole.
 const SLICE_MS: u64 = 500;
@@ -45,13 +42,15 @@ pub struct Outcome {
 
 /// What happens at a moment beside the plan's steps: the undoing of one.
 #[derive(Clone, Debug)]
-enum Act {
+pub(super) enum Act {
     Clock(usize),
     Descriptors(usize),
     Dials(usize, usize),
     Mend(Vec<usize>, Vec<usize>),
     Resolver(usize),
+    LateCloses(usize),
     Secrets(u8, Vec<u8>),
+    Secure(usize),
     Start(usize),
     Step(usize),
     Thaw(usize),
@@ -79,6 +78,13 @@ pub(super) struct Run<'a> {
     pub(super) dropped: BTreeMap<u8, Duration>,
     /// The up-periods between a node with a secret of its own and the others, by observer and observed.
     pub(super) foreign: BTreeMap<(usize, usize), u64>,
+    /// The nodes of a cluster without a secret that have one by now, and since when each process has had it and runs.
+    pub(super) secured: Vec<bool>,
+    pub(super) secured_at: Vec<Option<Duration>>,
+    /// The hosts whose node has another name than its own.
+    renamed: Vec<bool>,
+    /// The most members that each node has had since the watch began.
+    pub(super) most_members: Vec<usize>,
 }
 
 impl Plan {
@@ -122,6 +128,10 @@ impl Plan {
                 pauses: vec![None; self.nodes.len()],
                 dropped: BTreeMap::new(),
                 foreign: BTreeMap::new(),
+                secured: vec![false; self.nodes.len()],
+                secured_at: vec![None; self.nodes.len()],
+                renamed: vec![false; self.nodes.len()],
+                most_members: vec![0; self.nodes.len()],
             };
             let result = run.all();
             agreed_after = run.agreed_after;
@@ -157,9 +167,9 @@ impl Plan {
     }
 }
 
-/// The secret of this number.
-fn secret(number: u8) -> Secret {
-    Secret::from(format!("secret of simulation {number:03}"))
+/// The other name of a node, or the identity with it.
+fn renamed(name: &str) -> String {
+    format!("re-{name}")
 }
 
 impl Run<'_> {
@@ -202,12 +212,12 @@ impl Run<'_> {
         }
     }
 
-    fn at(&mut self, ms: u64, act: Act) {
+    pub(super) fn at(&mut self, ms: u64, act: Act) {
         self.acts_made += 1;
         self.acts.insert((ms, self.acts_made), act);
     }
 
-    fn after(&mut self, ms: u64, act: Act) {
+    pub(super) fn after(&mut self, ms: u64, act: Act) {
         let at = self.now_ms() + ms;
         self.at(at, act);
     }
@@ -215,6 +225,12 @@ impl Run<'_> {
     /// Starts a node after so many milliseconds.
     pub(super) fn start_after(&mut self, node: usize, ms: u64) {
         self.after(ms, Act::Start(node));
+    }
+
+    /// The identity that a node has at present.
+    pub(super) fn id(&self, node: usize) -> String {
+        let id = self.plan.id(node);
+        if self.renamed[node] { renamed(&id) } else { id }
     }
 
     pub(super) fn now_ms(&self) -> u64 {
@@ -250,6 +266,7 @@ impl Run<'_> {
             }
             self.world.run_until(slice)?;
             self.look();
+            self.note_members();
             self.world.violation().cloned().map_or(Ok(()), Err)?;
             if self.now_ms() >= until_ms {
                 return Ok(());
@@ -262,6 +279,7 @@ impl Run<'_> {
             Act::Clock(node) => self.world.set_clock_rate(node, 1000),
             Act::Descriptors(node) => self.world.set_exhausted(node, false),
             Act::Dials(from, to) => self.world.set_dialling(from, to, Dialling::Normal),
+            Act::LateCloses(node) => self.world.set_late_closes(node, Duration::ZERO),
             Act::Mend(from, to) => {
                 for from in &from {
                     for to in &to {
@@ -270,27 +288,14 @@ impl Run<'_> {
                 }
             }
             Act::Resolver(node) => self.world.set_resolving(node, Resolving::Normal),
-            Act::Secrets(primary, accepted) => {
-                let now = self.world.now();
-                let kept = |number: &u8| *number == primary || accepted.contains(number);
-                let old = std::mem::replace(&mut self.secrets, (primary, accepted.clone()));
-                self.dropped.extend(old.1.into_iter().chain([old.0]).filter(|number| !kept(number)).map(|number| (number, now)));
-                self.dropped.retain(|number, _| !kept(number));
-                self.world.coverage.note("rotation");
-                self.doubt_dials(None);
-                for node in 0..self.plan.nodes.len() {
-                    self.give_secrets(node);
-                }
-            }
+            Act::Secrets(primary, accepted) => self.set_secrets(primary, accepted),
+            Act::Secure(node) => self.secure(node),
             Act::Start(node) => self.start(node),
             Act::Step(place) => self.op(&self.plan.steps[place].op.clone()),
             Act::Thaw(node) => {
                 self.world.thaw(node);
                 self.note_pause(node);
-                // What it could not be told while it stood still.
-                if self.plan.faults.contains(&Fault::Rotation) {
-                    self.give_secrets(node);
-                }
+                self.give_secrets_late(node);
             }
             Act::Unstall { reader: true, at, with } => self.world.stall_reader(at, with, false),
             Act::Unstall { reader: false, at, with } => self.world.stall_writer(at, with, false),
@@ -310,17 +315,6 @@ impl Run<'_> {
         }
     }
 
-    /// Gives a running node the cluster's present secrets.
-    fn give_secrets(&mut self, node: usize) {
-        let running = self.world.is_alive(node) && self.world.machine(node).status() == ClusterStatus::Running;
-        if !self.plan.secret || self.plan.nodes[node].own_secret.is_some() || !running || self.world.is_frozen(node) {
-            return;
-        }
-        let accepted = self.secrets.1.iter().map(|number| secret(*number)).collect();
-        let given = self.world.set_secrets(node, secret(self.secrets.0), accepted);
-        debug_assert!(given.is_ok(), "{given:?}");
-    }
-
     /// Starts a node that does not run. One that is still leaving gets its time.
     fn start(&mut self, node: usize) {
         if self.world.is_alive(node) && self.world.is_frozen(node) {
@@ -328,15 +322,13 @@ impl Run<'_> {
         }
         match self.world.machine(node).status() {
             ClusterStatus::Stopped => {
-                let mut config = self.plan.config(node);
-                if self.plan.secret {
-                    let own = self.plan.nodes[node].own_secret;
-                    config = config.cluster_secret(secret(own.unwrap_or(self.secrets.0)));
-                    if own.is_none() {
-                        config = config.accepted_secrets(self.secrets.1.iter().map(|number| secret(*number)));
-                    }
-                }
+                let config = if self.renamed[node] {
+                    self.plan.config_as(node, &renamed(&self.plan.nodes[node].name))
+                } else {
+                    self.plan.config(node)
+                };
                 self.expect_probes(node);
+                let config = self.with_secrets(node, config);
                 let started = self.world.start(node, config);
                 debug_assert!(started.is_ok(), "{started:?}");
                 self.dials.started(node);
@@ -382,6 +374,7 @@ impl Run<'_> {
                     self.after(ms, Act::Dials(from, to));
                 }
             }
+            Op::FirstSecret { ms, without } => self.first_secret(ms, without),
             Op::Freeze { node, ms } => {
                 self.world.freeze(node);
                 self.doubt_dials(None);
@@ -392,6 +385,10 @@ impl Run<'_> {
                 self.after(ms, Act::Thaw(node));
             }
             Op::HalfOpen { at, with, silent } => self.world.half_open(at, with, silent),
+            Op::LateCloses { node, by_ms, ms } => {
+                self.world.set_late_closes(node, Duration::from_millis(by_ms));
+                self.after(ms, Act::LateCloses(node));
+            }
             Op::Leave { node, ms } => {
                 self.expect_stop(node);
                 self.world.stop(node);
@@ -402,6 +399,10 @@ impl Run<'_> {
             Op::Misuse { node } => self.world.misuse(node),
             Op::PowerOff { node, ms } => self.die(node, ms, World::power_off),
             Op::Processes { node, count } => self.world.set_process_count(node, count),
+            Op::Rename { node, ms } => {
+                self.die(node, Some(ms), World::crash);
+                self.renamed[node] = !self.renamed[node];
+            }
             Op::Resolver { node, how, ms } => {
                 self.world.set_resolving(node, how);
                 self.after(ms, Act::Resolver(node));
@@ -409,14 +410,9 @@ impl Run<'_> {
             Op::Reset { one, other } => self.world.reset(one, other),
             Op::ResetOne { one, other } => self.world.reset_one(one, other),
             Op::RogueDials { rogue, node, count } => self.world.rogue_dials(self.plan.nodes.len() + rogue, node, count),
-            Op::Rotate { to, ms } => {
-                let from = self.secrets.0;
-                self.act(Act::Secrets(from, vec![to]));
-                self.after(ms, Act::Secrets(to, vec![from]));
-                self.after(2 * ms, Act::Secrets(to, Vec::new()));
-            }
+            Op::Rotate { to, ms, ref more } => self.rotate(to, ms, more),
             Op::Send { from, to, size, count } => {
-                let to: Option<NodeId> = self.plan.id(to).parse().ok();
+                let to: Option<NodeId> = self.id(to).parse().ok();
                 for _ in 0..count {
                     if let Some(to) = &to {
                         self.world.send_checked(from, to, size);
@@ -455,6 +451,7 @@ impl Run<'_> {
         });
         self.acts.clear();
         self.secrets = (rotated.unwrap_or(self.secrets.0), Vec::new());
+        let secured = self.secured.contains(&true);
         for (node, config) in plan.nodes.iter().enumerate() {
             if config.twin_of.is_some() && self.world.is_alive(node) {
                 self.world.crash(node);
@@ -481,9 +478,13 @@ impl Run<'_> {
             self.world.set_clock_rate(node, 1000);
             self.world.set_resolving(node, Resolving::Normal);
             self.world.set_exhausted(node, false);
-            if self.world.is_alive(node) && self.world.machine(node).status() == ClusterStatus::Stopping {
+            self.world.set_late_closes(node, Duration::ZERO);
+            let stopping = self.world.machine(node).status() == ClusterStatus::Stopping;
+            if self.world.is_alive(node) && (stopping || self.renamed[node]) {
                 self.world.crash(node);
             }
+            self.renamed[node] = false;
+            self.secured[node] |= secured;
             self.start(node);
             self.give_secrets(node);
         }
@@ -492,30 +493,14 @@ impl Run<'_> {
         self.doubt_dials(None);
     }
 
-    /// Where secrets are rotated, the core stands in the middle of it: half of it has the new secret first, the others the old one, and all
-    /// accept both. What is connected is reset, if it may be, so that handshakes have to cross.
-    fn halve_rotation(&mut self) {
-        let plan = self.plan;
-        if !plan.secret || !plan.faults.contains(&Fault::Rotation) {
-            return;
-        }
-        for (place, &node) in plan.core.iter().enumerate().filter(|(_, node)| plan.nodes[**node].own_secret.is_none()) {
-            let (first, second) = if place % 2 == 0 { (self.secrets.0, HALFWAY) } else { (HALFWAY, self.secrets.0) };
-            let given = self.world.set_secrets(node, secret(first), vec![secret(second)]);
-            debug_assert!(given.is_ok(), "{given:?}");
-        }
-        if !plan.is_calm() {
-            plan.core.windows(2).for_each(|pair| self.world.reset(pair[0], pair[1]));
-        }
-    }
-
     fn agree(&mut self) -> Result<(), Violation> {
         let healed = self.now_ms();
         let bound = u64::try_from(self.plan.agreement_bound().as_millis()).unwrap_or(u64::MAX);
-        while !self.world.is_mesh(&self.plan.core) {
+        let roomy = self.plan.roomy_core();
+        while !self.world.is_mesh(&roomy) {
             let passed = self.now_ms() - healed;
             if passed >= bound {
-                let detail = format!("{} after {bound} ms", self.world.missing(&self.plan.core));
+                let detail = format!("{} after {bound} ms", self.world.missing(&roomy));
                 self.world.violate(None, Invariant::Agreement, detail);
                 return self.world.violation().cloned().map_or(Ok(()), Err);
             }
@@ -529,6 +514,7 @@ impl Run<'_> {
     fn watch(&mut self) -> Result<(), Violation> {
         let ids: Vec<Option<NodeId>> = self.plan.core.iter().map(|node| self.plan.id(*node).parse().ok()).collect();
         let before = self.world.downs.len();
+        self.most_members.fill(0);
         self.world.line(None, "the core is watched");
         self.world.draw_phase("must stay calm");
         self.send_to_all();
@@ -544,14 +530,17 @@ impl Run<'_> {
                 format!("{} at {:?}: {}, after everything was mended", down.id, Duration::from_nanos(down.at), down.reason);
             self.world.violate(Some(down.host), Invariant::NoFalseDown, detail);
         }
-        if !self.world.is_mesh(&self.plan.core) {
-            let detail = format!("{} after the watch", self.world.missing(&self.plan.core));
+        let roomy = self.plan.roomy_core();
+        if !self.world.is_mesh(&roomy) {
+            let detail = format!("{} after the watch", self.world.missing(&roomy));
             self.world.violate(None, Invariant::Agreement, detail);
         }
-        for (place, &one) in self.plan.core.iter().enumerate() {
-            for &other in &self.plan.core[place + 1..] {
+        for (place, &one) in roomy.iter().enumerate() {
+            for &other in &roomy[place + 1..] {
                 let count = self.world.connections_left(one, other);
-                if count != 1 {
+                // Either may be dialling the name that the other once had.
+                let most = 1 + [one, other].iter().filter(|node| self.plan.is_renamed(**node)).count();
+                if !(1..=most).contains(&count) {
                     let detail = format!("{count} connections between {one} and {other} at rest");
                     self.world.violate(None, Invariant::OneSession, detail);
                 }
@@ -564,7 +553,7 @@ impl Run<'_> {
     fn leave(&mut self) -> Result<(), Violation> {
         self.world.draw_phase("all leave");
         let before = self.world.downs.len();
-        let first = self.plan.core[0];
+        let first = self.plan.roomy_core()[0];
         let queued = self.queue_to_all(first);
         self.world.stop(first);
         self.run_to(self.now_ms() + 5500)?;
@@ -579,7 +568,7 @@ impl Run<'_> {
             let detail = format!("{} left and is down by {}", down.id, down.reason);
             self.world.violate(Some(down.host), Invariant::NoFalseDown, detail);
         }
-        for &node in &self.plan.core[1..] {
+        for &node in self.plan.core.iter().filter(|node| **node != first) {
             self.world.stop(node);
         }
         self.run_to(self.now_ms() + 5500)?;

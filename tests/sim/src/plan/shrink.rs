@@ -147,8 +147,9 @@ impl<F: FnMut(&Plan) -> bool> Shrinker<F> {
     }
 }
 
-/// Whether seeds lead from any node to any other one, if need be by way of others.
+/// Whether seeds lead from any node to any other one, if need be by way of others that have room for all.
 fn is_joined(plan: &Plan) -> bool {
+    let roomy = |node: &usize| plan.nodes[*node].members.is_none();
     let leads = |from: usize, to: usize| {
         let (from, to) = (&plan.nodes[from], to);
         from.seeds.iter().any(|seed| match seed {
@@ -157,17 +158,18 @@ fn is_joined(plan: &Plan) -> bool {
             Seed::Missing | Seed::Rogue(_) => false,
         })
     };
-    let mut reached = vec![0];
+    let mut reached: Vec<usize> = (0..plan.nodes.len()).find(roomy).into_iter().collect();
     let mut next = 0;
     while next < reached.len() {
         let node = reached[next];
-        let fresh =
-            (0..plan.nodes.len()).filter(|other| !reached.contains(other) && (leads(node, *other) || leads(*other, node)));
+        let fresh = (0..plan.nodes.len())
+            .filter(roomy)
+            .filter(|other| !reached.contains(other) && (leads(node, *other) || leads(*other, node)));
         let fresh: Vec<usize> = fresh.collect();
         reached.extend(fresh);
         next += 1;
     }
-    reached.len() == plan.nodes.len()
+    reached.len() == (0..plan.nodes.len()).filter(roomy).count()
 }
 
 /// Takes a kind of fault out, with its steps and its configuration.
@@ -194,6 +196,14 @@ fn remove_fault(plan: &mut Plan, fault: Fault) {
                 node.base_ms = base_ms.min(node.max_ms);
             }
         }
+        Fault::AcceptedSecrets => {
+            for step in &mut plan.steps {
+                if let Op::Rotate { more, .. } = &mut step.op {
+                    more.clear();
+                }
+            }
+        }
+        Fault::FewMembers => plan.nodes.iter_mut().for_each(|node| node.members = None),
         Fault::MixedSecrets => plan.nodes.iter_mut().for_each(|node| node.own_secret = None),
         Fault::OneWayDials => plan.undialable.clear(),
         Fault::Reset => plan.reset_cuts = false,
@@ -225,12 +235,15 @@ fn remove_fault(plan: &mut Plan, fault: Fault) {
         | Fault::CrashLoop
         | Fault::Descriptors
         | Fault::DialFaults
+        | Fault::FirstSecret
         | Fault::Freeze
         | Fault::HalfOpen
+        | Fault::LateCloses
         | Fault::Leave
         | Fault::Misuse
         | Fault::Partition
         | Fault::PowerOff
+        | Fault::Renames
         | Fault::Rotation
         | Fault::Stall
         | Fault::WallClock => {}
@@ -246,12 +259,13 @@ fn remove_node(plan: &mut Plan, gone: usize) {
     }
     let moved = |node: usize| node - usize::from(node > gone);
     let own = plan.nodes.remove(gone);
+    let roomy = |node: &usize| plan.nodes[*node].members.is_none();
     let next = own.seeds.iter().find_map(|seed| match seed {
-        Seed::Name(number) => plan.names[*number].node().filter(|of| *of != gone).map(moved),
-        Seed::Node(of) if *of != gone => Some(moved(*of)),
+        Seed::Name(number) => plan.names[*number].node().filter(|of| *of != gone).map(moved).filter(roomy),
+        Seed::Node(of) if *of != gone => Some(moved(*of)).filter(roomy),
         _ => None,
     });
-    let next = next.unwrap_or(0);
+    let next = next.or_else(|| (0..plan.nodes.len()).find(roomy)).unwrap_or(0);
     for name in &mut plan.names {
         for addr in &mut name.addrs {
             if let Addr::Node(of) = addr {
@@ -278,8 +292,8 @@ fn remove_node(plan: &mut Plan, gone: usize) {
     }
     plan.core.retain(|node| *node != gone);
     plan.core.iter_mut().for_each(|node| *node = moved(*node));
-    if plan.core.is_empty() {
-        plan.core.push(0);
+    if plan.roomy_core().is_empty() {
+        plan.core.push(next);
     }
     plan.undialable.retain(|(one, other)| *one != gone && *other != gone);
     plan.undialable.iter_mut().for_each(|(one, other)| (*one, *other) = (moved(*one), moved(*other)));
@@ -292,7 +306,11 @@ impl Plan {
     /// Whether a fault of this kind is there, and not only excused: where a plan has no room for one, it is drawn for nothing.
     pub(super) fn orders(&self, fault: Fault) -> bool {
         match fault {
+            Fault::AcceptedSecrets => {
+                self.steps.iter().any(|step| matches!(&step.op, Op::Rotate { more, .. } if !more.is_empty()))
+            }
             Fault::DuplicateId => self.nodes.iter().any(|node| node.twin_of.is_some()),
+            Fault::FewMembers => self.nodes.iter().any(|node| node.members.is_some()),
             Fault::MixedSecrets => self.nodes.iter().any(|node| node.own_secret.is_some()),
             Fault::OneWayDials => !self.undialable.is_empty(),
             Fault::Bandwidth
@@ -303,80 +321,6 @@ impl Plan {
             | Fault::SmallLimits => true,
             Fault::Names => !self.names.is_empty(),
             _ => self.steps.iter().any(|step| step.op.kinds().contains(&fault)),
-        }
-    }
-}
-
-impl Op {
-    /// The kinds of faults that it can belong to; none where it is no fault.
-    pub(crate) fn kinds(&self) -> &'static [Fault] {
-        match self {
-            Self::Clock { .. } => &[Fault::ClockRate],
-            Self::Crash { .. } => &[Fault::Crash, Fault::CrashLoop, Fault::HalfOpen, Fault::Stall],
-            Self::Cut { .. } => &[Fault::Partition],
-            Self::Descriptors { .. } => &[Fault::Descriptors],
-            Self::Dials { .. } => &[Fault::DialFaults],
-            Self::Freeze { .. } => &[Fault::Freeze],
-            Self::HalfOpen { .. } => &[Fault::HalfOpen],
-            Self::Leave { .. } => &[Fault::Leave, Fault::Partition],
-            Self::Misuse { .. } => &[Fault::Misuse],
-            Self::PowerOff { .. } => &[Fault::PowerOff],
-            Self::Processes { .. } | Self::Send { .. } => &[],
-            Self::Resolver { .. } => &[Fault::Names],
-            Self::Reset { .. } => &[Fault::DialFaults, Fault::Reset],
-            Self::ResetOne { .. } => &[Fault::Reset, Fault::Stall],
-            Self::RogueDials { .. } => &[Fault::Rogues],
-            Self::Rotate { .. } => &[Fault::Rotation],
-            Self::StallReader { .. } | Self::StallWriter { .. } => &[Fault::Stall],
-            Self::Tamper { .. } => &[Fault::Adversary],
-            Self::WallClock { .. } => &[Fault::WallClock],
-        }
-    }
-
-    /// Whether it is no fault, or one of these kinds.
-    pub(super) fn is_among(&self, faults: &[Fault]) -> bool {
-        self.kinds().is_empty() || self.kinds().iter().any(|kind| faults.contains(kind))
-    }
-
-    /// Takes a node out, and moves those after it up. Whether the step still means something.
-    fn forget(&mut self, gone: usize) -> bool {
-        if let Self::Cut { from, to, .. } = self {
-            from.retain(|node| *node != gone);
-            to.retain(|node| *node != gone);
-            if from.is_empty() || to.is_empty() {
-                return false;
-            }
-        }
-        let mut kept = true;
-        for node in self.nodes_mut() {
-            kept &= *node != gone;
-            *node -= usize::from(*node > gone);
-        }
-        kept
-    }
-
-    /// For how long it lasts, where it does not last for good.
-    pub(super) fn duration_mut(&mut self) -> Option<&mut u64> {
-        match self {
-            Self::Clock { ms, .. }
-            | Self::Cut { ms, .. }
-            | Self::Descriptors { ms, .. }
-            | Self::Dials { ms, .. }
-            | Self::Freeze { ms, .. }
-            | Self::Resolver { ms, .. }
-            | Self::Rotate { ms, .. }
-            | Self::StallReader { ms, .. }
-            | Self::StallWriter { ms, .. }
-            | Self::Tamper { ms, .. } => Some(ms),
-            Self::Crash { ms, .. } | Self::Leave { ms, .. } | Self::PowerOff { ms, .. } => ms.as_mut(),
-            Self::HalfOpen { .. }
-            | Self::Misuse { .. }
-            | Self::Processes { .. }
-            | Self::Reset { .. }
-            | Self::ResetOne { .. }
-            | Self::RogueDials { .. }
-            | Self::Send { .. }
-            | Self::WallClock { .. } => None,
         }
     }
 }

@@ -4,11 +4,16 @@ use std::time::Duration;
 
 use noex_proto::{ClusterError, ClusterEvent, DialError, NodeDownReason, Unreached};
 
-use super::{errors, pair, run, start, told, when, with};
+use super::{errors, pair, run, situations, start, told, when, with};
 use crate::{Addr, Chunking, Dialling, Fault, Latency, NamePlan, Op, Plan, Resolving, Rogue, Seed, Tampering, World};
 
 /// A new kind does not compile before it has a test.
 const _: fn(Fault) -> fn() = |fault| match fault {
+    Fault::AcceptedSecrets => situations::the_last_of_several_accepted_secrets_is_tried,
+    Fault::FewMembers => situations::a_node_without_room_for_all_has_as_many_members_as_it_may,
+    Fault::FirstSecret => situations::a_first_secret_hurts_no_session_and_shuts_out_who_has_none,
+    Fault::LateCloses => situations::a_close_that_is_confirmed_late_holds_its_place,
+    Fault::Renames => situations::a_host_comes_back_under_another_name_and_then_under_its_own,
     Fault::Adversary => an_adversary_touches_bytes_and_the_session_ends,
     Fault::Bandwidth => a_large_message_takes_the_time_that_the_bandwidth_says,
     Fault::ClockRate => a_fast_clock_counts_more_time,
@@ -368,7 +373,7 @@ fn strangers_are_accepted_and_closed() {
 #[test]
 fn a_rotation_drops_nobody_and_shuts_the_old_secret_out() {
     // `c` keeps the secret that is rotated away, and is a stranger to the others once it has lost its sessions.
-    let steps = [(5000, Op::Rotate { to: 1, ms: 1000 }), (55_000, Op::Crash { node: 2, ms: Some(1000) })];
+    let steps = [(5000, Op::Rotate { to: 1, ms: 1000, more: Vec::new() }), (55_000, Op::Crash { node: 2, ms: Some(1000) })];
     let mut plan = with(Fault::Rotation, steps);
     plan.faults.extend([Fault::Crash, Fault::MixedSecrets]);
     plan.nodes[2].own_secret = Some(0);
@@ -385,7 +390,10 @@ fn a_rotation_drops_nobody_and_shuts_the_old_secret_out() {
 
 #[test]
 fn who_stood_still_in_a_rotation_is_told_of_it_then() {
-    let mut plan = with(Fault::Rotation, [(5000, Op::Rotate { to: 1, ms: 1000 }), (5500, Op::Freeze { node: 1, ms: 5000 })]);
+    let mut plan = with(
+        Fault::Rotation,
+        [(5000, Op::Rotate { to: 1, ms: 1000, more: Vec::new() }), (5500, Op::Freeze { node: 1, ms: 5000 })],
+    );
     plan.faults.push(Fault::Freeze);
     let world = run(&plan);
     let told = world.lines().filter(|line| line.host == Some(1) && line.what == "has new secrets");

@@ -4,6 +4,7 @@ mod faults;
 mod invariants;
 mod plans;
 mod recovery;
+mod situations;
 
 use noex_proto::{ClusterConfig, ClusterEvent};
 
@@ -22,6 +23,7 @@ fn quiet() -> Plan {
         seeds: if node == 0 { Vec::new() } else { vec![Seed::Node(0)] },
         own_secret: None,
         twin_of: None,
+        members: None,
     };
     Plan {
         seed: 1,

@@ -74,6 +74,6 @@ fn what_is_impossible_is_an_error_with_the_line() {
     assert_names_line(&Plan { core: Vec::new(), ..quiet() }.to_text(), "\"core\"", "core");
     assert_names_line(&Plan { nodes: Vec::new(), core: Vec::new(), ..quiet() }.to_text(), "\"nodes\"", "no nodes");
     let mut twice = quiet();
-    twice.steps = vec![Step { at_ms: 5, op: Op::Rotate { to: 1, ms: u64::MAX } }];
+    twice.steps = vec![Step { at_ms: 5, op: Op::Rotate { to: 1, ms: u64::MAX, more: Vec::new() } }];
     assert_names_line(&twice.to_text(), "rotate", "ms");
 }

@@ -114,6 +114,13 @@ pub(crate) fn fault(plan: &Plan, op: &Op) -> Option<(Fault, u64)> {
             };
             ("cut", format!("new connections from {} to {} {how}", name(from), name(to)), *ms)
         }
+        Op::FirstSecret { ms, .. } => ("leave", "the nodes are given their first secret, one after another".into(), *ms),
+        Op::LateCloses { node, by_ms, ms } => {
+            ("freeze", format!("the driver of {} confirms graceful closes {} late", name(node), seconds(*by_ms)), *ms)
+        }
+        Op::Rename { node, ms } => {
+            ("crash", format!("{} crashes, and its host comes back under another name {} later", name(node), seconds(*ms)), *ms)
+        }
         Op::Freeze { node, ms } => ("freeze", format!("{} is frozen for {}", name(node), seconds(*ms)), *ms),
         Op::HalfOpen { at, with, .. } => {
             ("reset", format!("the connections of {} end, and {} does not notice", name(at), name(with)), 0)

@@ -113,7 +113,7 @@ impl World {
         new.events = std::mem::take(&mut old.events);
         new.messages = std::mem::take(&mut old.messages);
         new.next_port = old.next_port;
-        (new.resolving, new.exhausted) = (old.resolving, old.exhausted);
+        (new.resolving, new.exhausted, new.late_closes) = (old.resolving, old.exhausted, old.late_closes);
         *old = new;
     }
 
@@ -159,6 +159,7 @@ impl World {
         for waiting in std::mem::take(&mut self.hosts[host].waiting) {
             match waiting {
                 Waiting::Accept(place) => self.accept_late(place as usize),
+                Waiting::Confirm(place, end) => self.confirm(place as usize, end.into()),
                 Waiting::Connected(place) => self.connected(place as usize),
                 Waiting::Failed(place, error) => self.dial_failed(place as usize, error),
                 Waiting::Lookup(number) => self.lookup_over(number),
@@ -356,6 +357,11 @@ impl World {
         for (place, _) in self.between(one, other) {
             self.conns[place].tampering = how.map(|how| (how, permille));
         }
+    }
+
+    /// How late the driver of a host confirms graceful closes.
+    pub fn set_late_closes(&mut self, host: HostId, late: Duration) {
+        self.hosts[host].late_closes = u64::try_from(late.as_nanos()).unwrap_or(u64::MAX);
     }
 
     // A driver that does not keep its contract

@@ -47,6 +47,7 @@ impl Clock {
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Waiting {
     Accept(u32),
+    Confirm(u32, u8),
     Connected(u32),
     Failed(u32, Failing),
     Linger(u32, u8),
@@ -77,6 +78,8 @@ pub(super) struct Host {
     /// What its resolver does, and whether its driver can begin no connection.
     pub(super) resolving: Resolving,
     pub(super) exhausted: bool,
+    /// How late its driver confirms graceful closes, in nanoseconds.
+    pub(super) late_closes: u64,
     pub(super) inquiry: Inquiry,
     /// Connections of the present process by number: the place in the table, twice, plus the end.
     pub(super) conns: Vec<u32>,
@@ -123,6 +126,7 @@ impl Host {
             listening: None,
             resolving: Resolving::Normal,
             exhausted: false,
+            late_closes: 0,
             inquiry: Inquiry::default(),
             conns: Vec::new(),
             open: 0,
@@ -516,7 +520,7 @@ impl World {
                 self.coverage.note("full queue");
                 false
             }
-            Err(SendError::TooLarge { .. }) => false,
+            Err(SendError::TooLarge { limit, size }) => size <= limit,
         };
         if refused {
             self.violate(Some(from), Invariant::EventsMatchView, format!("a message to {to}, which is up, was refused"));

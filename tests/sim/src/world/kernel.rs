@@ -407,8 +407,8 @@ impl World {
         if state == EndState::Lingering {
             at.state = EndState::Gone { silent: false };
             self.conns[place].pipes[end].drop_unsent();
-        }
-        if own {
+            self.confirm_later(place, end);
+        } else if own {
             self.feed(host, Input::Closed { conn });
             if state == EndState::Open && self.conns[place].ends[end].state == EndState::Open && self.violation.is_none() {
                 let detail = format!("{conn} ended and was not closed");
@@ -469,12 +469,33 @@ impl World {
         if self.conns[place].ends[end].state != EndState::Lingering || !self.is_own(place, end) {
             return;
         }
-        let (host, conn) = (self.conns[place].ends[end].host, self.conns[place].ends[end].id);
+        let host = self.conns[place].ends[end].host;
         if self.hosts[host].frozen {
             self.hosts[host].waiting.push_back(Waiting::Linger(place as u32, end as u8));
             return;
         }
         self.reset_end(place, end, false);
+        self.confirm_later(place, end);
+    }
+
+    /// A graceful close is done: the driver says so, at once unless it is a late one.
+    fn confirm_later(&mut self, place: usize, end: usize) {
+        match self.hosts[self.conns[place].ends[end].host].late_closes {
+            0 => self.confirm(place, end),
+            late => self.queue.push(self.now + late, Happening::Confirm(place as u32, end as u8)),
+        }
+    }
+
+    /// The driver says that a graceful close is done, unless its process is gone.
+    pub(super) fn confirm(&mut self, place: usize, end: usize) {
+        let (host, conn) = (self.conns[place].ends[end].host, self.conns[place].ends[end].id);
+        if !self.is_own(place, end) {
+            return;
+        }
+        if self.hosts[host].frozen {
+            self.hosts[host].waiting.push_back(Waiting::Confirm(place as u32, end as u8));
+            return;
+        }
         self.feed(host, Input::Closed { conn });
     }
 

@@ -338,6 +338,7 @@ impl World {
             Happening::Pump(conn, end) => self.pump_later(conn as usize, end.into()),
             Happening::Dial(conn) => self.dial_step(conn as usize),
             Happening::Lookup(lookup) => self.lookup_over(lookup),
+            Happening::Confirm(conn, end) => self.confirm(conn as usize, end.into()),
             Happening::Linger(conn, end) => self.linger_over(conn as usize, end.into()),
         }
         true

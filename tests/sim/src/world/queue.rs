@@ -12,6 +12,8 @@ pub(super) enum Happening {
     Lookup(u32),
     /// A graceful close has taken as long as it may: the connection and its end.
     Linger(u32, u8),
+    /// The driver confirms a graceful close: the connection and its end.
+    Confirm(u32, u8),
     /// Bytes can have arrived: the connection and the end that sent them.
     Arrive(u32, u8),
     /// The kernel may have room for more bytes: the connection and the end that sends them.
