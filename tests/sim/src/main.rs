@@ -4,6 +4,7 @@
 mod bench;
 mod seeds;
 
+use std::collections::BTreeMap;
 use std::num::ParseIntError;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -84,6 +85,13 @@ enum Command {
     /// Print the hash of each seed's run, to compare builds and machines.
     Hashes {
         /// From the first seed to before the last, as in 0..20.
+        #[arg(long, value_parser = range)]
+        seeds: Range<u64>,
+    },
+    /// Print in which share of the seeds that have it each kind of fault and each other part of plans matters: without it, or with
+    /// another value, the run is another one.
+    Matters {
+        /// From the first seed to before the last, as in 0..20; each is run about twenty times.
         #[arg(long, value_parser = range)]
         seeds: Range<u64>,
     },
@@ -188,6 +196,10 @@ fn main() -> ExitCode {
             }
             Ok(())
         }
+        Command::Matters { seeds } => {
+            matters(seeds);
+            Ok(())
+        }
         Command::Plan { seed } => {
             print!("{}", Plan::draw(seed).to_text());
             Ok(())
@@ -205,6 +217,17 @@ fn main() -> ExitCode {
             eprintln!("{error}");
             ExitCode::FAILURE
         }
+    }
+}
+
+fn matters(seeds: Range<u64>) {
+    let mut shares: BTreeMap<&str, (u64, u64)> = BTreeMap::new();
+    for (what, matters) in seeds.flat_map(|seed| Plan::draw(seed).what_matters()) {
+        let (count, of) = shares.entry(what).or_default();
+        (*count, *of) = (*count + u64::from(matters), *of + 1);
+    }
+    for (what, (count, of)) in shares {
+        println!("{:>5.1} % of {of:>4}  {what}", count as f64 * 100.0 / of as f64);
     }
 }
 

@@ -62,3 +62,11 @@ fn a_plan_that_cannot_be_run_is_an_error_that_says_where() {
     plan.core.push(99);
     assert!(Plan::from_text(&plan.to_text()).expect_err("an error").to_string().contains("node 99"));
 }
+
+#[test]
+fn what_a_plan_holds_changes_its_run() {
+    let matters = Plan::draw(1).what_matters();
+    for part in ["heartbeat interval", "messages", "names of nodes", "secret"] {
+        assert!(matters.contains(&(part, true)), "{part}: {matters:?}");
+    }
+}

@@ -6,6 +6,7 @@ mod dials;
 mod draw;
 mod drawn;
 mod judge;
+mod matters;
 mod names;
 mod op;
 mod promises;

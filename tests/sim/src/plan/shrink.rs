@@ -173,7 +173,7 @@ fn is_joined(plan: &Plan) -> bool {
 }
 
 /// Takes a kind of fault out, with its steps and its configuration.
-fn remove_fault(plan: &mut Plan, fault: Fault) {
+pub(super) fn remove_fault(plan: &mut Plan, fault: Fault) {
     plan.faults.retain(|other| *other != fault);
     let faults = &plan.faults;
     plan.steps.retain(|step| step.op.is_among(faults));
