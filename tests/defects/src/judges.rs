@@ -67,7 +67,10 @@ impl Programs {
     pub(crate) fn build(copy: &Copy) -> Result<Self, String> {
         let simulator = built(copy, &["build", "--locked", "--profile", "sim", "--package", "noex-sim", "--bin", "noex-sim"])?;
         let (simulator, _) = simulator.into_iter().next().ok_or("there is no simulator")?;
-        let tests = built(copy, &["test", "--no-run", "--locked", "--package", "noex-proto", "--lib", "--test", "protocol"])?;
+        // Optimised: they are run once for each defect.
+        let tests =
+            ["test", "--no-run", "--locked", "--profile", "sim", "--package", "noex-proto", "--lib", "--test", "protocol"];
+        let tests = built(copy, &tests)?;
         let sockets = built(copy, &["test", "--no-run", "--locked", "--package", "noex-tokio", "--tests"])?;
         Ok(Self { simulator, sockets, tests })
     }
@@ -149,6 +152,8 @@ fn built(copy: &Copy, arguments: &[&str]) -> Result<Vec<(PathBuf, PathBuf)>, Str
             programs.push((program, manifest.parent().unwrap_or(copy.root()).into()));
         }
     }
+    // Cargo names first what it has built first.
+    programs.sort();
     Ok(programs)
 }
 
