@@ -7,7 +7,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::plant::{Copy, Planted};
-use crate::sites::{Defect, Kind, Site, sites};
+use crate::sites::{Defect, Kind, sites};
 use crate::source::{Declared, Source};
 
 /// The defects of a seed, and of which sources.
@@ -18,18 +18,16 @@ pub(crate) struct Drawn {
     pub(crate) seed: u64,
 }
 
-/// SplitMix64: a seed has to lead to the same list with every version of every crate.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, end: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        mixed ^= mixed >> 31;
-        ((u128::from(mixed) * end as u128) >> 64) as usize
+/// A number as good as a random one from a text: FNV-1a, and the end of SplitMix64. A seed has to lead to the same list for ever, which the
+/// standard library's hash does not promise.
+fn rank(seed: u64, text: &str) -> u64 {
+    let mut mixed = 0xCBF2_9CE4_8422_2325_u64 ^ seed;
+    for byte in text.bytes() {
+        mixed = (mixed ^ u64::from(byte)).wrapping_mul(0x0100_0000_01B3);
     }
+    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    mixed ^ (mixed >> 31)
 }
 
 /// What a list of defects belongs to.
@@ -41,22 +39,27 @@ pub(crate) fn digest(sources: &[Source]) -> u64 {
     hasher.finish()
 }
 
-/// For each kind, all places in the order of the seed, with one of the defects that are possible there.
+/// For each kind, all places in the order of the seed, with one of the defects that are possible there. A place has its rank by what stands
+/// there, so that a change of the sources elsewhere leaves its defect where it is.
 pub(crate) fn shuffled(sources: &[Source], seed: u64) -> BTreeMap<Kind, Vec<Defect>> {
     let declared = Declared::in_all(sources);
-    let mut of_kind = BTreeMap::<Kind, Vec<Site>>::new();
-    for site in sources.iter().flat_map(|source| sites(source, &declared)) {
-        of_kind.entry(site[0].kind).or_default().push(site);
+    let mut seen = BTreeMap::<String, usize>::new();
+    let mut of_kind = BTreeMap::<Kind, Vec<(u64, Defect)>>::new();
+    for mut site in sources.iter().flat_map(|source| sites(source, &declared)) {
+        let first = &site[0];
+        let place = format!("{:?} {} {} {}", first.kind, first.file, first.function.name, first.what);
+        // The same may stand in a function more than once.
+        let times = seen.entry(place.clone()).or_default();
+        *times += 1;
+        let rank_of = |what: &str| rank(seed, &format!("{place} {times} {what}"));
+        site.sort_by_cached_key(|defect| rank_of(&defect.what));
+        of_kind.entry(site[0].kind).or_default().push((rank_of(""), site.swap_remove(0)));
     }
-    let mut random = Random(seed);
-    let mut shuffle = |mut sites: Vec<Site>| {
-        for place in (1..sites.len()).rev() {
-            sites.swap(place, random.below(place + 1));
-        }
-        let pick = |mut site: Site| site.swap_remove(random.below(site.len()));
-        sites.into_iter().map(pick).collect()
+    let in_order = |mut ranked: Vec<(u64, Defect)>| {
+        ranked.sort_by_key(|(rank, _)| *rank);
+        ranked.into_iter().map(|(_, defect)| defect).collect()
     };
-    of_kind.into_iter().map(|(kind, sites)| (kind, shuffle(sites))).collect()
+    of_kind.into_iter().map(|(kind, ranked)| (kind, in_order(ranked))).collect()
 }
 
 /// Draws `count` defects that compile: the kinds alike, of each kind the places alike.
@@ -154,17 +157,5 @@ mod tests {
         let errors =
             "src/a.rs:12:5: error[E0308]: mismatched types: expected\nsrc/a.rs:13:1: warning: unused\nsrc/b.rs:14:1: error: no";
         assert_eq!(refused(errors, &planted), BTreeSet::from([4]));
-    }
-
-    #[test]
-    fn numbers_stay_below_their_end_and_come_again_from_the_same_seed() {
-        let numbers = |seed| {
-            let mut random = Random(seed);
-            (0..100).map(|_| random.below(7)).collect::<Vec<_>>()
-        };
-        assert!(numbers(1).iter().all(|number| *number < 7));
-        assert!((0..7).all(|number| numbers(1).contains(&number)));
-        assert_eq!(numbers(1), numbers(1));
-        assert_ne!(numbers(1), numbers(2));
     }
 }

@@ -106,6 +106,17 @@ fn the_same_seed_draws_the_same_defects() {
 }
 
 #[test]
+fn a_change_elsewhere_leaves_the_order_of_the_rest() {
+    let before = [source("fn f() { a(); b(); c(); d(); e(); }")];
+    let after = [source("fn g() { h(); } fn f() { a(); b(); c(); d(); e(); }")];
+    let what = |sources: &[Source]| {
+        let drops = shuffled(sources, 1).remove(&Kind::Drop).expect("there are calls").into_iter();
+        drops.map(|defect| defect.what).filter(|what| what != "no `h();`").collect::<Vec<_>>()
+    };
+    assert_eq!(what(&before), what(&after));
+}
+
+#[test]
 fn a_function_with_defects_has_a_body_for_each() {
     let text = "fn e() {}\nconst fn f() {\n    a();\n    b();\n}\n";
     let defects = defects(text, Kind::Drop);
