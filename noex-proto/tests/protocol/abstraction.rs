@@ -13,7 +13,7 @@ const HOUR: Duration = Duration::from_secs(3600);
 
 /// All that is written, so that nothing is equal by chance.
 #[derive(Default)]
-struct Written(Vec<u8>);
+pub(crate) struct Written(pub(crate) Vec<u8>);
 
 impl Hasher for Written {
     fn write(&mut self, bytes: &[u8]) {

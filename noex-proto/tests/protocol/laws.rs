@@ -3,10 +3,10 @@
 mod rules;
 
 use std::collections::{BTreeMap, VecDeque};
-use std::hash::{DefaultHasher, Hasher};
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use crate::abstraction::Written;
 use bytes::Bytes;
 use noex_proto::{
     Action, Close, ClusterConfig, ClusterStatus, ConnId, ConnectError, Input, Instant, Limits, Machine, NodeId, Recording,
@@ -53,7 +53,7 @@ struct Link {
     log: [Vec<(Instant, Input)>; 2],
     actions: [Vec<Action>; 2],
     /// What each machine was to be woken for after each input, and how its state looked.
-    outlook: [Vec<(Option<Instant>, u64)>; 2],
+    outlook: [Vec<(Option<Instant>, Vec<u8>)>; 2],
     /// Whether that is noted.
     watched: bool,
 }
@@ -125,9 +125,9 @@ impl Link {
             self.act(side, action);
         }
         if self.watched {
-            let mut hasher = DefaultHasher::new();
-            self.machines[side].hash_abstraction(Duration::from_nanos(1), &mut hasher);
-            self.outlook[side].push((self.machines[side].poll_timeout(), hasher.finish()));
+            let mut state = Written::default();
+            self.machines[side].hash_abstraction(Duration::from_nanos(1), &mut state);
+            self.outlook[side].push((self.machines[side].poll_timeout(), state.0));
         }
         if let Ok(nodes) = self.machines[side].connected_nodes() {
             assert!(nodes.iter().map(|info| &info.id).eq(&self.rules[side].ups));
