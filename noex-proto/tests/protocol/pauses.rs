@@ -117,6 +117,30 @@ fn a_pause_after_a_hold_that_is_over_is_held_too() {
 }
 
 #[test]
+fn a_pause_in_a_dial_takes_no_time_from_the_names_last_address() {
+    // Given: a name whose first address swallows packets, and whose last one takes six of the dial's ten seconds.
+    let mut net = network(3);
+    net.names.insert("seed.example".into(), vec![address(2), address(1)]);
+    net.no_dial(0, 2);
+    net.no_dial(1, 0);
+    for (from, to) in [(0, 1), (1, 0)] {
+        net.set_latency(from, to, 3 * SECOND);
+    }
+    net.start(1, config("b", 1).heartbeat_miss_threshold(30));
+    net.start(0, config("a", 0).heartbeat_miss_threshold(30).seeds(["b@seed.example:4369"]));
+    // When the node pauses at the first,
+    net.run(500 * MS);
+    net.freeze(0);
+    net.run(20 * SECOND);
+    net.thaw(0);
+    // the last one has its time.
+    net.run(10 * SECOND);
+    assert_eq!(net.nodes[0].machine.counters().dial_failures, 0);
+    assert_eq!(net.nodes[0].dials.len(), 2);
+    assert_eq!(net.nodes[0].closes.len(), 1, "the first one's");
+}
+
+#[test]
 fn a_pause_puts_no_silence_off_that_begins_after_it() {
     let mut net = network(3);
     let slow = |host| config("n", host).heartbeat_interval(10 * SECOND).heartbeat_miss_threshold(1);
