@@ -37,6 +37,11 @@ pub(crate) struct SendQueue {
 }
 
 impl SendQueue {
+    /// An empty queue on a connection of which so many bytes are in flight.
+    pub(crate) fn after(in_flight: usize) -> Self {
+        Self { in_flight, ..Self::default() }
+    }
+
     /// Writes what waits, without the times that heartbeats and introductions tell.
     pub(crate) fn hash_abstraction(&self, state: &mut impl Hasher) {
         let Self { control, heartbeat, in_flight, last, payloads, queued } = self;

@@ -188,8 +188,8 @@ impl<'a, H: Hasher> Abstraction<'a, H> {
     }
 
     fn connection(&mut self, conn: &Conn) {
-        let Conn { target, remote, since: _, asked, frames, phase } = conn;
-        self.write((target, remote.map(|remote| remote.ip()), frames.buffered(), discriminant(phase)));
+        let Conn { target, remote, since: _, asked, frames, in_flight, phase } = conn;
+        self.write((target, remote.map(|remote| remote.ip()), frames.buffered(), in_flight, discriminant(phase)));
         match phase {
             Phase::Dialling => {}
             Phase::Initiating(handshake) => {

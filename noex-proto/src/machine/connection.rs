@@ -2,13 +2,13 @@
 
 use alloc::boxed::Box;
 use core::cmp::Reverse;
-use core::net::SocketAddr;
+use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
 
 use bytes::Bytes;
 use rand_chacha::rand_core::Rng;
 
-use super::node::{Conn, Ended, Node, Origin, Phase, Session, Target, Timer, Wait};
+use super::node::{Conn, Ended, Node, Phase, Session, Target, Timer, Wait};
 use crate::frame::{FrameBuffer, HANDSHAKE_FRAME_MAX, RECORD_MAX};
 use crate::handshake::{
     HandshakeFailure, Initiator, InitiatorStep, Keyed, RejectCode, Responder, ResponderStep, Said, reject_frame,
@@ -37,6 +37,26 @@ const LINGER_BYTES_OF_SESSION: usize = 16 * 1024 * 1024;
 
 /// The close that lets a last message arrive.
 pub(super) const GRACEFUL: Close = Close::Graceful { linger: LINGER, read_at_most: LINGER_BYTES };
+
+/// Where an accepted connection comes from, for the limit per address: an IPv4 address, or the first 64 bits of an IPv6 one.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(super) enum Origin {
+    V4([u8; 4]),
+    V6([u8; 8]),
+}
+
+impl From<IpAddr> for Origin {
+    fn from(address: IpAddr) -> Self {
+        match address.to_canonical() {
+            IpAddr::V4(address) => Self::V4(address.octets()),
+            IpAddr::V6(address) => {
+                let mut prefix = [0; 8];
+                prefix.copy_from_slice(&address.octets()[..8]);
+                Self::V6(prefix)
+            }
+        }
+    }
+}
 
 impl Node {
     // Beginnings
@@ -84,12 +104,20 @@ impl Node {
             conn.asked = now;
             conn.phase = Phase::Initiating(Box::new(initiator));
         }
-        self.out.actions.push_back(Action::Send { conn, data: hello });
+        self.send_frame(conn, hello);
     }
 
     pub(super) fn insert_conn(&mut self, conn: ConnId, target: Option<Target>, remote: Option<SocketAddr>, phase: Phase) {
         let (since, asked, frames) = (self.now, self.now, FrameBuffer::default());
-        self.conns.insert(conn, Box::new(Conn { target, remote, since, asked, frames, phase }));
+        self.conns.insert(conn, Box::new(Conn { target, remote, since, asked, frames, in_flight: 0, phase }));
+    }
+
+    /// Releases a frame of a handshake. Its bytes are in flight like those of records, also where the session has begun meanwhile.
+    fn send_frame(&mut self, conn: ConnId, data: Bytes) {
+        if let Some(state) = self.conns.get_mut(&conn) {
+            state.in_flight += data.len();
+            self.out.actions.push_back(Action::Send { conn, data });
+        }
     }
 
     /// Makes room for one more stranger where there is none: the oldest of the address with the most goes, and none younger than a
@@ -185,7 +213,7 @@ impl Node {
     ) -> Result<Option<Keyed>, HandshakeFailure> {
         match handshake.on_frame(&self.hello(), frame)? {
             InitiatorStep::Send(auth) => {
-                self.out.actions.push_back(Action::Send { conn, data: auth });
+                self.send_frame(conn, auth);
                 Ok(None)
             }
             InitiatorStep::Done(keyed) => Ok(Some(*keyed)),
@@ -202,7 +230,7 @@ impl Node {
             ResponderStep::Send(challenge) => (challenge, None),
             ResponderStep::Done(auth_ok, keyed) => (auth_ok, Some(*keyed)),
         };
-        self.out.actions.push_back(Action::Send { conn, data: reply });
+        self.send_frame(conn, reply);
         Ok(keyed)
     }
 
@@ -299,7 +327,7 @@ impl Node {
     /// Refuses a stranger with a hint for its log, which may be lost: where this node stops, since it waits for no stranger, and where many
     /// are refused, since half of the room is for those who proved themselves.
     fn reject(&mut self, conn: ConnId, code: RejectCode) {
-        self.out.actions.push_back(Action::Send { conn, data: reject_frame(code) });
+        self.send_frame(conn, reject_frame(code));
         let room = self.closing.len() < self.settings.limits.closing_connections.div_ceil(2);
         let how = if room && self.out.status == ClusterStatus::Running { GRACEFUL } else { Close::Abort };
         self.end_conn(conn, Some(how), Ended::Harmless);

@@ -9,6 +9,7 @@ use core::time::Duration;
 use rand_chacha::ChaCha12Rng;
 
 use super::Outbox;
+use super::connection::Origin;
 use super::gossip::{Answer, Asked, Told};
 use crate::addresses::Addresses;
 use crate::backoff::Backoff;
@@ -150,26 +151,6 @@ pub(super) enum Wait {
     Probe(ConnId),
 }
 
-/// Where an accepted connection comes from, for the limit per address: an IPv4 address, or the first 64 bits of an IPv6 one.
-#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
-pub(super) enum Origin {
-    V4([u8; 4]),
-    V6([u8; 8]),
-}
-
-impl From<IpAddr> for Origin {
-    fn from(address: IpAddr) -> Self {
-        match address.to_canonical() {
-            IpAddr::V4(address) => Self::V4(address.octets()),
-            IpAddr::V6(address) => {
-                let mut prefix = [0; 8];
-                prefix.copy_from_slice(&address.octets()[..8]);
-                Self::V6(prefix)
-            }
-        }
-    }
-}
-
 /// A connection.
 #[derive(Clone, Debug)]
 pub(super) struct Conn {
@@ -182,6 +163,8 @@ pub(super) struct Conn {
     /// When the last frame of the handshake was sent: its answer measures the round trip.
     pub(super) asked: Instant,
     pub(super) frames: FrameBuffer,
+    /// Bytes of the handshake that were released to the driver and not yet reported as sent. A session counts on from there.
+    pub(super) in_flight: usize,
     pub(super) phase: Phase,
 }
 

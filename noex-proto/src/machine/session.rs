@@ -53,7 +53,7 @@ impl Node {
     pub(super) fn authenticated(&mut self, conn: ConnId, keyed: Keyed) {
         let Some(state) = self.conns.get(&conn) else { return };
         let round_trip = self.now - state.asked;
-        let remote = state.remote;
+        let (remote, in_flight) = (state.remote, state.in_flight);
         self.waits.cancel(&Wait::Handshake(conn));
         self.leave_half_open(conn, remote);
         self.out.counters.handshakes += 1;
@@ -67,7 +67,7 @@ impl Node {
             stage: Stage::AwaitOffer,
             heard: self.run,
             round_trip_ms: u32::try_from(round_trip.as_millis()).unwrap_or(u32::MAX),
-            queue: SendQueue::default(),
+            queue: SendQueue::after(in_flight),
             assembler: Default::default(),
             answer: None,
             reach: Reach::Open,
@@ -179,13 +179,16 @@ impl Node {
 
     /// Bytes left the adapter's queue.
     pub(super) fn sent(&mut self, conn: ConnId, bytes: usize) {
-        if let Some(session) = self.conn_session_mut(conn) {
-            session.queue.sent(bytes);
-            let answers = session.answer.is_some();
-            self.flush(conn);
-            if answers {
-                self.continue_answer(conn);
-            }
+        let Some(state) = self.conns.get_mut(&conn) else { return };
+        let Some(session) = state.session_mut() else {
+            state.in_flight = state.in_flight.saturating_sub(bytes);
+            return;
+        };
+        session.queue.sent(bytes);
+        let answers = session.answer.is_some();
+        self.flush(conn);
+        if answers {
+            self.continue_answer(conn);
         }
     }
 

@@ -22,6 +22,7 @@ use crate::{
 
 mod admission;
 mod clocks;
+mod credit;
 mod dialling;
 mod gossip;
 mod membership;
@@ -166,12 +167,13 @@ impl Bench {
         // AUTH_OK may be followed by records at once, which are read with the keys that it gives.
         let since = self.actions.len();
         self.machine.handle(self.now, Input::Received { conn, data: auth, wall: WallTime::default() });
-        let Some(auth_ok @ Action::Send { .. }) = self.machine.poll_action() else { panic!("no AUTH_OK") };
-        self.actions.push(auth_ok);
+        let Some(Action::Send { data: auth_ok, .. }) = self.machine.poll_action() else { panic!("no AUTH_OK") };
+        let bytes = auth_ok.len();
+        self.actions.push(Action::Send { conn, data: auth_ok });
         let Ok(InitiatorStep::Done(keyed)) = initiator.on_frame(&hello, &self.frame(conn, since)) else { panic!("no proof") };
         let member = Rogue { id: id.clone(), sealer: keyed.sealer, opener: keyed.opener, heard: vec![] };
         self.members.insert(conn, member);
-        self.feed(Input::Tick);
+        self.feed(if self.clogged { Input::Tick } else { Input::Sent { bytes, conn } });
         conn
     }
 
