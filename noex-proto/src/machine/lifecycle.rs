@@ -183,6 +183,7 @@ impl Node {
         self.dials.clear();
         self.dial_queue.clear();
         self.out.lookups.abandon();
+        self.dials_in_flight = self.reaching;
         // What was closed before has been told why, and the driver goes on to close it: nobody's stop waits for a stranger.
         self.closing.clear();
         // All of the sessions there are hear of it, whoever comes meanwhile.
