@@ -113,6 +113,26 @@ impl<W: PartialEq> Lookups<W> {
         self.hosts.values_mut().for_each(|lookup| lookup.waiting.clear());
     }
 
+    #[cfg(debug_assertions)]
+    pub(crate) fn is_under_way(&self, id: LookupId) -> bool {
+        self.under_way.contains_key(&id)
+    }
+
+    /// All targets that wait.
+    #[cfg(debug_assertions)]
+    pub(crate) fn waiters(&self) -> impl Iterator<Item = &W> {
+        self.hosts.values().flat_map(|lookup| &lookup.waiting)
+    }
+
+    /// Panics where the tables and the queues differ.
+    #[cfg(debug_assertions)]
+    pub(crate) fn audit(&self) {
+        let id = |host: &String| self.hosts.get(host).map(|lookup| lookup.id);
+        assert!(self.under_way.iter().all(|(number, host)| id(host) == Some(Some(*number))), "lookups under way");
+        assert!(self.good.iter().chain(&self.others).all(|host| id(host) == Some(None)), "lookups that wait");
+        assert_eq!(self.hosts.len(), self.under_way.len() + self.good.len() + self.others.len(), "hosts that are looked up");
+    }
+
     /// The hosts that are wanted, in order, and whether each lookup is under way.
     pub(crate) fn wanted(&self) -> impl Iterator<Item = (&str, bool)> {
         self.hosts.iter().map(|(host, lookup)| (&**host, lookup.id.is_some()))

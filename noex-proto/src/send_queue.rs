@@ -51,6 +51,13 @@ impl SendQueue {
         }
     }
 
+    /// Panics where the cost of the payloads is not what is remembered.
+    #[cfg(debug_assertions)]
+    pub(crate) fn audit(&self) {
+        let cost: usize = self.payloads.iter().map(|payload| payload.len() + PAYLOAD_OVERHEAD).sum();
+        assert_eq!(self.queued, cost, "queued bytes");
+    }
+
     pub(crate) fn control_len(&self) -> usize {
         self.control.len()
     }

@@ -92,6 +92,16 @@ impl Subscriptions {
         (events.unwrap_or(0), messages.unwrap_or(0))
     }
 
+    /// Panics where the cost of a subscriber's messages is not what is remembered.
+    #[cfg(debug_assertions)]
+    pub(crate) fn audit(&self) {
+        for messages in self.messages.values() {
+            let costs =
+                messages.queue.iter().map(|delivery| if let Delivery::Message(message) = delivery { cost(message) } else { 0 });
+            assert_eq!(messages.bytes, costs.sum::<usize>(), "bytes of a subscriber's messages");
+        }
+    }
+
     /// A new queue of events that begins with the members that are up now.
     pub(crate) fn subscribe_events(&mut self, members: impl Iterator<Item = Member>) -> SubscriptionId {
         let id = self.new_id();

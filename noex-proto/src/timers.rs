@@ -54,6 +54,22 @@ impl<K: Ord, T: Moment> Queue<K, T> {
     }
 }
 
+#[cfg(debug_assertions)]
+impl<K: Ord, T: Moment> Queue<K, T> {
+    pub(crate) fn len(&self) -> usize {
+        self.deadlines.len()
+    }
+
+    pub(crate) fn contains(&self, key: K, at: T) -> bool {
+        self.deadlines.contains(&(at, key))
+    }
+
+    /// Panics where the earliest deadline is not the one that is remembered.
+    pub(crate) fn audit(&self) {
+        assert!(self.next == self.deadlines.first().map_or(T::NEVER, |(at, _)| *at), "the next deadline");
+    }
+}
+
 /// Deadlines by key, of one clock: one per key.
 #[derive(Clone, Debug)]
 pub(crate) struct Timers<K, T> {
@@ -109,6 +125,14 @@ impl<K: Clone + Ord, T: Moment> Timers<K, T> {
         let key = self.queue.pop_due(now)?;
         self.by_key.remove(&key);
         Some(key)
+    }
+
+    /// Panics where the two tables differ.
+    #[cfg(debug_assertions)]
+    pub(crate) fn audit(&self) {
+        self.queue.audit();
+        assert_eq!(self.by_key.len(), self.queue.len(), "deadlines by key and in order");
+        assert!(self.iter().all(|(key, at)| self.get(key) == Some(at)), "a deadline that its key does not have");
     }
 }
 

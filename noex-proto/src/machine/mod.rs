@@ -15,10 +15,12 @@
 //! | `seeds` | contact addresses, and the nodes that were found there |
 //! | `gossip` | who asks whom for members, and what becomes of the answer |
 //!
-//! `abstraction` decides nothing: it tells whether two states are alike. Nor do `readiness` and `usage`: they read.
+//! `abstraction` decides nothing: it tells whether two states are alike. Nor do `audit`, `readiness` and `usage`: they read.
 
 mod abstraction;
 mod admission;
+#[cfg(debug_assertions)]
+mod audit;
 mod connection;
 mod detection;
 mod dialling;
@@ -91,6 +93,9 @@ struct Outbox {
     recorder: Option<Recorder>,
     status: ClusterStatus,
     subscriptions: Subscriptions,
+    /// The inputs since the last audit.
+    #[cfg(debug_assertions)]
+    unaudited: usize,
     /// The number of the last up-period.
     ups: u64,
 }
@@ -348,6 +353,8 @@ impl Machine {
             },
         }
         self.finish_if_stopped();
+        #[cfg(debug_assertions)]
+        self.audit_in_turn();
     }
 
     // Commands that can be refused
@@ -554,6 +561,8 @@ impl Default for Outbox {
             recorder: None,
             status: ClusterStatus::default(),
             subscriptions: Subscriptions::default(),
+            #[cfg(debug_assertions)]
+            unaudited: 0,
             ups: 0,
         }
     }

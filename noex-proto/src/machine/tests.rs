@@ -21,6 +21,8 @@ use crate::{
 };
 
 mod admission;
+#[cfg(debug_assertions)]
+mod audit;
 mod clocks;
 mod credit;
 mod dialling;
