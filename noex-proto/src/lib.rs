@@ -138,6 +138,9 @@ pub use event::{Broadcast, ClusterEvent, ClusterStatus, Message, MessagesLagged,
 pub use io::{Action, Close, ConnId, ConnectError, DialError, Input, LookupId};
 pub use limits::Limits;
 pub use listen_on::ListenOn;
+#[cfg(feature = "testing")]
+#[doc(hidden)]
+pub use machine::Books;
 pub use machine::{Counters, Machine, Readiness, ReadinessReason, Usage};
 pub use node_id::{InvalidNodeIdError, NodeId, NodeIdFault};
 pub use node_info::{LastDown, NodeInfo};

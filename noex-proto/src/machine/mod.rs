@@ -15,12 +15,14 @@
 //! | `seeds` | contact addresses, and the nodes that were found there |
 //! | `gossip` | who asks whom for members, and what becomes of the answer |
 //!
-//! `abstraction` decides nothing: it tells whether two states are alike. Nor do `audit`, `readiness` and `usage`: they read.
+//! `abstraction` decides nothing: it tells whether two states are alike. Nor do `audit`, `books`, `readiness` and `usage`: they read.
 
 mod abstraction;
 mod admission;
 #[cfg(debug_assertions)]
 mod audit;
+#[cfg(feature = "testing")]
+mod books;
 mod connection;
 mod detection;
 mod dialling;
@@ -54,6 +56,8 @@ use crate::{
     Limits, ListenOn, LocalFault, Message, MessagesLagged, NodeId, NodeInfo, NodeStatus, Secret, SecretUse, SendError,
     SetSecretsError, SetSeedsError, StartError, WaitError, WallTime,
 };
+#[cfg(feature = "testing")]
+pub use books::Books;
 use node::{Node, Target};
 pub use readiness::{Readiness, ReadinessReason};
 pub use usage::Usage;

@@ -24,6 +24,8 @@ pub enum Invariant {
     Agreement,
     /// Of nodes and seeds is said what the network or a resolver said, and nothing for a fault of the own system.
     BlameIsTrue,
+    /// What the machine counts is what its driver knows: equal, after each input.
+    BooksBalance,
     /// What is queued and every table stay within their limits.
     Bounded,
     /// Any chunking of a stream gives the same actions.

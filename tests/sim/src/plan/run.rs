@@ -579,6 +579,7 @@ impl Run<'_> {
             }
         }
         for host in 0..self.world.hosts() {
+            self.world.check_nothing_left(host);
             self.world.note_counters(host);
         }
         self.world.violation().cloned().map_or(Ok(()), Err)

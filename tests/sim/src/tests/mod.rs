@@ -1,5 +1,6 @@
 //! That what is checked bites: each kind of fault takes place and has its effect, and each invariant is broken by a broken machine.
 
+mod books;
 mod faults;
 mod invariants;
 mod plans;

@@ -22,6 +22,9 @@ pub(super) const fn invariant(invariant: Invariant) -> &'static str {
             "A node reported that another one could not be reached for a reason that neither the network nor a resolver gave. Where its own \
              system fails, as without descriptors, nothing is known of the other node."
         }
+        Invariant::BooksBalance => {
+            "A node counts its connections and the bytes on their way, and goes by that. Its driver counted otherwise: a count has drifted."
+        }
         Invariant::Bounded => "Something that has a limit, such as a queue, grew beyond it.",
         Invariant::ChunkingIsIrrelevant => {
             "A network may cut a stream of bytes anywhere. Here the same bytes, cut in other places, made a node do something else."

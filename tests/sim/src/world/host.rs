@@ -10,6 +10,7 @@ use noex_proto::{
     SubscriptionId, WallTime,
 };
 
+use super::books::Ledger;
 use super::network::{self, Target};
 use super::queue::Happening;
 use super::resolver::{Failing, Inquiry, Resolving};
@@ -85,6 +86,9 @@ pub(super) struct Host {
     pub(super) conns: Vec<u32>,
     /// Connections that the machine has not closed.
     pub(super) open: usize,
+    pub(super) ledger: Ledger,
+    /// What the machine said after the last input of when it is due.
+    pub(super) due: Option<Instant>,
     pub(super) wake: u64,
     pub(super) waiting: VecDeque<Waiting>,
     /// The machine's send window.
@@ -130,6 +134,8 @@ impl Host {
             inquiry: Inquiry::default(),
             conns: Vec::new(),
             open: 0,
+            ledger: Ledger::default(),
+            due: None,
             wake: u64::MAX,
             waiting: VecDeque::new(),
             window_limit: 0,
@@ -198,10 +204,15 @@ impl World {
         let before = stranger.map(|conn| (conn, Picture::of(&at.machine)));
         let now = at.local(self.now);
         let tick = matches!(input, Input::Tick);
-        if tick && at.machine.poll_timeout().is_some_and(|due| now - due > LATE) {
+        if tick && at.due.is_some_and(|due| now - due > LATE) {
             self.coverage.note("late tick");
         }
+        at.ledger.note_input(&input);
+        let received = if let Input::Received { conn, .. } = input { Some(conn) } else { None };
         at.machine.handle(now, input);
+        if let Some(conn) = received {
+            at.ledger.note_received(conn, &at.machine);
+        }
         let due = at.machine.poll_timeout();
         let mut next = at.machine.poll_action();
         let acted = next.is_some();
@@ -216,6 +227,8 @@ impl World {
                 self.violate(Some(host), Invariant::ChunkingIsIrrelevant, detail.clone());
             }
             place += 1;
+            let at = &mut self.hosts[host];
+            at.ledger.note_action(&action, &at.machine);
             for action in self.bent_action(host, action) {
                 if let Some(conn) = stranger {
                     self.judge(host, safety::check_answer(conn, &action));
@@ -241,7 +254,7 @@ impl World {
         if !at.alive {
             return;
         }
-        if let Some(due) = at.machine.poll_timeout() {
+        if let Some(due) = at.due {
             let local = u64::try_from(due.since_start().as_nanos()).unwrap_or(u64::MAX / 4000).min(u64::MAX / 4000);
             let due = at.clock.when(local).max(self.now);
             if due < at.wake {
@@ -261,7 +274,7 @@ impl World {
         if !at.alive || at.frozen {
             return;
         }
-        if at.machine.poll_timeout().is_some_and(|due| due <= at.local(self.now)) {
+        if at.due.is_some_and(|due| due <= at.local(self.now)) {
             self.feed(host, Input::Tick);
             if self.chunk_random.below(64) == 0 {
                 self.read_slowly(host);

@@ -1,5 +1,6 @@
 //! The world: hosts, the network between them, and virtual time.
 
+mod books;
 mod checks;
 mod ends;
 mod faults;
@@ -96,7 +97,10 @@ pub(crate) type BendAction = fn(&World, HostId, noex_proto::Action) -> Vec<noex_
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Bend {
     pub(crate) action: Option<BendAction>,
+    pub(crate) books: Option<fn(noex_proto::Books) -> noex_proto::Books>,
     pub(crate) config: Option<fn(ClusterConfig) -> ClusterConfig>,
+    /// The bytes in flight of a connection, by the machine's count.
+    pub(crate) in_flight: Option<fn(Option<usize>) -> Option<usize>>,
     /// What a machine would do that reads the same bytes in pieces.
     pub(crate) twin: Option<fn(&mut Vec<noex_proto::Action>)>,
     pub(crate) usage: Option<fn(noex_proto::Usage) -> noex_proto::Usage>,

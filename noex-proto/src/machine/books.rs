@@ -1,0 +1,50 @@
+//! The counts that the machine goes by, for a judge who counts the same by other means.
+
+use super::{Machine, State};
+use crate::ConnId;
+
+/// The machine's own counts, each as it is kept: nothing is derived from a table here. All are 0 while the node is stopped, but for lookups,
+/// which cannot be taken back.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Books {
+    /// Connections that were ended gracefully and not confirmed as closed.
+    pub closing: usize,
+    /// Connections that were not ended.
+    pub connections: usize,
+    /// Dials that take one of the places for them, from their start until their session is up or they have failed.
+    pub dials: usize,
+    /// Accepted connections that are not authenticated.
+    pub half_open: usize,
+    /// Name lookups under way.
+    pub lookups: usize,
+    /// Authenticated connections that were not ended.
+    pub sessions: usize,
+}
+
+impl Machine {
+    /// The machine's own counts.
+    #[must_use]
+    pub fn books(&self) -> Books {
+        let lookups = self.out().lookups.under_way();
+        match &self.state {
+            State::Idle { .. } => Books { lookups, ..Books::default() },
+            State::Node(node) => Books {
+                closing: node.closing.len(),
+                connections: node.conns.len(),
+                dials: node.dials_in_flight,
+                half_open: node.half_open_count,
+                lookups,
+                sessions: node.session_count,
+            },
+        }
+    }
+
+    /// How many bytes of a connection were handed over and, by the machine's count, not reported as sent. `None` for one that it has ended,
+    /// or never had.
+    #[must_use]
+    pub fn bytes_in_flight(&self, conn: ConnId) -> Option<usize> {
+        let State::Node(node) = &self.state else { return None };
+        let conn = node.conns.get(&conn)?;
+        Some(conn.session().map_or(conn.in_flight, |session| session.queue.in_flight()))
+    }
+}
