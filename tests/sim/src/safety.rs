@@ -1,6 +1,6 @@
 //! What must hold after every step, and the memory that it takes to check it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::time::Duration;
@@ -11,6 +11,7 @@ use noex_proto::{
 use serde::{Deserialize, Serialize};
 
 use crate::HostId;
+use crate::world::SECOND;
 
 /// A rule that every run keeps.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
@@ -22,6 +23,8 @@ pub enum Invariant {
     AddressesTried,
     /// The healed nodes that should see each other do, in time.
     Agreement,
+    /// Two who know each other are apart for no longer than what was in their way takes to be got over.
+    ApartForACause,
     /// Of nodes and seeds is said what the network or a resolver said, and nothing for a fault of the own system.
     BlameIsTrue,
     /// What the machine counts is what its driver knows: equal, after each input.
@@ -64,6 +67,8 @@ pub enum Invariant {
     RecoveryWithoutSilence,
     /// A peer that is lost after its session has held is dialled again after the base delay.
     RedialInTime,
+    /// A session that is lost, with nothing in the way, is replaced within the delay and the time of a dial.
+    ReplacedInTime,
     /// A subscriber that reads late is told the same in the end.
     SlowSubscriber,
     /// An up has an authenticated session with that very node behind it.
@@ -132,11 +137,13 @@ pub(crate) struct Monitor {
     sources: BTreeSet<(u64, u64)>,
     counters: Counters,
     periods: u64,
+    /// The second in which these were counted.
     window: u64,
     ticks: u32,
-    dials: u32,
-    reports: u32,
     sends: u32,
+    /// When the last ones took place, as far as that is less than a second ago.
+    dials: VecDeque<u64>,
+    reports: VecDeque<u64>,
     /// All that was sent.
     pub(crate) records: u64,
     /// How many payloads had come from each node in its last up-period that is over.
@@ -210,7 +217,9 @@ impl Monitor {
                 self.status = *status;
                 if *status == Starting {
                     // Rates are those of one run of a node.
-                    (self.ticks, self.dials, self.reports, self.sends) = (0, 0, 0, 0);
+                    (self.ticks, self.sends) = (0, 0);
+                    self.dials.clear();
+                    self.reports.clear();
                 }
                 if *status == Stopped {
                     self.unreachable.clear();
@@ -305,29 +314,39 @@ impl Monitor {
         if back { broken(Invariant::CountersGrow, "a counter went back".into()) } else { Ok(()) }
     }
 
-    /// Counts what a host does within a second of its time. Two windows of a rate lie in it at most.
+    /// Counts what a host does within a second of its time: for rates in any second, of which two windows of a rate lie in one at most.
     pub(crate) fn count(&mut self, now: u64, what: Activity, hosts: usize, limits: Option<&Limits>) -> Check {
-        let window = now / 1_000_000_000;
+        let window = now / SECOND;
         if window != self.window {
-            (self.window, self.ticks, self.dials, self.reports, self.sends) = (window, 0, 0, 0, 0);
+            (self.window, self.ticks, self.sends) = (window, 0, 0);
         }
         self.records += u64::from(what == Activity::Send);
-        let hosts = u32::try_from(hosts).unwrap_or(u32::MAX);
-        let twice = |rate: fn(&Limits) -> usize| {
-            limits.map_or(u32::MAX, |limits| u32::try_from(rate(limits).saturating_mul(2)).unwrap_or(u32::MAX))
-        };
+        let twice = |rate: fn(&Limits) -> usize| limits.map_or(usize::MAX, |limits| rate(limits).saturating_mul(2));
         let (count, limit) = match what {
-            Activity::Tick => (&mut self.ticks, 1000 + 100 * hosts),
-            Activity::Dial => (&mut self.dials, twice(|limits| limits.dials_per_second)),
-            Activity::Report => (&mut self.reports, twice(|limits| limits.error_reports_per_second)),
-            Activity::Send => (&mut self.sends, 5000 + 200 * hosts),
+            Activity::Tick => (counted(&mut self.ticks), 1000 + 100 * hosts),
+            Activity::Dial => (counted_at(&mut self.dials, now), twice(|limits| limits.dials_per_second)),
+            Activity::Report => (counted_at(&mut self.reports, now), twice(|limits| limits.error_reports_per_second)),
+            Activity::Send => (counted(&mut self.sends), 5000 + 200 * hosts),
         };
-        *count += 1;
-        if *count > limit {
+        if count > limit {
             return broken(Invariant::NoStorm, format!("more than {limit} of {what:?} within a second"));
         }
         Ok(())
     }
+}
+
+fn counted(count: &mut u32) -> usize {
+    *count += 1;
+    *count as usize
+}
+
+/// How many there were within a second with one more now.
+fn counted_at(times: &mut VecDeque<u64>, now: u64) -> usize {
+    while times.front().is_some_and(|at| now - at >= SECOND) {
+        times.pop_front();
+    }
+    times.push_back(now);
+    times.len()
 }
 
 /// The nodes that a machine lists: in order, each once, and never itself.

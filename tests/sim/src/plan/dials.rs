@@ -40,12 +40,11 @@ impl DialJudge {
 
     /// Judges what has happened since the last look. With limits at their minimum dials wait for each other and what left is soon
     /// forgotten, and a second claim to an identity has its own delays.
-    pub(super) fn look(&mut self, plan: &Plan, world: &mut World) {
-        let contacts = world.take_contacts();
+    pub(super) fn look(&mut self, plan: &Plan, world: &mut World, contacts: &[Contact]) {
         if plan.small_limits || plan.nodes.iter().any(|node| node.twin_of.is_some() || node.members.is_some()) {
             return;
         }
-        for contact in &contacts {
+        for contact in contacts {
             self.judge(plan, world, contact);
         }
         self.lost.retain(|(host, _), (process, _)| world.running(*host).is_some_and(|(running, _)| running == *process));
@@ -79,7 +78,7 @@ impl DialJudge {
                     world.violate(Some(contact.host), Invariant::DepartedStayAway, detail);
                 }
             }
-            Meeting::Down { left, free } => {
+            Meeting::Down { left, free, .. } => {
                 let since = self.up.remove(&pair);
                 let remembered = contact.local + Duration::from_millis(node.forget_ms);
                 // Of a node that started more than once, a rumour may tell of another instance than the one that left.

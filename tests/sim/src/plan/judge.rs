@@ -29,7 +29,9 @@ impl Run<'_> {
         }
         self.judge_silence();
         self.judge_secrets();
-        self.dials.look(self.plan, self.world);
+        let contacts = self.world.take_contacts();
+        self.dials.look(self.plan, self.world, &contacts);
+        self.apart.look(self.plan, self.world, &contacts);
         self.judged_downs = self.world.downs.len();
     }
 

@@ -1,5 +1,6 @@
 //! Plans: a run as plain data, drawn from a seed or written by hand.
 
+mod apart;
 mod check;
 mod deaths;
 mod dials;

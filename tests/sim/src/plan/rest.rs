@@ -1,12 +1,13 @@
-//! What must hold of a core at rest: what was sent has arrived, all know of each other what they say, and there is hardly any traffic.
+//! What must hold of a core at rest: what was sent has arrived, all know of each other what they say, and there is hardly any traffic; and of
+//! one that leaves.
 
 use std::time::Duration;
 
-use noex_proto::{NodeId, WallTime};
+use noex_proto::{ClusterStatus, NodeDownReason, NodeId, WallTime};
 
 use super::run::Run;
 use super::{Fault, Seed};
-use crate::Invariant;
+use crate::{Invariant, Violation};
 
 /// How many messages a node has for each other one when it leaves.
 const MESSAGES: usize = 3;
@@ -21,6 +22,43 @@ pub(super) struct Traffic {
 }
 
 impl Run<'_> {
+    /// One leaves, then all the others: each in time, and as one who leaves.
+    pub(super) fn leave(&mut self) -> Result<(), Violation> {
+        self.world.draw_phase("all leave");
+        let before = self.world.downs.len();
+        let first = self.plan.roomy_core()[0];
+        self.apart.end();
+        let queued = self.queue_to_all(first);
+        self.world.stop(first);
+        self.run_to(self.now_ms() + 5500)?;
+        self.judge_farewell(first, queued);
+        let id: Option<NodeId> = self.plan.id(first).parse().ok();
+        let wrong = self.world.downs[before..].iter().find(|down| {
+            Some(&down.id) == id.as_ref()
+                && self.plan.core.contains(&down.host)
+                && down.reason != NodeDownReason::GracefulShutdown
+        });
+        if let Some(down) = wrong.cloned() {
+            let detail = format!("{} left and is down by {}", down.id, down.reason);
+            self.world.violate(Some(down.host), Invariant::NoFalseDown, detail);
+        }
+        for &node in self.plan.core.iter().filter(|node| **node != first) {
+            self.world.stop(node);
+        }
+        self.run_to(self.now_ms() + 5500)?;
+        for &node in &self.plan.core {
+            let status = self.world.machine(node).status();
+            if status != ClusterStatus::Stopped {
+                self.world.violate(Some(node), Invariant::StopInTime, format!("{status} 5.5 s after the stop"));
+            }
+        }
+        for host in 0..self.world.hosts() {
+            self.world.check_nothing_left(host);
+            self.world.note_counters(host);
+        }
+        self.world.violation().cloned().map_or(Ok(()), Err)
+    }
+
     fn core_pairs(&self) -> impl Iterator<Item = (usize, usize)> + use<> {
         let core = self.plan.roomy_core();
         let others = core.clone();

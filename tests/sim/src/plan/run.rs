@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
-use noex_proto::{ClusterStatus, NodeDownReason, NodeId};
+use noex_proto::{ClusterStatus, NodeId};
 
+use super::apart::ApartJudge;
 use super::deaths::Death;
 use super::dials::DialJudge;
 use super::{Op, Plan};
@@ -70,6 +71,7 @@ pub(super) struct Run<'a> {
     /// Nodes that were told to stop, by process, and until when on their own clocks they have to be done.
     pub(super) stops: BTreeMap<usize, (u32, Duration)>,
     pub(super) dials: DialJudge,
+    pub(super) apart: ApartJudge,
     pub(super) judged_downs: usize,
     agreed_after: Option<Duration>,
     /// The last pause of each node that its peers may have noticed: from when, and until when if it is over.
@@ -123,6 +125,7 @@ impl Plan {
                 deaths: Vec::new(),
                 stops: BTreeMap::new(),
                 dials: DialJudge::default(),
+                apart: ApartJudge::default(),
                 judged_downs: 0,
                 agreed_after: None,
                 pauses: vec![None; self.nodes.len()],
@@ -246,6 +249,7 @@ impl Run<'_> {
                     self.run_to(at)?;
                     if let Some((_, act)) = self.acts.pop_first() {
                         self.act(act);
+                        self.apart.look_around(self.plan, self.world);
                     }
                 }
                 _ => return self.run_to(until_ms),
@@ -254,7 +258,7 @@ impl Run<'_> {
     }
 
     /// Lets time pass in slices, with a look at the whole after each.
-    fn run_to(&mut self, until_ms: u64) -> Result<(), Violation> {
+    pub(super) fn run_to(&mut self, until_ms: u64) -> Result<(), Violation> {
         loop {
             let slice = until_ms.min(self.now_ms() + SLICE_MS);
             let slice = Duration::from_millis(slice);
@@ -332,6 +336,7 @@ impl Run<'_> {
                 let started = self.world.start(node, config);
                 debug_assert!(started.is_ok(), "{started:?}");
                 self.dials.started(node);
+                self.apart.started(self.plan, self.world, node);
             }
             ClusterStatus::Stopping => self.after(200, Act::Start(node)),
             ClusterStatus::Running | ClusterStatus::Starting => {}
@@ -384,7 +389,10 @@ impl Run<'_> {
                 self.dials.frozen(node);
                 self.after(ms, Act::Thaw(node));
             }
-            Op::HalfOpen { at, with, silent } => self.world.half_open(at, with, silent),
+            Op::HalfOpen { at, with, silent } => {
+                self.world.half_open(at, with, silent);
+                self.disturb(Some((at, with)));
+            }
             Op::LateCloses { node, by_ms, ms } => {
                 self.world.set_late_closes(node, Duration::from_millis(by_ms));
                 self.after(ms, Act::LateCloses(node));
@@ -407,8 +415,14 @@ impl Run<'_> {
                 self.world.set_resolving(node, how);
                 self.after(ms, Act::Resolver(node));
             }
-            Op::Reset { one, other } => self.world.reset(one, other),
-            Op::ResetOne { one, other } => self.world.reset_one(one, other),
+            Op::Reset { one, other } => {
+                self.world.reset(one, other);
+                self.disturb(Some((one, other)));
+            }
+            Op::ResetOne { one, other } => {
+                self.world.reset_one(one, other);
+                self.disturb(Some((one, other)));
+            }
             Op::RogueDials { rogue, node, count } => self.world.rogue_dials(self.plan.nodes.len() + rogue, node, count),
             Op::Rotate { to, ms, ref more } => self.rotate(to, ms, more),
             Op::Send { from, to, size, count } => {
@@ -431,6 +445,7 @@ impl Run<'_> {
             }
             Op::Tamper { one, other, how, permille, ms } => {
                 self.world.tamper(one, other, Some(how), permille);
+                self.disturb(Some((one, other)));
                 self.after(ms, Act::Untamper(one, other));
             }
             Op::WallClock { node, ms } => self.world.jump_wall_clock(node, ms),
@@ -490,7 +505,15 @@ impl Run<'_> {
         }
         self.halve_rotation();
         // Who is left out may be left with other secrets.
-        self.doubt_dials(None);
+        self.disturb(None);
+        self.apart.healed(plan);
+        self.apart.look_around(plan, self.world);
+    }
+
+    /// Something happens to all that is under way between two nodes, or between all where none are named.
+    pub(super) fn disturb(&mut self, pair: Option<(usize, usize)>) {
+        self.doubt_dials(pair);
+        self.apart.disturb(self.plan, self.world, pair);
     }
 
     fn agree(&mut self) -> Result<(), Violation> {
@@ -545,42 +568,6 @@ impl Run<'_> {
                     self.world.violate(None, Invariant::OneSession, detail);
                 }
             }
-        }
-        self.world.violation().cloned().map_or(Ok(()), Err)
-    }
-
-    /// One leaves, then all the others: each in time, and as one who leaves.
-    fn leave(&mut self) -> Result<(), Violation> {
-        self.world.draw_phase("all leave");
-        let before = self.world.downs.len();
-        let first = self.plan.roomy_core()[0];
-        let queued = self.queue_to_all(first);
-        self.world.stop(first);
-        self.run_to(self.now_ms() + 5500)?;
-        self.judge_farewell(first, queued);
-        let id: Option<NodeId> = self.plan.id(first).parse().ok();
-        let wrong = self.world.downs[before..].iter().find(|down| {
-            Some(&down.id) == id.as_ref()
-                && self.plan.core.contains(&down.host)
-                && down.reason != NodeDownReason::GracefulShutdown
-        });
-        if let Some(down) = wrong.cloned() {
-            let detail = format!("{} left and is down by {}", down.id, down.reason);
-            self.world.violate(Some(down.host), Invariant::NoFalseDown, detail);
-        }
-        for &node in self.plan.core.iter().filter(|node| **node != first) {
-            self.world.stop(node);
-        }
-        self.run_to(self.now_ms() + 5500)?;
-        for &node in &self.plan.core {
-            let status = self.world.machine(node).status();
-            if status != ClusterStatus::Stopped {
-                self.world.violate(Some(node), Invariant::StopInTime, format!("{status} 5.5 s after the stop"));
-            }
-        }
-        for host in 0..self.world.hosts() {
-            self.world.check_nothing_left(host);
-            self.world.note_counters(host);
         }
         self.world.violation().cloned().map_or(Ok(()), Err)
     }

@@ -69,7 +69,7 @@ impl Run<'_> {
         self.dropped.extend(old.1.into_iter().chain([old.0]).filter(|number| !kept(number)).map(|number| (number, now)));
         self.dropped.retain(|number, _| !kept(number));
         self.world.coverage.note("rotation");
-        self.doubt_dials(None);
+        self.disturb(None);
         for node in 0..self.plan.nodes.len() {
             self.give_secrets(node);
         }
@@ -96,7 +96,7 @@ impl Run<'_> {
     /// A node has the cluster's secret from now on.
     pub(super) fn secure(&mut self, node: usize) {
         self.secured[node] = true;
-        self.doubt_dials(None);
+        self.disturb(None);
         self.give_secrets(node);
     }
 

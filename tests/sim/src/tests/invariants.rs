@@ -11,7 +11,9 @@ use noex_proto::{
     LocalFault, LookupId, Machine, NodeDownReason, NodeId, Unreached, Usage,
 };
 
-use super::recovery::a_death_that_is_noticed_late;
+use super::recovery::{
+    a_death_that_is_noticed_late, a_lost_session_that_is_not_replaced, a_pair_that_stays_apart_without_a_cause,
+};
 use super::{pair, quiet, start, with};
 use crate::safety::{self, Activity, Monitor, Picture};
 use crate::world::resolver::Inquiry;
@@ -23,6 +25,7 @@ const _: fn(Invariant) -> fn() = |invariant| match invariant {
     Invariant::ActionsOnOpenConnections => a_connection_that_is_closed_twice,
     Invariant::AddressesTried => a_machine_that_never_tries_the_seventeenth_address,
     Invariant::Agreement => a_pair_that_never_connects,
+    Invariant::ApartForACause => a_pair_that_stays_apart_without_a_cause,
     Invariant::BlameIsTrue => a_seed_that_is_blamed_for_what_is_ones_own_fault,
     Invariant::BooksBalance => super::books::counts_that_drift,
     Invariant::Bounded => more_than_a_limit_allows,
@@ -44,6 +47,7 @@ const _: fn(Invariant) -> fn() = |invariant| match invariant {
     Invariant::PayloadsArePrefixes => payloads_that_are_no_prefix,
     Invariant::RecoveryWithoutSilence => a_connection_that_only_silence_ends,
     Invariant::RedialInTime => a_peer_that_is_not_dialled_again,
+    Invariant::ReplacedInTime => a_lost_session_that_is_not_replaced,
     Invariant::SessionBeforeUp => an_up_without_a_session,
     Invariant::SlowSubscriber => a_subscriber_that_is_forgotten,
     Invariant::StepBound => a_run_without_an_end,
@@ -428,6 +432,15 @@ fn a_storm_of_records() {
         let limits = Limits::default();
         assert!((0..100_000).any(|_| of(monitor.count(5, what, 3, Some(&limits))) == Some(Invariant::NoStorm)), "{what:?}");
     }
+    // Between two whole seconds too, and not over more than one.
+    let limits = Limits { dials_per_second: 2, ..Limits::default() };
+    let dials = |times: [u64; 5]| {
+        let mut monitor = Monitor::default();
+        let check = |ms| of(monitor.count(ms * 1_000_000, Activity::Dial, 3, Some(&limits)));
+        times.map(check)
+    };
+    assert_eq!(dials([700, 800, 900, 1000, 1699]), [None, None, None, None, Some(Invariant::NoStorm)]);
+    assert_eq!(dials([700, 800, 900, 1000, 1700]), [None; 5]);
     let mut monitor = Monitor::default();
     let error = ClusterError::SeedUnreachable { seed: id("a").into(), why: Unreached::Closed };
     let told: Vec<_> = (0..2).map(|_| of(monitor.event(&ClusterEvent::Error(error.clone()), None))).collect();

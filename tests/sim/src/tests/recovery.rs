@@ -6,7 +6,7 @@ use noex_proto::Action;
 
 use super::invariants::{bent, broken_plan, configured};
 use super::with;
-use crate::{Fault, Invariant, Op, Plan};
+use crate::{Dialling, Fault, Invariant, Op, Plan};
 
 /// The first node's connections end, which nobody notices, and then its process.
 fn vanishes(silent: bool) -> Plan {
@@ -66,4 +66,43 @@ pub(super) fn a_death_that_is_noticed_late() {
         }),
     );
     assert_eq!((violation.invariant, violation.at.as_secs()), (Invariant::DeathReported, 7), "{violation}");
+}
+
+/// A plan of nodes that wait for their heartbeats for long, so that nothing but the loss itself tells of it.
+fn patient(fault: Fault, steps: impl IntoIterator<Item = (u64, Op)>) -> Plan {
+    let mut plan = with(fault, steps);
+    plan.nodes.iter_mut().for_each(|node| node.heartbeat_ms = 10_000);
+    (plan.heal_ms, plan.watch_ms) = (60_000, 60_000);
+    plan
+}
+
+#[test]
+pub(super) fn a_lost_session_that_is_not_replaced() {
+    // The other end does not know of it, and refuses every new one for a while.
+    let plan = patient(Fault::HalfOpen, [(15_000, Op::HalfOpen { at: 1, with: 0, silent: true })]);
+    let violation = broken_plan(
+        &plan,
+        bent(|world, host, action| match action {
+            Action::Send { .. } if host == 0 && (15..25).contains(&world.now().as_secs()) => Vec::new(),
+            action => vec![action],
+        }),
+    );
+    assert_eq!((violation.invariant, violation.at.as_millis()), (Invariant::ReplacedInTime, 15_500), "{violation}");
+}
+
+#[test]
+pub(super) fn a_pair_that_stays_apart_without_a_cause() {
+    // Dials were refused for a while, and go on to lead nowhere when they are not.
+    let refused = |from, to| (15_000, Op::Dials { from, to, how: Dialling::Refused, ms: 3000 });
+    let plan = patient(Fault::DialFaults, [refused(0, 1), refused(1, 0), (15_001, Op::Reset { one: 1, other: 0 })]);
+    let violation = broken_plan(
+        &plan,
+        bent(|world, _, action| match action {
+            Action::Connect { conn, .. } if (15..40).contains(&world.now().as_secs()) => {
+                vec![Action::Connect { conn, remote: "10.203.0.0:4369".parse().expect("an address") }]
+            }
+            action => vec![action],
+        }),
+    );
+    assert_eq!((violation.invariant, violation.at.as_millis()), (Invariant::ApartForACause, 18_500), "{violation}");
 }

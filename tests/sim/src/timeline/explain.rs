@@ -18,6 +18,9 @@ pub(super) const fn invariant(invariant: Invariant) -> &'static str {
             "After all faults were mended, the nodes that had been healed should see each other as connected within a promised time. \
              They do not."
         }
+        Invariant::ApartForACause => {
+            "Two nodes that know each other stay apart only while something is in their way, and for as long as it takes to get over it."
+        }
         Invariant::BlameIsTrue => {
             "A node reported that another one could not be reached for a reason that neither the network nor a resolver gave. Where its own \
              system fails, as without descriptors, nothing is known of the other node."
@@ -74,6 +77,9 @@ pub(super) const fn invariant(invariant: Invariant) -> &'static str {
         Invariant::RedialInTime => {
             "A node lost another one, with which it had been connected for some time. It should have dialled it again after its shortest \
              delay, and did not."
+        }
+        Invariant::ReplacedInTime => {
+            "A session that was lost, with nothing in the way, is replaced within the delay of a dial and the time that one takes."
         }
         Invariant::SessionBeforeUp => "A node was reported up without any connection to it.",
         Invariant::StepBound => "The run does not come to an end.",

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::judge::host_of;
 use super::network::Dialling;
 use super::wire::{EndState, Item};
 use super::{HostId, World};
@@ -43,11 +44,33 @@ impl World {
         (!own.writer_stalled && !theirs.reader_stalled).then_some(sign)
     }
 
-    /// Whether a dial from one host to another would lead to it, as far as the network and the driver are concerned, and none begun before is
-    /// under way.
+    /// Whether a dial from one host to another would lead to it, and none begun before is under way.
     pub(crate) fn can_dial(&self, from: HostId, to: HostId) -> bool {
+        self.is_open(from, to)
+            && self.open_to(from, to).all(|(place, end)| self.conns[place].ends[end].state != EndState::Pending)
+    }
+
+    /// Whether the network and the driver lead dials from one host to another.
+    pub(crate) fn is_open(&self, from: HostId, to: HostId) -> bool {
         let [there, back] = [(from, to), (to, from)].map(|(from, to)| self.network.path(from, to));
-        let clear = there.dialling == Dialling::Normal && !there.cut && !back.cut && !self.hosts[from].exhausted;
-        clear && self.open_to(from, to).all(|(place, end)| self.conns[place].ends[end].state != EndState::Pending)
+        there.dialling == Dialling::Normal && !there.cut && !back.cut && !self.hosts[from].exhausted
+    }
+
+    /// Whether anything that one of two hosts writes to the other waits for a reader or a writer that stalls.
+    pub(crate) fn is_stalled(&self, one: HostId, other: HostId) -> bool {
+        let of =
+            |(place, _): (usize, usize)| self.conns[place].pipes.iter().any(|pipe| pipe.reader_stalled || pipe.writer_stalled);
+        self.open_to(one, other).any(of) || self.open_to(other, one).any(of)
+    }
+
+    /// Whether neither of two hosts has a connection to the other, or has one under way, but for the sessions in use.
+    pub(crate) fn is_clear(&self, one: HostId, other: HostId) -> bool {
+        let used = |at: HostId, of: HostId| usize::from(self.hosts[at].monitor.up.keys().any(|id| host_of(id) == Some(of)));
+        [(one, other), (other, one)].iter().all(|(at, of)| self.live(*at, *of) <= used(*at, *of))
+    }
+
+    /// How a host's clock runs, in thousandths.
+    pub(crate) fn clock_rate(&self, host: HostId) -> u64 {
+        self.hosts[host].clock.permille
     }
 }

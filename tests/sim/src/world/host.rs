@@ -26,7 +26,7 @@ const LATE: Duration = Duration::from_millis(100);
 pub(super) struct Clock {
     since: u64,
     local: u64,
-    permille: u64,
+    pub(super) permille: u64,
 }
 
 impl Clock {
@@ -450,7 +450,7 @@ impl World {
             ClusterEvent::NodeUp(info) => {
                 self.check_up(host, &info.id);
                 self.hosts[host].inquiry.up();
-                self.note_contact_of(host, &info.id, |live| Meeting::Up { alone: live == 1 });
+                self.note_contact_of(host, &info.id, |live, _| Meeting::Up { alone: live == 1 });
             }
             ClusterEvent::NodeDown { id, reason } => {
                 self.note_down(host, id, *reason);
@@ -458,7 +458,7 @@ impl World {
                 if *reason == NodeDownReason::ConnectionRefused {
                     self.check_refused(host, id);
                 }
-                self.note_contact_of(host, id, |live| Meeting::Down { left, free: live == 0 });
+                self.note_contact_of(host, id, |live, clear| Meeting::Down { left, free: live == 0, clear });
             }
             ClusterEvent::Error(error) => {
                 if matches!(error, noex_proto::ClusterError::IdentityConflict { .. }) {

@@ -22,6 +22,8 @@ pub(crate) struct Contact {
     /// The process on the host, and its time.
     pub(crate) process: u32,
     pub(crate) local: Duration,
+    /// The time of the world.
+    pub(crate) at: Duration,
     pub(crate) what: Meeting,
 }
 
@@ -30,8 +32,8 @@ pub(crate) struct Contact {
 pub(crate) enum Meeting {
     /// The host dials the peer.
     Dial,
-    /// The peer is down. `free`: the host has no connection to it, and none under way.
-    Down { left: bool, free: bool },
+    /// The peer is down. `free`: the host has no connection to it, and none under way. `clear`: nor has either anything that is in the way.
+    Down { left: bool, free: bool, clear: bool },
     /// The peer is up. `alone`: the host has no second connection to it, and none under way.
     Up { alone: bool },
 }
@@ -84,19 +86,25 @@ impl World {
     pub(super) fn note_contact(&mut self, host: HostId, peer: HostId, what: Meeting) {
         let at = &self.hosts[host];
         if let Some(contacts) = &mut self.contacts {
-            contacts.push(Contact { host, peer, process: at.process, local: at.local(self.now).since_start(), what });
+            let local = at.local(self.now).since_start();
+            contacts.push(Contact { host, peer, process: at.process, local, at: Duration::from_nanos(self.now), what });
         }
     }
 
     /// Notes an up or a down, by how many connections of the host to the peer there are or are under way.
-    pub(super) fn note_contact_of(&mut self, host: HostId, id: &NodeId, what: impl FnOnce(usize) -> Meeting) {
+    pub(super) fn note_contact_of(&mut self, host: HostId, id: &NodeId, what: impl FnOnce(usize, bool) -> Meeting) {
         let Some(peer) = host_of(id).filter(|_| self.contacts.is_some()) else { return };
+        let what = what(self.live(host, peer), self.is_clear(host, peer));
+        self.note_contact(host, peer, what);
+    }
+
+    /// How many connections to a peer a host has, or has under way.
+    pub(super) fn live(&self, host: HostId, peer: HostId) -> usize {
         let live = self.hosts[host].ends().filter(|(place, end)| {
             let ends = &self.conns[*place].ends;
             ends[1 - end].host == peer && matches!(ends[*end].state, EndState::Open | EndState::Pending)
         });
-        let what = what(live.count());
-        self.note_contact(host, peer, what);
+        live.count()
     }
 
     /// How many connections between two hosts at least one of the ends has open, but for those over which nothing was said: a bare
@@ -207,6 +215,6 @@ impl World {
 }
 
 /// The host at a node's address.
-fn host_of(id: &NodeId) -> Option<HostId> {
+pub(super) fn host_of(id: &NodeId) -> Option<HostId> {
     network::host_at((id.host_ip()?, id.port()).into())
 }

@@ -1,0 +1,254 @@
+//! What is expected of two who know each other: nothing but a cause keeps them apart, and no longer than it can.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::{Fault, NodePlan, Op, Plan, Seed};
+use crate::world::{Contact, Meeting};
+use crate::{HostId, Invariant, World};
+
+/// How much later than its bound an up may come.
+const MARGIN: Duration = Duration::from_millis(20);
+/// How long a dial that leads nowhere holds up the next one, or an admission on a dead connection all others: a connect, a handshake, and the
+/// two messages of an admission.
+const STUCK: Duration = Duration::from_secs(10 + 5 + 10 + 10);
+/// One way, until both are up: three for a connect, four for a handshake, and at most three for an admission.
+const WAYS: u32 = 10;
+/// More than the frames of a handshake and an admission take.
+const HANDSHAKE_BYTES: usize = 2048;
+/// As many delays as lead to the longest one.
+const ALL: u32 = 32;
+
+/// What keeps each host from its peers. Times are those of the world, where no other clock is named.
+#[derive(Debug, Default)]
+pub(super) struct ApartJudge {
+    ties: BTreeMap<(HostId, HostId), Tie>,
+    /// The core is healed, and who is not of it may be left with another secret.
+    healed: bool,
+}
+
+/// What is known of a host's way to one peer.
+#[derive(Clone, Copy, Debug)]
+struct Tie {
+    /// The process on the host.
+    process: u32,
+    /// Something in the world is in the way.
+    hindered: bool,
+    /// How many delays its backoff may have drawn since a session last held: by downs, and by dials that may have had a reason to fail.
+    drawn: u32,
+    /// Dials that have none, unless something comes in their way yet.
+    fresh: u32,
+    /// Since when it is up, by the host's own clock.
+    up: Option<Duration>,
+    apart: Option<Apart>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Apart {
+    since: Duration,
+    /// Until when it is up again; none while something is in the way.
+    until: Option<Duration>,
+    /// The session was lost, and nothing was in the way since.
+    lost: bool,
+}
+
+impl ApartJudge {
+    /// Nothing more is expected.
+    pub(super) fn end(&mut self) {
+        self.ties.clear();
+    }
+
+    /// From now on only the nodes of the core are expected to find each other.
+    pub(super) fn healed(&mut self, plan: &Plan) {
+        self.healed = true;
+        self.ties.retain(|(host, peer), _| [host, peer].iter().all(|node| plan.core.contains(node)));
+    }
+
+    /// A node has started: it dials its seeds.
+    pub(super) fn started(&mut self, plan: &Plan, world: &mut World, host: HostId) {
+        self.ties.retain(|(of, _), _| *of != host);
+        let Some((process, _)) = world.running(host).filter(|_| is_judged(plan, host)) else { return };
+        for seed in &plan.nodes[host].seeds {
+            if let Seed::Node(peer) = *seed
+                && peer != host
+                && (!self.healed || plan.core.contains(&peer))
+            {
+                let apart = Some(Apart { since: world.now(), until: None, lost: false });
+                // What is in the way is looked at next.
+                let tie = Tie { process, hindered: true, drawn: 0, fresh: 0, up: None, apart };
+                self.ties.insert((host, peer), tie);
+            }
+        }
+        self.look_around(plan, world);
+    }
+
+    /// Something was done to the world: what is in whose way now?
+    pub(super) fn look_around(&mut self, plan: &Plan, world: &mut World) {
+        self.ties.retain(|(host, _), tie| world.running(*host).is_some_and(|(process, _)| process == tie.process));
+        for ((host, peer), tie) in &mut self.ties {
+            let hindered = is_hindered(plan, world, *host, *peer);
+            // Who is told that a node leaves waits for the longest time.
+            if world.stopping(*peer).is_some() {
+                tie.drawn = ALL;
+            }
+            if hindered || tie.hindered {
+                tie.disturb();
+            }
+            match &mut tie.apart {
+                Some(apart) if hindered => (apart.until, apart.lost) = (None, false),
+                Some(_) if tie.hindered => {
+                    tie.expect(plan, world.now(), (*host, *peer), world.is_clear(*host, *peer));
+                    world.coverage.note("apart: for a cause");
+                }
+                _ => {}
+            }
+            tie.hindered = hindered;
+        }
+    }
+
+    /// Something happened to the connections between two hosts, or to all where none are named.
+    pub(super) fn disturb(&mut self, plan: &Plan, world: &World, between: Option<(HostId, HostId)>) {
+        for ((host, peer), tie) in &mut self.ties {
+            if between.is_some_and(|(one, other)| ![(one, other), (other, one)].contains(&(*host, *peer))) {
+                continue;
+            }
+            tie.disturb();
+            if let Some(apart) = &mut tie.apart
+                && apart.until.is_some()
+            {
+                apart.lost = false;
+                tie.expect(plan, world.now(), (*host, *peer), world.is_clear(*host, *peer));
+            }
+        }
+    }
+
+    /// Judges what has happened since the last look.
+    pub(super) fn look(&mut self, plan: &Plan, world: &mut World, contacts: &[Contact]) {
+        for contact in contacts {
+            let known = [contact.host, contact.peer]
+                .iter()
+                .all(|node| *node < plan.nodes.len() && (!self.healed || plan.core.contains(node)));
+            if known && is_judged(plan, contact.host) {
+                self.meet(plan, world, contact);
+            }
+        }
+        let (now, mut late) = (world.now(), None);
+        for ((host, peer), tie) in &mut self.ties {
+            if let Some(apart) = tie.apart
+                && apart.until.is_some_and(|until| until < now)
+            {
+                late = Some((*host, *peer, apart));
+            }
+        }
+        if let Some((host, peer, apart)) = late {
+            violate(plan, world, (host, peer), apart);
+        }
+    }
+
+    fn meet(&mut self, plan: &Plan, world: &mut World, contact: &Contact) {
+        let pair = (contact.host, contact.peer);
+        let hindered = is_hindered(plan, world, contact.host, contact.peer);
+        let fresh = Tie { process: contact.process, hindered, drawn: 0, fresh: 0, up: None, apart: None };
+        let tie = self.ties.entry(pair).or_insert(fresh);
+        if tie.process != contact.process {
+            *tie = fresh;
+        }
+        match contact.what {
+            // A bare connect asks a silent peer's port.
+            Meeting::Dial if tie.up.is_some() => {}
+            Meeting::Dial if tie.hindered => tie.drawn = (tie.drawn + 1).min(ALL),
+            Meeting::Dial => tie.fresh += 1,
+            Meeting::Up { .. } => {
+                tie.up = Some(contact.local);
+                if let Some(apart) = tie.apart.take()
+                    && apart.until.is_some_and(|until| until < contact.at)
+                {
+                    violate(plan, world, pair, apart);
+                }
+            }
+            Meeting::Down { left, clear, .. } => {
+                let held =
+                    tie.up.take().is_some_and(|since| contact.local - since > millis(plan.nodes[contact.host].heartbeat_ms));
+                if held {
+                    (tie.drawn, tie.fresh) = (0, 0);
+                }
+                if left {
+                    (tie.drawn, tie.apart) = (ALL, None);
+                    return;
+                }
+                tie.apart = Some(Apart { since: contact.at, until: None, lost: clear && !tie.hindered });
+                if !tie.hindered {
+                    tie.expect(plan, contact.at, pair, clear);
+                    world.coverage.note(if clear { "apart: lost" } else { "apart: for a cause" });
+                }
+                tie.drawn = (tie.drawn + 1).min(ALL);
+            }
+        }
+    }
+}
+
+impl Tie {
+    /// Dials that are under way have a reason to fail.
+    fn disturb(&mut self) {
+        self.drawn = (self.drawn + std::mem::take(&mut self.fresh)).min(ALL);
+    }
+
+    /// Until when it has to be up again, where nothing is in the way from now on.
+    fn expect(&mut self, plan: &Plan, now: Duration, (host, peer): (HostId, HostId), clear: bool) {
+        let Some(apart) = &mut self.apart else { return };
+        let node = &plan.nodes[host];
+        let dial = WAYS * plan.longest_latency() + plan.time_to_pass(HANDSHAKE_BYTES) + MARGIN;
+        let stuck = if clear { Duration::ZERO } else { STUCK + delay(node, self.drawn + 1) };
+        let until = now + delay(node, self.drawn) + stuck + dial;
+        // Who is not a seed is forgotten some time.
+        let remembered =
+            node.seeds.contains(&Seed::Node(peer)) || plan.on_any_clock(until - apart.since) < millis(node.forget_ms);
+        if remembered {
+            apart.until = Some(until);
+        } else {
+            self.apart = None;
+        }
+    }
+}
+
+fn millis(ms: u64) -> Duration {
+    Duration::from_millis(ms)
+}
+
+/// The longest delay of a node after so many were drawn.
+fn delay(node: &NodePlan, drawn: u32) -> Duration {
+    millis(node.base_ms.saturating_mul(1 << drawn.min(ALL)).min(node.max_ms.max(node.base_ms)))
+}
+
+/// With limits at their minimum dials wait for each other, a second claim to an identity has its own delays, and while a first secret is given
+/// some have it and some do not. A seed under another name is dialled at its own pace.
+fn is_judged(plan: &Plan, host: HostId) -> bool {
+    let misnamed = plan.nodes[host].seeds.iter().any(|seed| matches!(seed, Seed::Misnamed(_)));
+    let first_secret = !plan.secret && plan.faults.contains(&Fault::FirstSecret);
+    !misnamed && !plan.small_limits && !first_secret && plan.nodes.iter().all(|node| node.twin_of.is_none())
+}
+
+/// Whether a node may be another one than expected, refuse those that it has no room for, or have another secret.
+fn is_odd(plan: &Plan, node: HostId) -> bool {
+    let of = &plan.nodes[node];
+    let renamed = plan.faults.contains(&Fault::Renames)
+        && plan.steps.iter().any(|step| matches!(step.op, Op::Rename { node: of, .. } if of == node));
+    of.own_secret.is_some() || of.members.is_some() || renamed
+}
+
+fn is_hindered(plan: &Plan, world: &World, host: HostId, peer: HostId) -> bool {
+    let at_rest = |node: HostId| world.running(node).is_some() && !world.is_frozen(node) && world.clock_rate(node) == 1000;
+    is_odd(plan, host)
+        || is_odd(plan, peer)
+        || !at_rest(host)
+        || !at_rest(peer)
+        || !world.is_open(host, peer)
+        || plan.faults.contains(&Fault::Stall) && world.is_stalled(host, peer)
+}
+
+fn violate(plan: &Plan, world: &mut World, (host, peer): (HostId, HostId), Apart { since, until, lost }: Apart) {
+    let invariant = if lost { Invariant::ReplacedInTime } else { Invariant::ApartForACause };
+    let until = until.unwrap_or(since);
+    let detail = format!("it has not been up with {} since {since:?}, and had to be by {until:?}", plan.id(peer));
+    world.violate(Some(host), invariant, detail);
+}
