@@ -7,12 +7,11 @@ use noex_proto::{ClusterError, Counters, DialError, Refusal, Unreached};
 use crate::Fault;
 
 /// All that is counted beside the kinds of faults. What is not here cannot be noted; what is here and never occurs is too rare.
-const STATES: [&str; 40] = [
+const STATES: [&str; 39] = [
     "address beyond the sixteenth",
     "dead session replaced",
     "apart: for a cause",
     "apart: lost",
-    "death: answer",
     "death: port",
     "death: probe",
     "death: reset",

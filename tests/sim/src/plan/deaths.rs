@@ -79,10 +79,7 @@ impl Run<'_> {
                 self.world.coverage.note("death: reset");
                 of_world(left)
             }
-            Sign::Answer(left) => {
-                self.world.coverage.note("death: answer");
-                own_interval + of_world(left + 2 * latency)
-            }
+            Sign::Answer(left) => own_interval + of_world(left + 2 * latency),
             Sign::Port(_) if self.can_ask(observer, node) => {
                 self.world.coverage.note("death: port");
                 // Asked after an interval of silence, and half of one later; before both it may have to wait while others are asked.
