@@ -6,7 +6,7 @@ use core::fmt;
 use core::net::IpAddr;
 use core::time::Duration;
 
-use crate::{Instant, LocalFault, NodeId, PeerFault};
+use crate::{Instant, LocalFault, NodeId, Unreached};
 
 /// The most local faults that are remembered as reported.
 const LOCAL_MAX: usize = 16;
@@ -67,10 +67,10 @@ impl LocalReports {
 #[derive(Clone, Eq, PartialEq)]
 pub(crate) struct PeerReport {
     pub(crate) claimed: Option<NodeId>,
-    pub(crate) fault: PeerFault,
     pub(crate) id: Option<NodeId>,
     pub(crate) ip: IpAddr,
     pub(crate) wanted: Option<NodeId>,
+    pub(crate) why: Unreached,
 }
 
 /// The reports of the last hour about peers that dialled and did not come up. The oldest make room for others: those come at a bounded rate.
@@ -139,6 +139,7 @@ mod tests {
     use alloc::format;
 
     use super::*;
+    use crate::PeerFault;
 
     fn fault(cause: &str) -> LocalFault {
         LocalFault::Accept { cause: cause.into() }
@@ -186,10 +187,10 @@ mod tests {
         let mut reports = PeerReports::default();
         let report = |port: u32| PeerReport {
             claimed: format!("x@10.0.0.1:{port}").parse().ok(),
-            fault: PeerFault::WrongTarget,
             id: None,
             ip: IpAddr::from([10, 0, 0, 1]),
             wanted: None,
+            why: Unreached::Fault(PeerFault::WrongTarget),
         };
         for number in 1..=1000 {
             assert!(!reports.is_told(at(0), &report(number)));

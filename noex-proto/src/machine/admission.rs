@@ -276,7 +276,7 @@ impl Node {
     }
 
     /// Whether one more node may be up, beside those that are and those that are chosen and will be.
-    fn has_room_for_member(&self) -> bool {
+    pub(super) fn has_room_for_member(&self) -> bool {
         self.up_count + self.chosen_count < self.settings.limits.members
     }
 

@@ -282,11 +282,14 @@ impl Node {
             return;
         }
         // Whoever dials without ever coming up may do so for ever.
-        let report =
-            PeerReport { claimed: claimed.clone(), fault, id: id.clone(), ip: addr.ip().to_canonical(), wanted: wanted.clone() };
-        if !self.peer_reports.is_told(self.now, &report)
-            && self.report_limited(ClusterError::Peer { addr, claimed, fault, id, wanted })
-        {
+        let (ip, why) = (addr.ip().to_canonical(), Unreached::Fault(fault));
+        let report = PeerReport { claimed: claimed.clone(), id: id.clone(), ip, wanted: wanted.clone(), why };
+        self.report_once(report, ClusterError::Peer { addr, claimed, fault, id, wanted });
+    }
+
+    /// Reports what a peer that dialled may do again and again.
+    fn report_once(&mut self, report: PeerReport, error: ClusterError) {
+        if !self.peer_reports.is_told(self.now, &report) && self.report_limited(error) {
             self.peer_reports.told(self.now, report);
         }
     }
@@ -302,9 +305,17 @@ impl Node {
         if self.is_detour(conn, Unreached::Refused(reason)) || self.is_reported(conn, Unreached::Refused(reason)) {
             return;
         }
-        if let Some(addr) = self.conns.get(&conn).and_then(|conn| conn.remote) {
-            self.report_limited(ClusterError::Refused { addr, reason });
-        }
+        let Some(state) = self.conns.get(&conn) else { return };
+        let Some(addr) = state.remote else { return };
+        let error = ClusterError::Refused { addr, reason };
+        let session = state.session().filter(|session| state.target.is_none() && !session.is_up());
+        let Some(id) = session.map(|session| session.id.clone()) else {
+            self.report_limited(error);
+            return;
+        };
+        // A node that has no room dials too, and refuses its own session.
+        let (ip, why) = (addr.ip().to_canonical(), Unreached::Refused(reason));
+        self.report_once(PeerReport { claimed: None, id: Some(id), ip, wanted: None, why }, error);
     }
 
     /// Reports an error that an unauthenticated peer can cause, unless there have been too many. Whether it was told.

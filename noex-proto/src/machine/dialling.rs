@@ -469,7 +469,10 @@ impl Node {
         }
         let target = self.seed_at(&id).unwrap_or_else(|| Target::Node(id.clone()));
         self.add_dial(target.clone());
-        if joining || self.id < id {
+        if !self.has_room_for_member() {
+            // It would be refused here. Whoever wants to be a member meanwhile dials this node.
+            self.retry(&target, Ended::Later);
+        } else if joining || self.id < id {
             self.dial_timers.cancel(&target);
             self.dial_due(target);
         } else {

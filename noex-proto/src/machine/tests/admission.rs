@@ -5,7 +5,7 @@ use std::thread;
 use std::vec;
 use std::vec::Vec;
 
-use super::{ADDRESS, Bench, INTERVAL, MS, SECOND, foreign_hello, heartbeat, intro, members, node, offer, timed_out};
+use super::{ADDRESS, Bench, INTERVAL, MS, SECOND, foreign_hello, heartbeat, hint, intro, live, members, node, offer, timed_out};
 use crate::message::Control;
 use crate::{Action, Close, ClusterConfig, ClusterError, ClusterEvent, ConnId, Input, Limits};
 
@@ -267,4 +267,31 @@ fn who_has_a_session_is_told_why_it_is_refused_whatever_strangers_do() {
         _ => None,
     });
     assert!(matches!(how, Some(Close::Graceful { .. })), "{how:?}");
+}
+
+#[test]
+fn a_node_without_room_that_dials_again_and_again_is_reported_once() {
+    let mut bench = Bench::new(Limits::default());
+    let mut reported = |name, code| {
+        let conn = bench.authenticate(&node(name), 1, ADDRESS);
+        bench.actions.clear();
+        bench.say(conn, &[Control::Refused(code)]);
+        bench.actions.iter().filter(|action| matches!(action, Action::Event(ClusterEvent::Error(_)))).count()
+    };
+    assert_eq!([reported("z", 4), reported("z", 4), reported("z", 4)], [1, 0, 0]);
+    // Another reason is news, and so is another node.
+    assert_eq!([reported("z", 5), reported("y", 4)], [1, 1]);
+}
+
+#[test]
+fn a_node_without_room_dials_what_it_is_told_of_at_the_longest_delay() {
+    let mut bench = Bench::new(Limits { members: 1, ..Limits::default() });
+    let b = bench.announce(&node("b"), 1, ADDRESS, 9);
+    bench.actions.clear();
+    bench.say(b, &[members(vec![hint("z", 7)])]);
+    // That is 30 s, and half of it may be taken off.
+    live(&mut bench, &[b], 14 * SECOND);
+    assert_eq!(bench.dials_to(7), []);
+    live(&mut bench, &[b], 17 * SECOND);
+    assert_eq!(bench.dials_to(7).len(), 1);
 }
