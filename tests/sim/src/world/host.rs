@@ -464,6 +464,9 @@ impl World {
                 if matches!(error, noex_proto::ClusterError::IdentityConflict { .. }) {
                     self.hosts[host].conflicts += 1;
                 }
+                if let ClusterError::SeedMismatch { found, seed } = error {
+                    self.hosts[host].inquiry.met_in_place_of(found, seed);
+                }
                 let at = &self.hosts[host];
                 let check = at.inquiry.check_error(error, at.local(self.now).since_start());
                 self.judge(host, check);

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use noex_proto::{ClusterError, ClusterStatus, ConnectError, Contact, DialError, Input, LookupId, Unreached};
+use noex_proto::{ClusterError, ClusterStatus, ConnectError, Contact, DialError, Input, LookupId, NodeId, Unreached};
 use serde::{Deserialize, Serialize};
 
 use super::host::Waiting;
@@ -95,6 +95,8 @@ pub(crate) struct Inquiry {
     pub(super) further: u64,
     /// How connections to addresses have failed.
     failed: BTreeSet<(IpAddr, Failing)>,
+    /// Where nodes were met at the address of a seed under another name: what is said of them later may be about that address.
+    met_at: BTreeSet<(NodeId, IpAddr)>,
 }
 
 /// What is known of a name.
@@ -182,6 +184,11 @@ impl Inquiry {
         self.failed.insert((addr, how));
     }
 
+    /// A node was met at the address of a seed that has another name.
+    pub(super) fn met_in_place_of(&mut self, found: &NodeId, seed: &NodeId) {
+        self.met_at.extend(seed.host_ip().map(|ip| (found.clone(), ip)));
+    }
+
     /// What is said of a node or a seed that was not reached is what the network, or the resolver, said.
     pub(crate) fn check_error(&self, error: &ClusterError, now: Duration) -> Check {
         let (contact, why) = match error {
@@ -200,7 +207,8 @@ impl Inquiry {
         };
         let known: Vec<(&String, &Answers)> = self.names.iter().filter(|(of, known)| leads_there(of, known)).collect();
         let failed = |how| {
-            let addrs = known.iter().flat_map(|(_, known)| &known.addrs).copied().chain(contact.host_ip());
+            let met_at = self.met_at.iter().filter(|(id, _)| contact.id() == Some(id)).map(|(_, ip)| *ip);
+            let addrs = known.iter().flat_map(|(_, known)| &known.addrs).copied().chain(contact.host_ip()).chain(met_at);
             addrs.into_iter().any(|ip| self.failed.contains(&(ip, how)))
         };
         let is_true = match why {
