@@ -3,19 +3,16 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::promises::MARGIN;
 use super::{Fault, NodePlan, Op, Plan, Seed};
 use crate::world::{Contact, Meeting};
 use crate::{HostId, Invariant, World};
 
-/// How much later than its bound an up may come.
-const MARGIN: Duration = Duration::from_millis(20);
 /// How long a dial that leads nowhere holds up the next one, or an admission on a dead connection all others: a connect, a handshake, and the
 /// two messages of an admission.
 const STUCK: Duration = Duration::from_secs(10 + 5 + 10 + 10);
 /// One way, until both are up: three for a connect, four for a handshake, and at most three for an admission.
 const WAYS: u32 = 10;
-/// More than the frames of a handshake and an admission take.
-const HANDSHAKE_BYTES: usize = 2048;
 /// As many delays as lead to the longest one.
 const ALL: u32 = 32;
 
@@ -197,7 +194,7 @@ impl Tie {
     fn expect(&mut self, plan: &Plan, now: Duration, (host, peer): (HostId, HostId), clear: bool) {
         let Some(apart) = &mut self.apart else { return };
         let node = &plan.nodes[host];
-        let dial = WAYS * plan.longest_latency() + plan.time_to_pass(HANDSHAKE_BYTES) + MARGIN;
+        let dial = plan.time_to_meet(WAYS) + MARGIN;
         let stuck = if clear { Duration::ZERO } else { STUCK + delay(node, self.drawn + 1) };
         let until = now + delay(node, self.drawn) + stuck + dial;
         // Who is not a seed is forgotten some time.

@@ -4,17 +4,14 @@ use std::time::Duration;
 
 use noex_proto::NodeId;
 
+use super::promises::MARGIN;
 use super::run::Run;
 use super::{Fault, Seed};
 use crate::world::Sign;
 use crate::{HostId, Invariant, World};
 
-/// How much later than its bound a down may be told.
-const MARGIN: Duration = Duration::from_millis(20);
 /// How long a former instance may take to answer a probe, at least and at most.
 const PROBE: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(8));
-/// More than the frames of a handshake and an admission take.
-const HANDSHAKE_BYTES: usize = 2048;
 
 /// A node that died, and who has to notice until when on its own clock.
 #[derive(Clone, Debug)]
@@ -120,7 +117,7 @@ impl Run<'_> {
         self.leave_to_silence(node);
         let (plan, id) = (self.plan, self.id(node));
         let latency = plan.longest_latency();
-        let dial = 8 * latency + plan.time_to_pass(HANDSHAKE_BYTES);
+        let dial = plan.time_to_meet(8);
         let probe = (8 * latency).clamp(PROBE.0, PROBE.1);
         for place in 0..self.deaths.len() {
             let Death { observer, deadline, .. } = self.deaths[place];

@@ -3,12 +3,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::promises::MARGIN;
 use super::{Addr, NodePlan, Plan, Seed};
 use crate::world::{Contact, Meeting};
 use crate::{HostId, Invariant, World};
-
-/// How much later than its delay a dial may begin.
-const MARGIN: Duration = Duration::from_millis(20);
 
 /// What the dials of a run are judged by. Times are those of the hosts' own clocks.
 #[derive(Debug, Default)]

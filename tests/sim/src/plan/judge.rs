@@ -5,6 +5,7 @@ use std::time::Duration;
 use noex_proto::{NodeDownReason, defaults};
 
 use super::Fault;
+use super::promises::MARGIN;
 use super::run::Run;
 use crate::Invariant;
 use crate::world::Down;
@@ -118,7 +119,6 @@ impl Run<'_> {
 
     /// Notes until when a node has to have stopped that is told so now.
     pub(super) fn expect_stop(&mut self, node: usize) {
-        const MARGIN: Duration = Duration::from_millis(20);
         if let Some((process, now)) = self.world.running(node).filter(|_| !self.world.is_frozen(node)) {
             self.stops.insert(node, (process, now + defaults::STOP_TIMEOUT + MARGIN));
         }

@@ -6,6 +6,11 @@ use super::{Fault, NodePlan, Op, Plan, Seed};
 use crate::Resolving;
 use crate::world::resolver::SLOWEST;
 
+/// How much later than its bound anything may come.
+pub(super) const MARGIN: Duration = Duration::from_millis(20);
+/// More than the frames of a handshake and an admission take.
+const HANDSHAKE_BYTES: usize = 2048;
+
 impl Plan {
     /// How long the healed nodes may take to agree.
     pub(super) fn agreement_bound(&self) -> Duration {
@@ -67,6 +72,11 @@ impl Plan {
     /// Whether a node ever has another name.
     pub(super) fn is_renamed(&self, of: usize) -> bool {
         self.steps.iter().any(|step| matches!(step.op, Op::Rename { node, .. } if node == of))
+    }
+
+    /// How long a dial takes at most until its last word, which comes after so many ways in one direction.
+    pub(super) fn time_to_meet(&self, ways: u32) -> Duration {
+        ways * self.longest_latency() + self.time_to_pass(HANDSHAKE_BYTES)
     }
 
     /// Whether nothing in the plan is a reason for any node to go down, but that it leaves.
