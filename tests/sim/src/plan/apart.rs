@@ -35,7 +35,7 @@ struct Tie {
     drawn: u32,
     /// Dials that have none, unless something comes in their way yet.
     fresh: u32,
-    /// Since when it is up, by the host's own clock.
+    /// Since when it is up, by the host's own clock. Never, where a pause hides how long the session has held.
     up: Option<Duration>,
     apart: Option<Apart>,
 }
@@ -84,6 +84,9 @@ impl ApartJudge {
         self.ties.retain(|(host, _), tie| world.running(*host).is_some_and(|(process, _)| process == tie.process));
         for ((host, peer), tie) in &mut self.ties {
             let hindered = is_hindered(plan, world, *host, *peer);
+            if world.is_frozen(*host) {
+                tie.up = tie.up.and(Some(Duration::MAX));
+            }
             // Who is told that a node leaves waits for the longest time.
             if world.stopping(*peer).is_some() {
                 tie.drawn = ALL;
@@ -164,8 +167,8 @@ impl ApartJudge {
                 }
             }
             Meeting::Down { left, clear, .. } => {
-                let held =
-                    tie.up.take().is_some_and(|since| contact.local - since > millis(plan.nodes[contact.host].heartbeat_ms));
+                let interval = millis(plan.nodes[contact.host].heartbeat_ms);
+                let held = tie.up.take().is_some_and(|since| contact.local.saturating_sub(since) > interval);
                 if held {
                     (tie.drawn, tie.fresh) = (0, 0);
                 }
