@@ -1,7 +1,7 @@
 //! The counts that the machine goes by, for a judge who counts the same by other means.
 
 use super::{Machine, State};
-use crate::ConnId;
+use crate::{ConnId, Instant, NodeId};
 
 /// The machine's own counts, each as it is kept: nothing is derived from a table here. All are 0 while the node is stopped, but for lookups,
 /// which cannot be taken back.
@@ -37,6 +37,13 @@ impl Machine {
                 sessions: node.session_count,
             },
         }
+    }
+
+    /// Whom the node asks for members, and since when, as long as no answer has come.
+    #[must_use]
+    pub fn question(&self) -> Option<(NodeId, Instant)> {
+        let State::Node(node) = &self.state else { return None };
+        node.asked.as_ref().map(|asked| (asked.id.clone(), asked.since))
     }
 
     /// How many bytes of a connection were handed over and, by the machine's count, not reported as sent. `None` for one that it has ended,

@@ -63,6 +63,8 @@ pub enum Invariant {
     OneSession,
     /// What is received is a prefix of what was sent in one up-period, in order, once.
     PayloadsArePrefixes,
+    /// Who is asked for members over a session that nothing disturbs answers.
+    QuestionsAnswered,
     /// Once nothing fails any more, all see each other again by dials and their deadlines; no silence has to last for it.
     RecoveryWithoutSilence,
     /// A peer that is lost after its session has held is dialled again after the base delay.

@@ -222,7 +222,7 @@ fn delay(node: &NodePlan, drawn: u32) -> Duration {
 
 /// With limits at their minimum dials wait for each other, a second claim to an identity has its own delays, and while a first secret is given
 /// some have it and some do not. A seed under another name is dialled at its own pace.
-fn is_judged(plan: &Plan, host: HostId) -> bool {
+pub(super) fn is_judged(plan: &Plan, host: HostId) -> bool {
     let misnamed = plan.nodes[host].seeds.iter().any(|seed| matches!(seed, Seed::Misnamed(_)));
     let first_secret = !plan.secret && plan.faults.contains(&Fault::FirstSecret);
     !misnamed && !plan.small_limits && !first_secret && plan.nodes.iter().all(|node| node.twin_of.is_none())
@@ -236,7 +236,7 @@ fn is_odd(plan: &Plan, node: HostId) -> bool {
     of.own_secret.is_some() || of.members.is_some() || renamed
 }
 
-fn is_hindered(plan: &Plan, world: &World, host: HostId, peer: HostId) -> bool {
+pub(super) fn is_hindered(plan: &Plan, world: &World, host: HostId, peer: HostId) -> bool {
     let at_rest = |node: HostId| world.running(node).is_some() && !world.is_frozen(node) && world.clock_rate(node) == 1000;
     is_odd(plan, host)
         || is_odd(plan, peer)

@@ -11,6 +11,7 @@ mod matters;
 mod names;
 mod op;
 mod promises;
+mod questions;
 mod rest;
 mod run;
 mod secrets;

@@ -9,6 +9,7 @@ use noex_proto::{ClusterStatus, NodeId};
 use super::apart::ApartJudge;
 use super::deaths::Death;
 use super::dials::DialJudge;
+use super::questions::QuestionJudge;
 use super::{Op, Plan};
 use crate::coverage::Coverage;
 use crate::timeline;
@@ -72,6 +73,7 @@ pub(super) struct Run<'a> {
     pub(super) stops: BTreeMap<usize, (u32, Duration)>,
     pub(super) dials: DialJudge,
     pub(super) apart: ApartJudge,
+    pub(super) questions: QuestionJudge,
     pub(super) judged_downs: usize,
     agreed_after: Option<Duration>,
     /// The last pause of each node that its peers may have noticed: from when, and until when if it is over.
@@ -126,6 +128,7 @@ impl Plan {
                 stops: BTreeMap::new(),
                 dials: DialJudge::default(),
                 apart: ApartJudge::default(),
+                questions: QuestionJudge::default(),
                 judged_downs: 0,
                 agreed_after: None,
                 pauses: vec![None; self.nodes.len()],
@@ -250,6 +253,7 @@ impl Run<'_> {
                     if let Some((_, act)) = self.acts.pop_first() {
                         self.act(act);
                         self.apart.look_around(self.plan, self.world);
+                        self.questions.look(self.plan, self.world);
                     }
                 }
                 _ => return self.run_to(until_ms),
@@ -514,6 +518,7 @@ impl Run<'_> {
     pub(super) fn disturb(&mut self, pair: Option<(usize, usize)>) {
         self.doubt_dials(pair);
         self.apart.disturb(self.plan, self.world, pair);
+        self.questions.disturb(pair);
     }
 
     fn agree(&mut self) -> Result<(), Violation> {

@@ -13,6 +13,7 @@ use noex_proto::{
 
 use super::recovery::{
     a_death_that_is_noticed_late, a_lost_session_that_is_not_replaced, a_pair_that_stays_apart_without_a_cause,
+    a_question_that_is_not_answered,
 };
 use super::{pair, quiet, start, with};
 use crate::safety::{self, Activity, Monitor, Picture};
@@ -45,6 +46,7 @@ const _: fn(Invariant) -> fn() = |invariant| match invariant {
     Invariant::NothingAfterStop => a_dial_after_the_stop,
     Invariant::OneSession => duplicates_that_are_not_closed,
     Invariant::PayloadsArePrefixes => payloads_that_are_no_prefix,
+    Invariant::QuestionsAnswered => a_question_that_is_not_answered,
     Invariant::RecoveryWithoutSilence => a_connection_that_only_silence_ends,
     Invariant::RedialInTime => a_peer_that_is_not_dialled_again,
     Invariant::ReplacedInTime => a_lost_session_that_is_not_replaced,

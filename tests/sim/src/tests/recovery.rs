@@ -106,3 +106,17 @@ pub(super) fn a_pair_that_stays_apart_without_a_cause() {
     );
     assert_eq!((violation.invariant, violation.at.as_millis()), (Invariant::ApartForACause, 18_500), "{violation}");
 }
+
+#[test]
+pub(super) fn a_question_that_is_not_answered() {
+    // Once they are up, whoever is asked says nothing for some seconds.
+    let plan = patient(Fault::Crash, [(15_000, Op::Crash { node: 2, ms: Some(50) })]);
+    let violation = broken_plan(
+        &plan,
+        bent(|world, host, action| match action {
+            Action::Send { .. } if host == 0 && (15_058..20_000).contains(&world.now().as_millis()) => Vec::new(),
+            action => vec![action],
+        }),
+    );
+    assert_eq!((violation.invariant, violation.at.as_millis()), (Invariant::QuestionsAnswered, 16_050), "{violation}");
+}

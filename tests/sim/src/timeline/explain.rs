@@ -70,6 +70,9 @@ pub(super) const fn invariant(invariant: Invariant) -> &'static str {
         Invariant::SlowSubscriber => {
             "An application that reads its events late must end up with the same picture as one that reads at once. It did not."
         }
+        Invariant::QuestionsAnswered => {
+            "A node asked a peer for its members, over a session that nothing disturbed, and got no answer."
+        }
         Invariant::RecoveryWithoutSilence => {
             "Nothing failed any more. Dials, and their own deadlines, should have led all nodes back to each other. They did not, or only \
              once silence had shown that a connection was dead."
