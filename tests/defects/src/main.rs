@@ -10,6 +10,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -45,7 +46,8 @@ enum Command {
     },
     /// Build the judges over a machine with all defects, and see that it is the sound one while none is on.
     Build,
-    /// Ask the judges what they were not asked yet. It can be ended at any time, and goes on there.
+    /// Ask the judges what they were not asked yet, but for defects that `equivalent.json` says change nothing. It can be ended at any time,
+    /// and goes on there.
     Run {
         /// How many at the same time.
         #[arg(long, default_value_t = 1)]
@@ -122,6 +124,9 @@ impl Place {
     fn run(&self, jobs: usize) -> Result<(), String> {
         let (drawn, programs) = (self.drawn()?, self.read::<Programs>("programs.json")?);
         let path = self.folder.join("verdicts.jsonl");
+        let equivalent = self.equivalent()?;
+        let asked: Vec<usize> =
+            (0..drawn.defects.len()).filter(|number| !equivalent.contains_key(&drawn.defects[*number].title())).collect();
         for judge in Judge::ALL {
             let before = judges::verdicts(&path);
             let is_open = |defect: &Option<usize>| {
@@ -132,7 +137,7 @@ impl Place {
                 !(is_asked || judge == Judge::Sockets && is_seen())
             };
             // The sound machine first.
-            let open: Vec<Option<usize>> = [None].into_iter().chain((0..drawn.defects.len()).map(Some)).filter(is_open).collect();
+            let open: Vec<Option<usize>> = [None].into_iter().chain(asked.iter().copied().map(Some)).filter(is_open).collect();
             let (next, failed) = (AtomicUsize::new(0), Mutex::new(None));
             let ask = || {
                 while let Some(defect) = open.get(next.fetch_add(1, Ordering::Relaxed)) {
@@ -168,8 +173,16 @@ impl Place {
     }
 
     fn table(&self) -> Result<(), String> {
-        print!("{}", table::table(&self.drawn()?, &judges::verdicts(&self.folder.join("verdicts.jsonl"))));
+        let verdicts = judges::verdicts(&self.folder.join("verdicts.jsonl"));
+        print!("{}", table::table(&self.drawn()?, &verdicts, &self.equivalent()?));
         Ok(())
+    }
+
+    /// The defects that change nothing, each with the reason.
+    fn equivalent(&self) -> Result<BTreeMap<String, String>, String> {
+        let path = self.workspace.join("tests/defects/equivalent.json");
+        let text = fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+        serde_json::from_str(&text).map_err(|error| format!("{}: {error}", path.display()))
     }
 
     fn drawn(&self) -> Result<Drawn, String> {

@@ -59,6 +59,14 @@ pub(crate) struct Defect {
     pub(crate) what: String,
 }
 
+impl Defect {
+    /// Where it is, and what.
+    pub(crate) fn title(&self) -> String {
+        let file = self.file.trim_start_matches("noex-proto/src/").trim_end_matches(".rs");
+        format!("`{file}`, `{}`: {}", self.function.name, self.what)
+    }
+}
+
 /// The function that a defect is in.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub(crate) struct Function {
@@ -177,7 +185,8 @@ impl Sites<'_> {
         for (place, one) in of.fields.iter().enumerate() {
             for other in of.fields.iter().skip(place + 1) {
                 let (Member::Named(first), Member::Named(second)) = (&one.member, &other.member) else { continue };
-                if !self.declared.are_of_one_type(&name, &first.to_string(), &second.to_string()) {
+                let is_same = self.text(&one.expr) == self.text(&other.expr);
+                if is_same || !self.declared.are_of_one_type(&name, &first.to_string(), &second.to_string()) {
                     continue;
                 }
                 let edit = |field: &syn::FieldValue, name: &syn::Ident, value: &Expr| {

@@ -1,5 +1,6 @@
 //! What people read: a defect as a diff, and the table of the verdicts.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use crate::draw::Drawn;
@@ -24,8 +25,8 @@ pub(crate) fn diff(source: &Source, defect: &Defect) -> String {
     diff
 }
 
-/// A row for each defect with what each judge found, and what they found together.
-pub(crate) fn table(drawn: &Drawn, verdicts: &[Verdict]) -> String {
+/// A row for each defect with what each judge found, or why it changes nothing; and what they found together.
+pub(crate) fn table(drawn: &Drawn, verdicts: &[Verdict], equivalent: &BTreeMap<String, String>) -> String {
     let mut table = format!("Seed {}:\n\n", drawn.seed);
     table.push_str("| | defect | simulator | exploration | tests | sockets |\n|---|---|---|---|---|---|\n");
     let said =
@@ -34,9 +35,12 @@ pub(crate) fn table(drawn: &Drawn, verdicts: &[Verdict]) -> String {
         judges.iter().any(|judge| said(number, *judge).is_some_and(|verdict| verdict.found.is_some()))
     };
     for (number, defect) in drawn.defects.iter().enumerate() {
-        let file = defect.file.trim_start_matches("noex-proto/src/").trim_end_matches(".rs");
-        let what = defect.what.replace('|', "\\|");
-        write!(table, "| {number} | `{file}`, `{}`: {what} |", defect.function.name).expect("a string takes all");
+        let title = defect.title();
+        write!(table, "| {number} | {} |", title.replace('|', "\\|")).expect("a string takes all");
+        if let Some(reason) = equivalent.get(&title) {
+            writeln!(table, " equivalent: {reason} | | | |").expect("a string takes all");
+            continue;
+        }
         for judge in Judge::ALL {
             let text = said(number, judge).map_or("", |verdict| verdict.found.as_deref().unwrap_or("no"));
             write!(table, " {text} |").expect("a string takes all");
@@ -45,7 +49,8 @@ pub(crate) fn table(drawn: &Drawn, verdicts: &[Verdict]) -> String {
     }
     let count = |judges: &[Judge]| (0..drawn.defects.len()).filter(|number| found(*number, judges)).count();
     let (simulator, all) = (count(&[Judge::Simulator]), count(&Judge::ALL));
-    writeln!(table, "\nOf {}, the simulator finds {simulator}, all judges together {all}.", drawn.defects.len())
+    let different = drawn.defects.iter().filter(|defect| !equivalent.contains_key(&defect.title())).count();
+    writeln!(table, "\nOf {different} that change something, the simulator finds {simulator}, all judges together {all}.")
         .expect("a string takes all");
     table
 }

@@ -38,6 +38,7 @@ fn two_arguments_change_places() {
 fn two_values_of_one_type_change_places_where_a_struct_is_made() {
     let declared = "struct S { a: u8, b: u8, c: u16 } enum E { V { a: u8, b: u8 } }";
     assert_eq!(bodies(declared, "S { a: 1, b, c }", Kind::Arguments), ["S { a: b, b: 1, c }"]);
+    assert_eq!(bodies(declared, "S { a: 1, b: 1, c }", Kind::Arguments), [""; 0]);
     assert_eq!(bodies(declared, "E::V { a, b }", Kind::Arguments), ["E::V { a: b, b: a }"]);
 }
 
