@@ -10,6 +10,8 @@ use super::apart::{is_hindered, is_judged};
 use super::promises::MARGIN;
 use crate::{HostId, Invariant, World};
 
+/// When a kernel has sent again, at the latest, what was cut off before.
+const SENT_AGAIN: Duration = Duration::from_secs(3);
 /// More than what may be queued before an answer, and the answer.
 const BYTES: usize = 256 << 10;
 
@@ -59,7 +61,7 @@ impl QuestionJudge {
 }
 
 fn bound(plan: &Plan, now: Duration) -> Duration {
-    now + 2 * plan.longest_latency() + plan.time_to_pass(BYTES) + MARGIN
+    now + SENT_AGAIN + 2 * plan.longest_latency() + plan.time_to_pass(BYTES) + MARGIN
 }
 
 /// Whether both ends of the one connection between two hosts use it, and nothing holds up what they say.

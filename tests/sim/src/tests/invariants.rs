@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use noex_proto::{
     Action, Close, ClusterConfig, ClusterError, ClusterEvent, ClusterStatus, ConnId, Counters, DialError, Instant, Limits,
-    LocalFault, LookupId, Machine, NodeDownReason, NodeId, Unreached, Usage,
+    LocalFault, LookupId, Machine, NodeDownReason, NodeId, NodeInfo, Unreached, Usage,
 };
 
 use super::recovery::{
@@ -333,6 +333,15 @@ fn an_up_that_is_not_told() {
         action => vec![action],
     });
     assert_eq!(violation.invariant, Invariant::EventsMatchView, "{violation}");
+    // Told, and not as the peer has said.
+    let young = broken_pair(|_, _, action| match action {
+        Action::Event(ClusterEvent::NodeUp(info)) => {
+            vec![Action::Event(ClusterEvent::NodeUp(NodeInfo { uptime: Duration::ZERO, ..info }))]
+        }
+        action => vec![action],
+    });
+    assert_eq!(young.invariant, Invariant::EventsMatchView, "{young}");
+    assert!(young.detail.ends_with("is said to be up for 0ns"), "{young}");
 }
 
 #[test]

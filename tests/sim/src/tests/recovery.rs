@@ -118,5 +118,5 @@ pub(super) fn a_question_that_is_not_answered() {
             action => vec![action],
         }),
     );
-    assert_eq!((violation.invariant, violation.at.as_millis()), (Invariant::QuestionsAnswered, 16_050), "{violation}");
+    assert_eq!((violation.invariant, violation.at.as_millis()), (Invariant::QuestionsAnswered, 19_050), "{violation}");
 }

@@ -1,8 +1,9 @@
 //! What is checked of a machine around each input and action.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
-use noex_proto::{Action, ClusterEvent, ClusterStatus, ConnId, Input, Instant, NodeId};
+use noex_proto::{Action, ClusterEvent, ClusterStatus, ConnId, Input, Instant, NodeInfo, WallTime};
 
 use super::wire::EndState;
 use super::{HostId, World};
@@ -121,16 +122,32 @@ impl World {
         }
     }
 
-    /// There is an open connection between this host and a process that has the identity, or had it.
-    pub(super) fn check_up(&mut self, host: HostId, id: &NodeId) {
-        let met = self.hosts[host].ends().rev().any(|(place, end)| {
-            let (own, peer) = (&self.conns[place].ends[end], &self.conns[place].ends[1 - end]);
+    /// There is an open connection between this host and a process that has the identity, or had it, and that said over it how long it runs.
+    pub(super) fn check_up(&mut self, host: HostId, info: &NodeInfo) {
+        let id = &info.id;
+        let met = self.hosts[host].ends().filter(|(place, end)| {
+            let (own, peer) = (&self.conns[*place].ends[*end], &self.conns[*place].ends[1 - end]);
             let ids = &self.hosts[peer.host].ids;
             own.state == EndState::Open && ids.get(peer.process as usize).is_some_and(|known| known.as_ref() == Some(id))
         });
-        if !met {
-            self.violate(Some(host), Invariant::SessionBeforeUp, format!("{id} is up without a connection to it"));
+        let met: Vec<(usize, usize)> = met.collect();
+        if met.is_empty() {
+            return self.violate(Some(host), Invariant::SessionBeforeUp, format!("{id} is up without a connection to it"));
         }
+        if !met.iter().any(|(place, end)| self.said_uptime(*place, 1 - end, info.uptime)) {
+            let detail = format!("{id} is said to be up for {:?}", info.uptime);
+            self.violate(Some(host), Invariant::EventsMatchView, detail);
+        }
+    }
+
+    /// Whether an end can have said over its connection that its node runs for so long. One that is no more can have said anything.
+    fn said_uptime(&self, place: usize, end: usize, uptime: Duration) -> bool {
+        let conn = &self.conns[place];
+        let at = &self.hosts[conn.ends[end].host];
+        let own = at.machine.local_node_info(at.machine.now(), WallTime::default());
+        let Some(own) = own.ok().filter(|_| at.alive && at.process == conn.ends[end].process) else { return true };
+        let since = Duration::from_nanos((self.now - conn.opened[end]) * at.clock.fastest / 1000) + Duration::from_millis(1);
+        uptime <= own.uptime && own.uptime <= uptime + since
     }
 
     /// The slow subscriber reads all there is, and compares.

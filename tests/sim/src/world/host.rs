@@ -27,6 +27,8 @@ pub(super) struct Clock {
     since: u64,
     local: u64,
     pub(super) permille: u64,
+    /// The highest rate that it has had.
+    pub(super) fastest: u64,
 }
 
 impl Clock {
@@ -40,7 +42,7 @@ impl Clock {
     }
 
     pub(super) fn set_rate(&mut self, now: u64, permille: u64) {
-        *self = Self { since: now, local: self.at(now), permille };
+        *self = Self { since: now, local: self.at(now), permille, fastest: self.fastest.max(permille) };
     }
 }
 
@@ -116,7 +118,7 @@ impl Host {
         let slow = (machine.subscribe_events(), Monitor::default());
         Self {
             machine,
-            clock: Clock { since: now, local: 0, permille: 1000 },
+            clock: Clock { since: now, local: 0, permille: 1000, fastest: 1000 },
             wall_offset: Duration::from_secs(1_700_000_000),
             emitted: 0,
             slow_heard: 0,
@@ -448,7 +450,7 @@ impl World {
         self.judge(host, check);
         match &event {
             ClusterEvent::NodeUp(info) => {
-                self.check_up(host, &info.id);
+                self.check_up(host, info);
                 self.hosts[host].inquiry.up();
                 self.note_contact_of(host, &info.id, |live, _| Meeting::Up { alone: live == 1 });
             }
