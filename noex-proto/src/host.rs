@@ -146,6 +146,8 @@ mod tests {
         assert_eq!(longest.len(), NAME_MAX);
         assert_eq!(host(&(longest.clone() + ".")), host(&longest));
         assert_eq!((longest + "l.").parse::<Host>(), Err(NodeIdFault::HostTooLong));
+        // However long it is, it reads as an address.
+        assert_eq!("1.".repeat(NAME_MAX).parse::<Host>(), Err(NodeIdFault::HostDotted));
     }
 
     fn loops(text: &str) -> bool {

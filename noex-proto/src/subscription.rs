@@ -260,3 +260,23 @@ impl MessageQueue {
 const fn cost(message: &Message) -> usize {
     message.payload.len() + MESSAGE_OVERHEAD
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Bytes;
+
+    #[test]
+    fn whoever_has_read_all_messages_holds_no_room_for_them() {
+        let mut subscriptions = Subscriptions::default();
+        let id = subscriptions.subscribe_messages();
+        let message = Message { from: "a@10.0.0.1:1".parse().expect("a valid id"), payload: Bytes::from_static(b"x") };
+        for _ in 0..1000 {
+            subscriptions.push_message(&message, usize::MAX);
+        }
+        for _ in 0..1000 {
+            assert_eq!(subscriptions.poll_message(id), Some(Ok(message.clone())));
+        }
+        assert!(subscriptions.messages[&id].queue.capacity() <= 2 * AT_REST);
+    }
+}

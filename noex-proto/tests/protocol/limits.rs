@@ -75,6 +75,16 @@ fn stranger(machine: &mut Machine, last: u8) -> (ConnId, Vec<Action>) {
 }
 
 #[test]
+fn whoever_connects_to_a_stopped_node_is_closed_and_takes_one_number() {
+    let mut machine = Machine::new();
+    for number in 1..=3 {
+        let (conn, actions) = stranger(&mut machine, 1);
+        assert_eq!(conn, ConnId(number));
+        assert_eq!(actions, [Action::Close { conn, how: Close::Abort }]);
+    }
+}
+
+#[test]
 fn a_node_with_the_least_of_everything_works() {
     let mut net = pair(minimum(), minimum());
     for round in 0..10 {
