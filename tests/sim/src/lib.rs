@@ -32,6 +32,7 @@
 mod baseline;
 mod coverage;
 mod explore;
+mod frames;
 mod plan;
 mod random;
 mod recording;

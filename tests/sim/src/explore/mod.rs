@@ -11,7 +11,6 @@
 
 mod digest;
 mod driver;
-mod frames;
 mod link;
 mod rest;
 mod scenario;

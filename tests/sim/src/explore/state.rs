@@ -11,11 +11,11 @@ use noex_proto::{
 };
 
 use super::digest::Digest;
-use super::frames;
 use super::link::{EndState, Link, StreamEnd};
 use super::scenario::{Budget, Node, Rules, SECRET};
 use crate::HostId;
 use crate::coverage::Coverage;
+use crate::frames;
 use crate::safety::{Invariant, Monitor, Violation};
 use crate::trace::Line;
 

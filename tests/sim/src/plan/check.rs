@@ -73,6 +73,9 @@ impl Plan {
             if matches!(self.chunking, Chunking::Pieces { most: 0 }) {
                 return Some((Place::Field("chunking"), "pieces of no byte".into()));
             }
+            if self.long_names && self.steps.iter().any(|step| matches!(step.op, Op::Resolver { .. })) {
+                return Some((Place::Field("long_names"), "every host has a name, and a resolver fails".into()));
+            }
             let long = [("heal_ms", self.heal_ms), ("watch_ms", self.watch_ms)].into_iter().find(|(_, ms)| *ms > LONGEST_MS);
             long.map(|(field, ms)| (Place::Field(field), format!("{ms} ms, more than a week")))
         };

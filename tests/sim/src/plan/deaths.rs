@@ -80,7 +80,7 @@ impl Run<'_> {
             Sign::Port(_) if self.can_ask(observer, node) => {
                 self.world.coverage.note("death: port");
                 // Asked after an interval of silence, and half of one later; before both it may have to wait while others are asked.
-                silence.min(of_world(last + 4 * latency) + interval * 5 / 2 + hold)
+                silence.min(of_world(last + 4 * latency + 2 * plan.lookup()) + interval * 5 / 2 + hold)
             }
             Sign::Port(_) | Sign::Silence(_) => {
                 self.world.coverage.note("death: silence");

@@ -87,7 +87,7 @@ impl DialJudge {
                 // A seed under another name is dialled at its own pace until it has been reached once.
                 let misnamed = has_seed(plan, node, contact.peer, plan.is_renamed(contact.peer));
                 if held && free && !left && !misnamed {
-                    let until = contact.local + Duration::from_millis(node.base_ms) + MARGIN;
+                    let until = contact.local + Duration::from_millis(node.base_ms) + plan.on_any_clock(plan.lookup()) + MARGIN;
                     self.lost.insert(pair, (contact.process, until));
                 }
             }

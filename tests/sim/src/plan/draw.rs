@@ -9,6 +9,7 @@ const SHAPE: u64 = 1000;
 const TRAFFIC: u64 = 1001;
 const SWARM: u64 = 1002;
 const RECORDS: u64 = 1003;
+const MANY: u64 = 1004;
 
 /// Heartbeat intervals: together they are the whole range that a configuration may have. Where one is long, a run takes hours, in which the
 /// shortest ones would be dear; mixed ones differ a hundredfold at most.
@@ -48,12 +49,42 @@ fn draw_threshold(heartbeat_ms: u64, random: &mut Random) -> u32 {
     if heartbeat_ms > 5000 { random.pick(&[1, 2]) } else { random.pick(&[1, 2, 3, 3, 3, 5]) }
 }
 
+/// The kinds of faults that a cluster of many nodes has: few, and no dear ones.
+const OF_MANY: [Fault; 9] = [
+    Fault::Crash,
+    Fault::Freeze,
+    Fault::HalfOpen,
+    Fault::Latency,
+    Fault::Leave,
+    Fault::Partition,
+    Fault::PowerOff,
+    Fault::Reset,
+    Fault::WallClock,
+];
+
+/// One of a hundred seeds has so many nodes with so long identities that a page has no room for all that one may tell another of.
+fn many(seed: u64) -> Option<Random> {
+    let mut random = Random::new(seed, MANY);
+    random.permille(10).then_some(random)
+}
+
+/// The name of a node; with `long`, one to which some bytes may still be added.
+fn name(node: usize, long: bool, random: &mut Random) -> String {
+    let letter = char::from(b'a' + random.below(26) as u8);
+    let name = format!("{letter}{node}");
+    if long { format!("{name:-<60}") } else { name }
+}
+
 pub(super) fn draw(seed: u64) -> Plan {
     let mut swarm = Random::new(seed, SWARM);
     // Most seeds have about half of the kinds, some a few, and some none.
     let share = swarm.pick(&[0, 80, 80, 250, 500, 500, 500, 500, 500, 500, 800]);
-    let faults: Vec<Fault> = Fault::ALL.into_iter().filter(|_| swarm.permille(share)).collect();
-    let mut plan = shape(seed, &faults);
+    let mut faults: Vec<Fault> = Fault::ALL.into_iter().filter(|_| swarm.permille(share)).collect();
+    let many = many(seed);
+    if many.is_some() {
+        faults.retain(|fault| OF_MANY.contains(fault));
+    }
+    let mut plan = shape(seed, &faults, many);
     for (stream, fault) in Fault::ALL.into_iter().enumerate() {
         if faults.contains(&fault) {
             let mut random = Random::new(seed, stream as u64);
@@ -78,14 +109,18 @@ fn watch_ms(heartbeat_ms: u64) -> u64 {
 }
 
 /// The cluster without its faults.
-fn shape(seed: u64, faults: &[Fault]) -> Plan {
+fn shape(seed: u64, faults: &[Fault], many: Option<Random>) -> Plan {
     let mut random = Random::new(seed, SHAPE);
-    let count = random.within(3, 9) as usize;
-    let heartbeat_ms = if random.permille(100) { random.pick(&LONG_MS) } else { random.pick(&SHORT_MS) };
+    let mut count = random.within(3, 9) as usize;
+    let mut heartbeat_ms = if random.permille(100) { random.pick(&LONG_MS) } else { random.pick(&SHORT_MS) };
+    let long_names = many.is_some();
+    if let Some(mut many) = many {
+        (count, heartbeat_ms) = (many.within(27, 30) as usize, 5000);
+    }
     let threshold = draw_threshold(heartbeat_ms, &mut random);
     let base_ms = random.pick(&[20, 100, 500, 1000]);
     let max_ms = random.pick(&[1000, 3000, 10_000]);
-    let heal_ms = 1000 * random.within(40, 300);
+    let heal_ms = 1000 * if long_names { random.within(15, 30) } else { random.within(40, 300) };
     let together = random.permille(500);
     let topology = random.below(4);
     let mut core: Vec<usize> = (0..count).filter(|node| *node == 0 || random.permille(750)).collect();
@@ -112,9 +147,8 @@ fn shape(seed: u64, faults: &[Fault]) -> Plan {
             }
             (_, _) => vec![Seed::Node(0)],
         };
-        let letter = char::from(b'a' + random.below(26) as u8);
         nodes.push(NodePlan {
-            name: format!("{letter}{node}"),
+            name: name(node, long_names, &mut random),
             start_ms: if together { 0 } else { random.below(10_000) },
             heartbeat_ms,
             threshold,
@@ -132,6 +166,7 @@ fn shape(seed: u64, faults: &[Fault]) -> Plan {
         faults: Vec::new(),
         nodes,
         rogues: Vec::new(),
+        long_names,
         secret: random.permille(850),
         small_limits: faults.contains(&Fault::SmallLimits),
         bytes_per_second: None,

@@ -23,6 +23,7 @@ use std::time::Duration;
 use noex_proto::{ClusterConfig, Limits};
 use serde::{Deserialize, Serialize};
 
+use crate::world::network;
 use crate::{Chunking, Latency, Rogue};
 pub use op::{Op, Step};
 pub use run::{Outcome, STEP_BOUND};
@@ -224,6 +225,9 @@ pub struct Plan {
     pub names: Vec<NamePlan>,
     /// The strangers, on the hosts after them.
     pub rogues: Vec<Rogue>,
+    /// Whether the hosts have names, and as long ones as there can be, in place of addresses.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub long_names: bool,
     /// Whether the cluster has a secret.
     pub secret: bool,
     /// Whether all limits are at their minimum.
@@ -329,7 +333,12 @@ impl Plan {
     /// The identity of a node.
     pub(crate) fn id(&self, node: usize) -> String {
         let of = self.nodes[node].twin_of.unwrap_or(node);
-        format!("{}@{}:{}", self.nodes[of].name, address(of), noex_proto::defaults::PORT)
+        format!("{}@{}:{}", self.nodes[of].name, self.host(of), noex_proto::defaults::PORT)
+    }
+
+    /// What others call a node's host.
+    fn host(&self, node: usize) -> String {
+        if self.long_names { network::long_name(node) } else { address(node) }
     }
 
     /// A node's configuration, without its secrets.
@@ -355,8 +364,8 @@ impl Plan {
             .reconnect_base_delay(Duration::from_millis(plan.base_ms))
             .reconnect_max_delay(Duration::from_millis(plan.max_ms))
             .forget_after(Duration::from_millis(plan.forget_ms));
-        if let Some(of) = plan.twin_of {
-            config = config.advertise_host(address(of));
+        if self.long_names || plan.twin_of.is_some() {
+            config = config.advertise_host(self.host(plan.twin_of.unwrap_or(node)));
         }
         let limits = if self.small_limits { self.limits() } else { Limits::default() };
         config.limits(Limits { members: plan.members.unwrap_or(limits.members), ..limits })

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{Fault, NodePlan, Op, Plan, Seed};
 use crate::Resolving;
-use crate::world::resolver::SLOWEST;
+use crate::world::resolver::{SLOWEST, USUAL};
 
 /// How much later than its bound anything may come.
 pub(super) const MARGIN: Duration = Duration::from_millis(20);
@@ -69,6 +69,11 @@ impl Plan {
         self.core.iter().copied().filter(|node| self.nodes[*node].members.is_none()).collect()
     }
 
+    /// Whether there are so many nodes that what each does for each other one is dear.
+    pub(super) fn is_many(&self) -> bool {
+        self.nodes.len() > 16
+    }
+
     /// Whether a node ever has another name.
     pub(super) fn is_renamed(&self, of: usize) -> bool {
         self.steps.iter().any(|step| matches!(step.op, Op::Rename { node, .. } if node == of))
@@ -76,7 +81,12 @@ impl Plan {
 
     /// How long a dial takes at most until its last word, which comes after so many ways in one direction.
     pub(super) fn time_to_meet(&self, ways: u32) -> Duration {
-        ways * self.longest_latency() + self.time_to_pass(HANDSHAKE_BYTES)
+        self.lookup() + ways * self.longest_latency() + self.time_to_pass(HANDSHAKE_BYTES)
+    }
+
+    /// How long it takes at most to look a node's host up, behind others: a quarter of the places is kept from hosts that others told of.
+    pub(super) fn lookup(&self) -> Duration {
+        if self.long_names { 2 * USUAL.1 } else { Duration::ZERO }
     }
 
     /// Whether nothing in the plan is a reason for any node to go down, but that it leaves.

@@ -13,6 +13,7 @@ use super::questions::QuestionJudge;
 use super::{Op, Plan};
 use crate::coverage::Coverage;
 use crate::timeline;
+use crate::world::network;
 use crate::{Dialling, Invariant, Resolving, Violation, World};
 
 /// How many inputs a run may take before it counts as endless.
@@ -206,6 +207,9 @@ impl Run<'_> {
         }
         for number in 0..plan.names.len() {
             plan.set_name(self.world, number);
+        }
+        for node in (0..plan.nodes.len()).filter(|_| plan.long_names) {
+            self.world.set_name(&network::long_name(node), &[node]);
         }
         for (from, to) in &plan.undialable {
             self.world.set_dialling(*from, *to, Dialling::Dropped);

@@ -135,6 +135,10 @@ impl Run<'_> {
         let over = |since: Duration| since + HANDSHAKE < now;
         for node in 0..plan.nodes.len() {
             let own = plan.nodes[node].own_secret;
+            if own.is_none() && plan.secret {
+                continue;
+            }
+            let Ok(id) = plan.id(node).parse::<NodeId>() else { continue };
             for other in (0..plan.nodes.len()).filter(|other| plan.nodes[*other].own_secret.is_none()) {
                 let foreign = match own {
                     Some(own) => match self.dropped.get(&own) {
@@ -143,10 +147,9 @@ impl Run<'_> {
                     },
                     None => !self.has_secret(node) && self.secured_at[other].is_some_and(over),
                 };
-                if node == other || own.is_none() && plan.secret {
+                if node == other {
                     continue;
                 }
-                let Ok(id) = plan.id(node).parse::<NodeId>() else { continue };
                 let period = self.world.period(other, &id);
                 let before = match period {
                     Some(period) => self.foreign.insert((other, node), period),

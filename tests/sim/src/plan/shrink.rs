@@ -118,8 +118,9 @@ impl<F: FnMut(&Plan) -> bool> Shrinker<F> {
 
     /// Ordinary values in place of drawn ones.
     fn values(&mut self) {
-        let simplify: [fn(&mut Plan); 9] = [
+        let simplify: [fn(&mut Plan); 10] = [
             |plan| plan.latency = Latency::Constant { us: 1000 },
+            |plan| plan.long_names = false,
             |plan| plan.nodes.iter_mut().for_each(|node| node.start_ms = 0),
             |plan| plan.nodes.iter_mut().for_each(|node| node.heartbeat_ms = 1000),
             |plan| plan.nodes.iter_mut().for_each(|node| node.threshold = 3),

@@ -32,6 +32,7 @@ fn quiet() -> Plan {
         nodes: (0..3).map(node).collect(),
         names: Vec::new(),
         rogues: Vec::new(),
+        long_names: false,
         secret: true,
         small_limits: false,
         bytes_per_second: None,

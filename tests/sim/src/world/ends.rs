@@ -63,10 +63,20 @@ impl World {
         self.open_to(one, other).any(of) || self.open_to(other, one).any(of)
     }
 
-    /// Whether neither of two hosts has a connection to the other, or has one under way, but for the sessions in use.
+    /// Whether neither of two hosts has a connection to the other, or has one under way, but for the sessions in use. One with a former run of
+    /// a node, of whose end nothing tells, or a reset that is sent again, is asked for a sign of life before the present one comes up.
     pub(crate) fn is_clear(&self, one: HostId, other: HostId) -> bool {
         let used = |at: HostId, of: HostId| usize::from(self.hosts[at].monitor.up.keys().any(|id| host_of(id) == Some(of)));
-        [(one, other), (other, one)].iter().all(|(at, of)| self.live(*at, *of) <= used(*at, *of))
+        let dead = |at: HostId, of: HostId| {
+            self.open_to(at, of).any(|(place, end)| {
+                let conn = &self.conns[place];
+                let usual = self.now + u64::try_from(self.network.path(of, at).latency.longest().as_nanos()).unwrap_or(u64::MAX);
+                let again = conn.pipes[1 - end].flight.back().is_some_and(|(arrives, _)| *arrives > usual);
+                let gone = |silent| conn.ends[1 - end].state == EndState::Gone { silent };
+                conn.begun < self.hosts[of].since && (gone(true) || gone(false) && again)
+            })
+        };
+        [(one, other), (other, one)].iter().all(|(at, of)| self.live(*at, *of) <= used(*at, *of) && !dead(*at, *of))
     }
 
     /// How a host's clock runs, in thousandths.

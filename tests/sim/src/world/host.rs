@@ -16,6 +16,7 @@ use super::queue::Happening;
 use super::resolver::{Failing, Inquiry, Resolving};
 use super::wire::{Conn, DialStep, End, EndState, Pipe};
 use super::{HostId, Meeting, World};
+use crate::frames;
 use crate::safety::{self, Activity, Invariant, Monitor, Picture};
 
 /// A tick that comes later than this after its time is a late one.
@@ -72,6 +73,8 @@ pub(super) struct Host {
     pub(super) process: u32,
     /// A number of the present start that no other start anywhere has.
     pub(super) origin: u64,
+    /// When it began.
+    pub(super) since: u64,
     /// The last identity of each process.
     pub(super) ids: Vec<Option<NodeId>>,
     pub(super) alive: bool,
@@ -125,6 +128,7 @@ impl Host {
             refusals: BTreeMap::new(),
             process: 0,
             origin: 0,
+            since: 0,
             ids: vec![None],
             alive: true,
             powered: true,
@@ -316,6 +320,9 @@ impl World {
             Action::Send { conn, data } => {
                 self.trace.mix_bytes(&data);
                 self.records += 1;
+                if data.len() > 4096 && frames::has_next_page(&data) {
+                    self.coverage.note("members told in pages");
+                }
                 self.count(host, Activity::Send);
                 match self.open_end(host, conn) {
                     Some((place, end)) if self.conns[place].ends[end].state == EndState::Open => {

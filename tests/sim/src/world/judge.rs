@@ -216,5 +216,8 @@ impl World {
 
 /// The host at a node's address.
 pub(super) fn host_of(id: &NodeId) -> Option<HostId> {
-    network::host_at((id.host_ip()?, id.port()).into())
+    match id.host_ip() {
+        Some(ip) => network::host_at((ip, id.port()).into()),
+        None => network::host_named(id.host()),
+    }
 }

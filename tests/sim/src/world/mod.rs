@@ -278,6 +278,7 @@ impl World {
         at.listening = Some(port);
         self.origins += 1;
         at.origin = self.origins;
+        at.since = self.now;
         let mut entropy = [0; 32];
         self.entropy_random.fill(&mut entropy);
         let ip = listen.host.parse().unwrap_or_else(|_| network::ip(host));

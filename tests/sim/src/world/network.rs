@@ -138,6 +138,17 @@ pub(crate) fn ip(host: HostId) -> IpAddr {
     Ipv4Addr::from_bits(0x0a00_0001 + ((number / 250) << 8) + number % 250).into()
 }
 
+/// A name of a host that is as long as names may be, and with it the identity of a node.
+pub(crate) fn long_name(host: HostId) -> String {
+    let [most, rest] = [62, 61].map(|len| "a".repeat(len));
+    format!("h{host:03}.{most}.{rest}.{rest}.{rest}")
+}
+
+/// The host with this name.
+pub(super) fn host_named(name: &str) -> Option<HostId> {
+    name.get(1..4).filter(|_| name.len() == 253)?.parse().ok()
+}
+
 /// What is at an address.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Target {

@@ -17,7 +17,7 @@ const LOOKUP_TIMEOUT: Duration = Duration::from_secs(10);
 /// How many addresses a dial tries.
 const TRIED_AT_ONCE: usize = 16;
 /// What a lookup takes where nothing else was said.
-const USUAL: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(50));
+pub(crate) const USUAL: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(50));
 /// What it takes at most, in a resolver that is slow.
 pub(crate) const SLOWEST: Duration = Duration::from_secs(20);
 

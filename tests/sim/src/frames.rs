@@ -1,4 +1,4 @@
-//! What a frame on its way says, for traces and for knowing a state again. Records are signed, not encrypted.
+//! What a frame on its way says: for traces, for counts, and for knowing a state again. Records are signed, not encrypted.
 
 use std::fmt::Write;
 use std::hash::Hash;
@@ -8,13 +8,14 @@ const LENGTH: usize = 4;
 const TAG: usize = 16;
 
 const HEARTBEAT: u8 = 0x10;
+const MEMBERS: u8 = 0x11;
 const INTRO: u8 = 0x16;
 const PING: u8 = 0x13;
 
 fn message_name(kind: u8) -> &'static str {
     match kind {
         HEARTBEAT => "HEARTBEAT",
-        0x11 => "MEMBERS",
+        MEMBERS => "MEMBERS",
         0x12 => "MEMBERS_REQUEST",
         PING => "PING",
         0x14 => "PONG",
@@ -43,7 +44,7 @@ fn messages(frame: &[u8]) -> Vec<(u8, &[u8])> {
 }
 
 /// The names of what a frame holds.
-pub(super) fn name(frame: &[u8]) -> String {
+pub(crate) fn name(frame: &[u8]) -> String {
     let mut text = String::new();
     for (kind, body) in messages(frame) {
         let plus = if text.is_empty() { "" } else { " + " };
@@ -73,8 +74,15 @@ pub(super) fn name(frame: &[u8]) -> String {
     text
 }
 
+/// Whether a frame tells of members, and others follow on a further page.
+pub(crate) fn has_next_page(frame: &[u8]) -> bool {
+    // The flag is the second of three entries, behind the digest.
+    let follows = |body: &[u8]| body[..body.len().min(16)].windows(3).any(|entry| entry == [0x61, b'l', 0xf4]);
+    messages(frame).iter().any(|(kind, body)| *kind == MEMBERS && follows(body))
+}
+
 /// Writes what a frame says, without nonces, proofs, tags and times.
-pub(super) fn hash_abstraction(frame: &[u8], state: &mut impl std::hash::Hasher) {
+pub(crate) fn hash_abstraction(frame: &[u8], state: &mut impl std::hash::Hasher) {
     let messages = messages(frame);
     if messages.is_empty() {
         frame.get(LENGTH).hash(state);
