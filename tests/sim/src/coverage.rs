@@ -7,7 +7,7 @@ use noex_proto::{ClusterError, Counters, DialError, Refusal, Unreached};
 use crate::Fault;
 
 /// All that is counted beside the kinds of faults. What is not here cannot be noted; what is here and never occurs is too rare.
-const STATES: [&str; 39] = [
+const STATES: [&str; 40] = [
     "address beyond the sixteenth",
     "dead session replaced",
     "apart: for a cause",
@@ -43,6 +43,7 @@ const STATES: [&str; 39] = [
     "reset within a frame",
     "rotation",
     "slow subscriber lagged",
+    "slow subscriber missed messages",
     "stale admission",
     "stranger evicted",
     "tampered bytes",

@@ -6,7 +6,7 @@ use std::hash::{Hash, Hasher};
 use std::time::Duration;
 
 use noex_proto::{
-    Action, ClusterError, ClusterEvent, ClusterStatus, ConnId, Counters, Instant, Limits, NodeId, Unreached, Usage,
+    Action, ClusterError, ClusterEvent, ClusterStatus, ConnId, Contact, Counters, Instant, Limits, NodeId, Unreached, Usage,
 };
 use serde::{Deserialize, Serialize};
 
@@ -156,6 +156,9 @@ pub(crate) struct Monitor {
 
 /// Payloads of the simulator begin with this, the process, its up-period and a number.
 const MAGIC: u64 = 0x6e6f_6578_2d73_696d;
+/// Those for all nodes with this, the process, and the number of those that are up.
+const MAGIC_FOR_ALL: u64 = 0x6e6f_6578_2d61_6c6c;
+const FILL_FOR_ALL: u8 = 0xa5;
 /// The shortest payload that can be checked.
 pub(crate) const PAYLOAD_MIN: usize = 32;
 
@@ -168,6 +171,53 @@ pub(crate) fn payload(origin: u64, period: u64, number: u64, size: usize) -> Vec
     let fill = u8::try_from(number & 0xff).expect("masked");
     bytes.resize(size.max(PAYLOAD_MIN), fill);
     bytes
+}
+
+/// A payload for all that are up, which says so for each of them, by a digest of its identity.
+pub(crate) fn broadcast(origin: u64, up: &BTreeMap<NodeId, Up>, size: usize) -> Vec<u8> {
+    let head = [MAGIC_FOR_ALL, origin, up.len() as u64, 0];
+    let each = up.iter().flat_map(|(to, up)| [digest(to), up.period, up.sent]);
+    let mut bytes: Vec<u8> = head.into_iter().chain(each).flat_map(u64::to_be_bytes).collect();
+    bytes.resize(size.max(bytes.len()), FILL_FOR_ALL);
+    bytes
+}
+
+fn digest(id: &NodeId) -> u64 {
+    id.as_str().bytes().fold(0xcbf2_9ce4_8422_2325, |digest, byte| (digest ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+}
+
+/// What a payload says.
+struct Payload<'a> {
+    /// The sender's run, and its up-period with the receiver.
+    source: (u64, u64),
+    number: u64,
+    /// The bytes that follow, and what each of them is.
+    rest: &'a [u8],
+    fill: u8,
+}
+
+/// Reads a payload that this node was sent. None where it is none that can be checked.
+fn read_payload<'a>(own: Option<&NodeId>, payload: &'a [u8]) -> Option<Result<Payload<'a>, String>> {
+    let parts = |bytes: &'a [u8]| bytes.as_chunks::<8>().0.iter().map(|part| u64::from_be_bytes(*part));
+    let (head, rest) = payload.split_at_checked(PAYLOAD_MIN)?;
+    let head: Vec<u64> = parts(head).collect();
+    match head[..] {
+        [MAGIC, origin, period, number] => {
+            let fill = u8::try_from(number & 0xff).expect("masked");
+            Some(Ok(Payload { source: (origin, period), number, rest, fill }))
+        }
+        [MAGIC_FOR_ALL, origin, count, _] => {
+            let size = usize::try_from(count).unwrap_or(usize::MAX).saturating_mul(24);
+            let Some((each, rest)) = rest.split_at_checked(size) else { return Some(Err("one for all is cut off".into())) };
+            let each: Vec<u64> = parts(each).collect();
+            let own = own.map(digest);
+            Some(match each.as_chunks::<3>().0.iter().find(|[to, ..]| Some(*to) == own) {
+                Some([_, period, number]) => Ok(Payload { source: (origin, *period), number: *number, rest, fill: FILL_FOR_ALL }),
+                None => Err("one for all that were up, which this node was not".into()),
+            })
+        }
+        _ => None,
+    }
 }
 
 /// What an event means for the picture of the cluster, or how it does not fit.
@@ -240,20 +290,25 @@ impl Monitor {
         Ok(())
     }
 
+    /// The node has these seeds from now on: what is new among them has not been reported.
+    pub(crate) fn seeds_changed(&mut self, seeds: &[String]) {
+        let seeds: Vec<String> = seeds.iter().filter_map(|seed| Some(seed.parse::<Contact>().ok()?.to_string())).collect();
+        self.unreachable.retain(|seed, _| seeds.contains(seed));
+    }
+
     /// Writes what later checks depend on, but for what is counted.
     pub(crate) fn hash_abstraction(&self, state: &mut impl Hasher) {
         (self.status, &self.up, &self.sources).hash(state);
     }
 
     /// A payload came.
-    pub(crate) fn received(&mut self, from: &NodeId, payload: &[u8]) -> Check {
+    pub(crate) fn received(&mut self, own: Option<&NodeId>, from: &NodeId, payload: &[u8]) -> Check {
         let wrong = |detail: String| broken(Invariant::PayloadsArePrefixes, detail);
-        let Some(head) = payload.first_chunk::<PAYLOAD_MIN>() else { return Ok(()) };
-        let part = |place: usize| u64::from_be_bytes(*head[place * 8..].first_chunk().expect("32 bytes"));
-        if part(0) != MAGIC {
-            return Ok(());
-        }
-        let (source, number) = ((part(1), part(2)), part(3));
+        let Some(read) = read_payload(own, payload) else { return Ok(()) };
+        let Payload { source, number, rest, fill } = match read {
+            Ok(read) => read,
+            Err(detail) => return wrong(format!("{detail}, from {from}")),
+        };
         let Some(up) = self.up.get_mut(from) else {
             return wrong(format!("{number} of {source:?} from {from}, which is not up"));
         };
@@ -272,7 +327,7 @@ impl Monitor {
         }
         up.gap = false;
         up.received = number + 1;
-        if payload[PAYLOAD_MIN..].iter().any(|byte| u64::from(*byte) != number & 0xff) {
+        if rest.iter().any(|byte| *byte != fill) {
             return wrong(format!("{number} of {source:?} from {from} has other bytes"));
         }
         Ok(())

@@ -271,7 +271,7 @@ impl State {
         loop {
             let at = self.host_mut(host);
             let Some(Ok(message)) = at.machine.poll_message(at.messages_of) else { return Ok(()) };
-            let check = at.monitor.received(&message.from, &message.payload);
+            let check = at.monitor.received(None, &message.from, &message.payload);
             self.judge(host, check)?;
         }
     }

@@ -68,6 +68,7 @@ impl ApartJudge {
         for seed in &plan.nodes[host].seeds {
             if let Seed::Node(peer) = *seed
                 && peer != host
+                && plan.is_seed(host, *seed)
                 && (!self.healed || plan.core.contains(&peer))
             {
                 let apart = Some(Apart { since: world.now(), until: None, lost: false });
@@ -201,8 +202,7 @@ impl Tie {
         let stuck = if clear { Duration::ZERO } else { STUCK + delay(node, self.drawn + 1) };
         let until = now + delay(node, self.drawn) + stuck + dial;
         // Who is not a seed is forgotten some time.
-        let remembered =
-            node.seeds.contains(&Seed::Node(peer)) || plan.on_any_clock(until - apart.since) < millis(node.forget_ms);
+        let remembered = plan.is_seed(host, Seed::Node(peer)) || plan.on_any_clock(until - apart.since) < millis(node.forget_ms);
         if remembered {
             apart.until = Some(until);
         } else {
@@ -223,7 +223,7 @@ fn delay(node: &NodePlan, drawn: u32) -> Duration {
 /// With limits at their minimum dials wait for each other, a second claim to an identity has its own delays, and while a first secret is given
 /// some have it and some do not. A seed under another name is dialled at its own pace.
 pub(super) fn is_judged(plan: &Plan, host: HostId) -> bool {
-    let misnamed = plan.nodes[host].seeds.iter().any(|seed| matches!(seed, Seed::Misnamed(_)));
+    let misnamed = plan.seeds_of(host).any(|seed| matches!(seed, Seed::Misnamed(_)));
     let first_secret = !plan.secret && plan.faults.contains(&Fault::FirstSecret);
     !misnamed && !plan.small_limits && !first_secret && plan.nodes.iter().all(|node| node.twin_of.is_none())
 }

@@ -147,15 +147,20 @@ impl Plan {
             }
             Op::Rotate { ref more, .. } if more.len() > MOST_SECRETS => Some(format!("{} further secrets", more.len())),
             Op::Clock { permille: 0, .. } => Some("a clock cannot stand still".into()),
-            Op::Send { size, .. } if size > MOST_BYTES => Some(format!("{size} bytes in one message, of at most {MOST_BYTES}")),
+            Op::Broadcast { size, .. } | Op::Send { size, .. } if size > MOST_BYTES => {
+                Some(format!("{size} bytes in one message, of at most {MOST_BYTES}"))
+            }
             Op::RogueDials { rogue, .. } if rogue >= self.rogues.len() => Some(format!("stranger {rogue} does not exist")),
-            Op::RogueDials { count, .. } | Op::Send { count, .. } if count > MOST => {
+            Op::Broadcast { count, .. } | Op::RogueDials { count, .. } | Op::Send { count, .. } if count > MOST => {
                 Some(format!("{count} at once, of at most {MOST}"))
             }
             ref op if !op.is_among(&self.faults) => {
                 Some(format!("a fault of a kind that is not among `faults`: {:?}", op.kinds()))
             }
-            Op::Cut { .. } => None,
+            Op::SetSeeds { ref seeds, .. } if seeds.iter().any(|seed| matches!(seed, Seed::Name(_) | Seed::Rogue(_))) => {
+                Some("a name or a stranger as a new seed".into())
+            }
+            Op::Cut { .. } | Op::SetSeeds { .. } => None,
             _ if named.len() == 2 && named[0] == named[1] => Some(format!("node {} and itself", named[0])),
             _ => None,
         };

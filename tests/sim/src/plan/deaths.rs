@@ -126,7 +126,7 @@ impl Run<'_> {
                 node.own_secret.is_none() && node.members.is_none()
             });
             let welcome = welcome && self.secured[node] == self.secured[observer] && self.deaths[place].id.to_string() == id;
-            let dials = plan.nodes[node].seeds.contains(&Seed::Node(observer)) && welcome && self.can_ask(node, observer);
+            let dials = plan.is_seed(node, Seed::Node(observer)) && welcome && self.can_ask(node, observer);
             let Some((_, local)) = self.world.running(observer).filter(|_| dials && self.deaths[place].node == node) else {
                 continue;
             };

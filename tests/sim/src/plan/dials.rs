@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::promises::MARGIN;
-use super::{Addr, NodePlan, Plan, Seed};
+use super::{Addr, Plan, Seed};
 use crate::world::{Contact, Meeting};
 use crate::{HostId, Invariant, World};
 
@@ -80,12 +80,12 @@ impl DialJudge {
                 let since = self.up.remove(&pair);
                 let remembered = contact.local + Duration::from_millis(node.forget_ms);
                 // Of a node that started more than once, a rumour may tell of another instance than the one that left.
-                if left && self.starts.get(&contact.peer) == Some(&1) && !has_seed(plan, node, contact.peer, true) {
+                if left && self.starts.get(&contact.peer) == Some(&1) && !has_seed(plan, contact.host, contact.peer, true) {
                     self.left.insert(pair, (contact.process, remembered));
                 }
                 let held = since.is_some_and(|since| contact.local >= since + 2 * Duration::from_millis(node.heartbeat_ms));
                 // A seed under another name is dialled at its own pace until it has been reached once.
-                let misnamed = has_seed(plan, node, contact.peer, plan.is_renamed(contact.peer));
+                let misnamed = has_seed(plan, contact.host, contact.peer, plan.is_renamed(contact.peer));
                 if held && free && !left && !misnamed {
                     let until = contact.local + Duration::from_millis(node.base_ms) + plan.on_any_clock(plan.lookup()) + MARGIN;
                     self.lost.insert(pair, (contact.process, until));
@@ -103,9 +103,9 @@ impl DialJudge {
     }
 }
 
-/// Whether the peer is a seed of the node under another name, or `named` under its own.
-fn has_seed(plan: &Plan, node: &NodePlan, peer: HostId, named: bool) -> bool {
-    node.seeds.iter().any(|seed| match seed {
+/// Whether the peer is ever a seed of the node under another name, or `named` under its own.
+fn has_seed(plan: &Plan, node: HostId, peer: HostId, named: bool) -> bool {
+    plan.seeds_of(node).any(|seed| match seed {
         Seed::Misnamed(of) => *of == peer,
         Seed::Name(number) => named && plan.names[*number].addrs.contains(&Addr::Node(peer)),
         Seed::Node(of) => named && *of == peer,

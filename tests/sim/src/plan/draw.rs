@@ -50,12 +50,14 @@ fn draw_threshold(heartbeat_ms: u64, random: &mut Random) -> u32 {
 }
 
 /// The kinds of faults that a cluster of many nodes has: few, and no dear ones.
-const OF_MANY: [Fault; 9] = [
+const OF_MANY: [Fault; 11] = [
     Fault::Crash,
     Fault::Freeze,
     Fault::HalfOpen,
+    Fault::Halt,
     Fault::Latency,
     Fault::Leave,
+    Fault::NewSeeds,
     Fault::Partition,
     Fault::PowerOff,
     Fault::Reset,
@@ -208,6 +210,14 @@ fn traffic(plan: &mut Plan, random: &mut Random) {
         if random.permille(300) {
             push(plan, random.below(end), Op::Processes { node, count: random.below(100) });
         }
+    }
+    for _ in 0..random.within(1, 6) {
+        let size = random.pick(&[32, 32, 1000, 4096, 70_000]);
+        push(plan, random.below(end), Op::Broadcast { from: random.index(plan.nodes.len()), size, count: 1 });
+    }
+    for _ in 0..random.below(4) {
+        let ms = random.within(100, end);
+        push(plan, random.below(end), Op::Subscribe { node: random.index(plan.nodes.len()), ms });
     }
 }
 
@@ -365,6 +375,18 @@ fn add_steps(plan: &mut Plan, fault: Fault, at: u64, random: &mut Random) {
             plan.nodes.push(twin);
         }
         Fault::Freeze => push(plan, at, Op::Freeze { node, ms }),
+        Fault::Halt => push(plan, at, Op::Halt { node, ms: again }),
+        Fault::NewSeeds => {
+            let own = plan.nodes[node].seeds.clone();
+            let mut seeds: Vec<Seed> = own.into_iter().filter(|seed| matches!(seed, Seed::Node(_))).collect();
+            seeds.retain(|_| random.permille(500));
+            for seed in [Seed::Node(one), Seed::Missing, Seed::Misnamed(other)] {
+                if random.permille(300) && !seeds.contains(&seed) {
+                    seeds.push(seed);
+                }
+            }
+            push(plan, at, Op::SetSeeds { node, seeds, keep: random.permille(400) });
+        }
         Fault::HalfOpen if random.permille(300) => vanish(plan, node, at, random),
         Fault::HalfOpen => push(plan, at, Op::HalfOpen { at: one, with: other, silent: random.permille(500) }),
         Fault::Leave => push(plan, at, Op::Leave { node, ms: again }),

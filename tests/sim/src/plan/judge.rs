@@ -77,6 +77,7 @@ impl Run<'_> {
                         | Fault::Leave
                         | Fault::MixedSecrets
                         | Fault::Names
+                        | Fault::NewSeeds
                         | Fault::OneWayDials
                 )
         };

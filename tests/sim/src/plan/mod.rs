@@ -10,6 +10,7 @@ mod judge;
 mod matters;
 mod names;
 mod op;
+mod order;
 mod promises;
 mod questions;
 mod rest;
@@ -96,11 +97,15 @@ pub enum Fault {
     FewMembers,
     /// Hosts that come back under another name.
     Renames,
+    /// Runtimes that are shut down under a node.
+    Halt,
+    /// Nodes that are given other seeds while they run.
+    NewSeeds,
 }
 
 impl Fault {
     /// All kinds, in the order of their random streams: a new one goes to the end.
-    pub const ALL: [Self; 32] = [
+    pub const ALL: [Self; 34] = [
         Self::Adversary,
         Self::Bandwidth,
         Self::ClockRate,
@@ -133,6 +138,8 @@ impl Fault {
         Self::LateCloses,
         Self::FewMembers,
         Self::Renames,
+        Self::Halt,
+        Self::NewSeeds,
     ];
 }
 
@@ -341,6 +348,17 @@ impl Plan {
         if self.long_names { network::long_name(node) } else { address(node) }
     }
 
+    /// What a node is told of a seed.
+    fn seed(&self, node: usize, seed: &Seed) -> String {
+        match seed {
+            Seed::Missing => format!("nobody@10.200.0.{}:4369", node + 1),
+            Seed::Misnamed(of) => format!("misnamed@{}:4369", address(*of)),
+            Seed::Name(number) => name(*number),
+            Seed::Node(of) => self.id(*of),
+            Seed::Rogue(rogue) => format!("rogue@{}:4369", address(self.nodes.len() + rogue)),
+        }
+    }
+
     /// A node's configuration, without its secrets.
     pub(crate) fn config(&self, node: usize) -> ClusterConfig {
         self.config_as(node, &self.nodes[self.nodes[node].twin_of.unwrap_or(node)].name)
@@ -349,13 +367,7 @@ impl Plan {
     /// The same under this name.
     pub(super) fn config_as(&self, node: usize, name_of_node: &str) -> ClusterConfig {
         let plan = &self.nodes[node];
-        let seeds = plan.seeds.iter().map(|seed| match seed {
-            Seed::Missing => format!("nobody@10.200.0.{}:4369", node + 1),
-            Seed::Misnamed(of) => format!("misnamed@{}:4369", address(*of)),
-            Seed::Name(number) => name(*number),
-            Seed::Node(of) => self.id(*of),
-            Seed::Rogue(rogue) => format!("rogue@{}:4369", address(self.nodes.len() + rogue)),
-        });
+        let seeds = plan.seeds.iter().map(|seed| self.seed(node, seed));
         let mut config = ClusterConfig::new(name_of_node)
             .host(address(node))
             .seeds(seeds)
@@ -369,6 +381,12 @@ impl Plan {
         }
         let limits = if self.small_limits { self.limits() } else { Limits::default() };
         config.limits(Limits { members: plan.members.unwrap_or(limits.members), ..limits })
+    }
+
+    /// How many seeds a node may be given.
+    fn most_seeds(&self, node: usize) -> usize {
+        let limits = if self.small_limits { self.limits() } else { Limits::default() };
+        self.nodes[node].members.unwrap_or(limits.members)
     }
 
     /// Limits as small as they can be with this many nodes.

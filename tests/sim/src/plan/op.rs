@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Fault;
+use super::{Fault, Seed};
 use crate::{Dialling, Resolving, Tampering};
 
 /// Something that happens at a moment of the plan.
@@ -19,6 +19,15 @@ pub struct Step {
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Op {
+    /// A node sends messages to all that are up.
+    Broadcast {
+        /// From where.
+        from: usize,
+        /// Bytes of each, and more where it takes more to say for whom it is.
+        size: usize,
+        /// How many.
+        count: usize,
+    },
     /// A node's clock runs at this rate.
     Clock {
         /// Which.
@@ -70,6 +79,13 @@ pub enum Op {
         node: usize,
         /// For how long, or until when, in milliseconds.
         ms: u64,
+    },
+    /// The runtime of a node is shut down under it, and it starts again after `ms`, if that is given.
+    Halt {
+        /// Which.
+        node: usize,
+        /// For how long, or until when, in milliseconds.
+        ms: Option<u64>,
     },
     /// The connections of one node to another end without the other's notice.
     HalfOpen {
@@ -183,6 +199,16 @@ pub enum Op {
         /// How many.
         count: usize,
     },
+    /// A node that runs is given other seeds, until it starts again.
+    SetSeeds {
+        /// Which.
+        node: usize,
+        /// Missing ones, nodes, and nodes under another name.
+        seeds: Vec<Seed>,
+        /// Whether its own stay, beside these.
+        #[serde(default)]
+        keep: bool,
+    },
     /// A node does not read what another one writes.
     StallReader {
         /// Who does not read.
@@ -198,6 +224,13 @@ pub enum Op {
         from: usize,
         /// To where.
         to: usize,
+        /// For how long, or until when, in milliseconds.
+        ms: u64,
+    },
+    /// The application on a node subscribes once more, and reads rarely.
+    Subscribe {
+        /// Which.
+        node: usize,
         /// For how long, or until when, in milliseconds.
         ms: u64,
     },
@@ -230,7 +263,9 @@ impl Op {
             Self::Clock { node, .. }
             | Self::Crash { node, .. }
             | Self::Descriptors { node, .. }
+            | Self::Broadcast { from: node, .. }
             | Self::Freeze { node, .. }
+            | Self::Halt { node, .. }
             | Self::LateCloses { node, .. }
             | Self::Leave { node, .. }
             | Self::Misuse { node }
@@ -239,6 +274,7 @@ impl Op {
             | Self::Rename { node, .. }
             | Self::Resolver { node, .. }
             | Self::RogueDials { node, .. }
+            | Self::Subscribe { node, .. }
             | Self::WallClock { node, .. } => vec![node],
             Self::Cut { from, to, .. } => from.iter_mut().chain(to).collect(),
             Self::Dials { from: one, to: other, .. }
@@ -249,6 +285,13 @@ impl Op {
             | Self::StallReader { reader: one, from: other, .. }
             | Self::StallWriter { from: one, to: other, .. }
             | Self::Tamper { one, other, .. } => vec![one, other],
+            Self::SetSeeds { node, seeds, .. } => {
+                let of = seeds.iter_mut().filter_map(|seed| match seed {
+                    Seed::Misnamed(of) | Seed::Node(of) => Some(of),
+                    Seed::Missing | Seed::Name(_) | Seed::Rogue(_) => None,
+                });
+                of.chain([node]).collect()
+            }
             Self::FirstSecret { without, .. } => without.iter_mut().collect(),
             Self::Rotate { .. } => Vec::new(),
         }
@@ -264,18 +307,20 @@ impl Op {
             Self::Dials { .. } => &[Fault::DialFaults],
             Self::Freeze { .. } => &[Fault::Freeze],
             Self::HalfOpen { .. } => &[Fault::HalfOpen],
+            Self::Halt { .. } => &[Fault::Halt],
             Self::FirstSecret { .. } => &[Fault::FirstSecret],
             Self::LateCloses { .. } => &[Fault::LateCloses],
             Self::Leave { .. } => &[Fault::Leave, Fault::Partition],
             Self::Misuse { .. } => &[Fault::Misuse],
             Self::PowerOff { .. } => &[Fault::PowerOff],
-            Self::Processes { .. } | Self::Send { .. } => &[],
+            Self::Broadcast { .. } | Self::Processes { .. } | Self::Send { .. } | Self::Subscribe { .. } => &[],
             Self::Rename { .. } => &[Fault::Renames],
             Self::Resolver { .. } => &[Fault::Names],
             Self::Reset { .. } => &[Fault::DialFaults, Fault::Reset],
             Self::ResetOne { .. } => &[Fault::Reset, Fault::Stall],
             Self::RogueDials { .. } => &[Fault::Rogues],
             Self::Rotate { .. } => &[Fault::Rotation, Fault::AcceptedSecrets],
+            Self::SetSeeds { .. } => &[Fault::NewSeeds],
             Self::StallReader { .. } | Self::StallWriter { .. } => &[Fault::Stall],
             Self::Tamper { .. } => &[Fault::Adversary],
             Self::WallClock { .. } => &[Fault::WallClock],
@@ -295,6 +340,9 @@ impl Op {
             if from.is_empty() || to.is_empty() {
                 return false;
             }
+        }
+        if let Self::SetSeeds { seeds, .. } = self {
+            seeds.retain(|seed| !matches!(seed, Seed::Misnamed(of) | Seed::Node(of) if *of == gone));
         }
         let mut kept = true;
         for node in self.nodes_mut() {
@@ -319,15 +367,18 @@ impl Op {
             | Self::Rotate { ms, .. }
             | Self::StallReader { ms, .. }
             | Self::StallWriter { ms, .. }
+            | Self::Subscribe { ms, .. }
             | Self::Tamper { ms, .. } => Some(ms),
-            Self::Crash { ms, .. } | Self::Leave { ms, .. } | Self::PowerOff { ms, .. } => ms.as_mut(),
-            Self::HalfOpen { .. }
+            Self::Crash { ms, .. } | Self::Halt { ms, .. } | Self::Leave { ms, .. } | Self::PowerOff { ms, .. } => ms.as_mut(),
+            Self::Broadcast { .. }
+            | Self::HalfOpen { .. }
             | Self::Misuse { .. }
             | Self::Processes { .. }
             | Self::Reset { .. }
             | Self::ResetOne { .. }
             | Self::RogueDials { .. }
             | Self::Send { .. }
+            | Self::SetSeeds { .. }
             | Self::WallClock { .. } => None,
         }
     }

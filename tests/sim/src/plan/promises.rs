@@ -74,6 +74,29 @@ impl Plan {
         self.nodes.len() > 16
     }
 
+    /// The seeds that a node may be given while it runs, each time, and whether its own are kept.
+    fn new_seeds(&self, node: usize) -> impl Iterator<Item = (&[Seed], bool)> {
+        self.steps.iter().filter_map(move |step| match &step.op {
+            Op::SetSeeds { node: of, seeds, keep } if *of == node => Some((seeds.as_slice(), *keep)),
+            _ => None,
+        })
+    }
+
+    /// Whether a node is ever given other seeds than its own.
+    pub(super) fn has_new_seeds(&self, node: usize) -> bool {
+        self.new_seeds(node).next().is_some()
+    }
+
+    /// Whether this is one of a node's seeds all the time.
+    pub(super) fn is_seed(&self, node: usize, seed: Seed) -> bool {
+        self.nodes[node].seeds.contains(&seed) && self.new_seeds(node).all(|(seeds, keep)| keep || seeds.contains(&seed))
+    }
+
+    /// All seeds that a node ever has.
+    pub(super) fn seeds_of(&self, node: usize) -> impl Iterator<Item = &Seed> {
+        self.nodes[node].seeds.iter().chain(self.new_seeds(node).flat_map(|(seeds, _)| seeds))
+    }
+
     /// Whether a node ever has another name.
     pub(super) fn is_renamed(&self, of: usize) -> bool {
         self.steps.iter().any(|step| matches!(step.op, Op::Rename { node, .. } if node == of))
@@ -118,6 +141,7 @@ impl Fault {
                 | Self::MixedSecrets
                 | Self::Misuse
                 | Self::Names
+                | Self::NewSeeds
                 | Self::OneWayDials
                 | Self::Rogues
                 | Self::Rotation
@@ -145,6 +169,7 @@ impl Fault {
             Self::Fragmentation => "fault: fragmentation",
             Self::Freeze => "fault: freeze",
             Self::HalfOpen => "fault: half-open",
+            Self::Halt => "fault: halt",
             Self::LateCloses => "fault: late closes",
             Self::Latency => "fault: latency",
             Self::Leave => "fault: leave",
@@ -153,6 +178,7 @@ impl Fault {
             Self::MixedSecrets => "fault: mixed secrets",
             Self::Misuse => "fault: misuse",
             Self::Names => "fault: names",
+            Self::NewSeeds => "fault: new seeds",
             Self::OneWayDials => "fault: one-way dials",
             Self::Partition => "fault: partition",
             Self::PowerOff => "fault: power off",

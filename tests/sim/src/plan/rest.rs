@@ -79,8 +79,11 @@ impl Run<'_> {
         in_time && (!self.plan.small_limits || bytes <= SMALLEST)
     }
 
-    /// Each node of the core sends each other one something, of several records too.
+    /// Each node of the core sends each other one something, of several records too, and all together one message.
     pub(super) fn send_to_all(&mut self) {
+        for &node in &self.plan.core {
+            self.world.broadcast_checked(node, 32);
+        }
         let most = if self.plan.is_many() { 32 } else { 300_000 };
         let sizes: Vec<usize> =
             [32, 3000, 300_000].into_iter().filter(|size| *size == 32 || *size <= most && self.is_borne(*size)).collect();

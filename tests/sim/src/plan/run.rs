@@ -6,13 +6,12 @@ use std::time::Duration;
 
 use noex_proto::{ClusterStatus, NodeId};
 
+use super::Plan;
 use super::apart::ApartJudge;
 use super::deaths::Death;
 use super::dials::DialJudge;
 use super::questions::QuestionJudge;
-use super::{Op, Plan};
 use crate::coverage::Coverage;
-use crate::timeline;
 use crate::world::network;
 use crate::{Dialling, Invariant, Resolving, Violation, World};
 
@@ -57,6 +56,7 @@ pub(super) enum Act {
     Start(usize),
     Step(usize),
     Thaw(usize),
+    Unsubscribe(usize),
     Unstall { reader: bool, at: usize, with: usize },
     Untamper(usize, usize),
 }
@@ -87,7 +87,7 @@ pub(super) struct Run<'a> {
     pub(super) secured: Vec<bool>,
     pub(super) secured_at: Vec<Option<Duration>>,
     /// The hosts whose node has another name than its own.
-    renamed: Vec<bool>,
+    pub(super) renamed: Vec<bool>,
     /// The most members that each node has had since the watch began.
     pub(super) most_members: Vec<usize>,
 }
@@ -303,12 +303,13 @@ impl Run<'_> {
             Act::Secrets(primary, accepted) => self.set_secrets(primary, accepted),
             Act::Secure(node) => self.secure(node),
             Act::Start(node) => self.start(node),
-            Act::Step(place) => self.op(&self.plan.steps[place].op.clone()),
+            Act::Step(place) => self.order(&self.plan.steps[place].op.clone()),
             Act::Thaw(node) => {
                 self.world.thaw(node);
                 self.note_pause(node);
                 self.give_secrets_late(node);
             }
+            Act::Unsubscribe(node) => self.world.unsubscribe(node),
             Act::Unstall { reader: true, at, with } => self.world.stall_reader(at, with, false),
             Act::Unstall { reader: false, at, with } => self.world.stall_writer(at, with, false),
             Act::Untamper(one, other) => self.world.tamper(one, other, None, 0),
@@ -316,7 +317,7 @@ impl Run<'_> {
     }
 
     /// Notes that a node stands still, or goes on.
-    fn note_pause(&mut self, node: usize) {
+    pub(super) fn note_pause(&mut self, node: usize) {
         let now = self.world.now();
         let pause = &mut self.pauses[node];
         match pause {
@@ -328,7 +329,7 @@ impl Run<'_> {
     }
 
     /// Starts a node that does not run. One that is still leaving gets its time.
-    fn start(&mut self, node: usize) {
+    pub(super) fn start(&mut self, node: usize) {
         if self.world.is_alive(node) && self.world.is_frozen(node) {
             return;
         }
@@ -348,115 +349,6 @@ impl Run<'_> {
             }
             ClusterStatus::Stopping => self.after(200, Act::Start(node)),
             ClusterStatus::Running | ClusterStatus::Starting => {}
-        }
-    }
-
-    fn op(&mut self, op: &Op) {
-        self.world.line(None, &format!("{op:?}"));
-        if let Some((fault, ms)) = timeline::fault(self.plan, op) {
-            self.world.draw_fault(ms, fault);
-        }
-        match *op {
-            Op::Clock { node, permille, ms } => {
-                self.world.set_clock_rate(node, permille);
-                self.after(ms, Act::Clock(node));
-            }
-            Op::Crash { node, ms } => self.die(node, ms, World::crash),
-            Op::Cut { ref from, ref to, ms, reset } => {
-                for one in from {
-                    for other in to {
-                        if reset {
-                            self.world.sever(*one, *other);
-                        }
-                        self.world.cut(*one, *other);
-                        self.hold_up(*one, *other);
-                    }
-                }
-                self.after(ms, Act::Mend(from.clone(), to.clone()));
-            }
-            Op::Descriptors { node, ms } => {
-                self.world.coverage.note("no descriptors");
-                self.world.set_exhausted(node, true);
-                self.doubt_dials(None);
-                self.after(ms, Act::Descriptors(node));
-            }
-            Op::Dials { from, to, how, ms } => {
-                if !self.plan.undialable.contains(&(from, to)) {
-                    self.world.set_dialling(from, to, how);
-                    self.doubt_dials(Some((from, to)));
-                    self.after(ms, Act::Dials(from, to));
-                }
-            }
-            Op::FirstSecret { ms, without } => self.first_secret(ms, without),
-            Op::Freeze { node, ms } => {
-                self.world.freeze(node);
-                self.doubt_dials(None);
-                self.note_pause(node);
-                self.deaths.retain(|death| death.observer != node);
-                self.stops.remove(&node);
-                self.dials.frozen(node);
-                self.after(ms, Act::Thaw(node));
-            }
-            Op::HalfOpen { at, with, silent } => {
-                self.world.half_open(at, with, silent);
-                self.disturb(Some((at, with)));
-            }
-            Op::LateCloses { node, by_ms, ms } => {
-                self.world.set_late_closes(node, Duration::from_millis(by_ms));
-                self.after(ms, Act::LateCloses(node));
-            }
-            Op::Leave { node, ms } => {
-                self.expect_stop(node);
-                self.world.stop(node);
-                if let Some(ms) = ms {
-                    self.after(ms, Act::Start(node));
-                }
-            }
-            Op::Misuse { node } => self.world.misuse(node),
-            Op::PowerOff { node, ms } => self.die(node, ms, World::power_off),
-            Op::Processes { node, count } => self.world.set_process_count(node, count),
-            Op::Rename { node, ms } => {
-                self.die(node, Some(ms), World::crash);
-                self.renamed[node] = !self.renamed[node];
-            }
-            Op::Resolver { node, how, ms } => {
-                self.world.set_resolving(node, how);
-                self.after(ms, Act::Resolver(node));
-            }
-            Op::Reset { one, other } => {
-                self.world.reset(one, other);
-                self.disturb(Some((one, other)));
-            }
-            Op::ResetOne { one, other } => {
-                self.world.reset_one(one, other);
-                self.disturb(Some((one, other)));
-            }
-            Op::RogueDials { rogue, node, count } => self.world.rogue_dials(self.plan.nodes.len() + rogue, node, count),
-            Op::Rotate { to, ms, ref more } => self.rotate(to, ms, more),
-            Op::Send { from, to, size, count } => {
-                let to: Option<NodeId> = self.id(to).parse().ok();
-                for _ in 0..count {
-                    if let Some(to) = &to {
-                        self.world.send_checked(from, to, size);
-                    }
-                }
-            }
-            Op::StallReader { reader, from, ms } => {
-                self.world.stall_reader(reader, from, true);
-                self.hold_up(reader, from);
-                self.after(ms, Act::Unstall { reader: true, at: reader, with: from });
-            }
-            Op::StallWriter { from, to, ms } => {
-                self.world.stall_writer(from, to, true);
-                self.hold_up(from, to);
-                self.after(ms, Act::Unstall { reader: false, at: from, with: to });
-            }
-            Op::Tamper { one, other, how, permille, ms } => {
-                self.world.tamper(one, other, Some(how), permille);
-                self.disturb(Some((one, other)));
-                self.after(ms, Act::Untamper(one, other));
-            }
-            Op::WallClock { node, ms } => self.world.jump_wall_clock(node, ms),
         }
     }
 
@@ -510,6 +402,9 @@ impl Run<'_> {
             self.secured[node] |= secured;
             self.start(node);
             self.give_secrets(node);
+            if plan.has_new_seeds(node) {
+                self.set_seeds(node, &plan.nodes[node].seeds);
+            }
         }
         self.halve_rotation();
         // Who is left out may be left with other secrets.

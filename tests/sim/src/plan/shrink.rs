@@ -129,14 +129,14 @@ impl<F: FnMut(&Plan) -> bool> Shrinker<F> {
             |plan| plan.watch_ms = 20_000.max(6 * plan.nodes.iter().map(|node| node.heartbeat_ms).max().unwrap_or(0)),
             |plan| {
                 for step in &mut plan.steps {
-                    if let Op::Send { size, .. } = &mut step.op {
+                    if let Op::Broadcast { size, .. } | Op::Send { size, .. } = &mut step.op {
                         *size = 32;
                     }
                 }
             },
             |plan| {
                 for step in &mut plan.steps {
-                    if let Op::Send { count, .. } = &mut step.op {
+                    if let Op::Broadcast { count, .. } | Op::Send { count, .. } = &mut step.op {
                         *count = 1;
                     }
                 }
@@ -239,9 +239,11 @@ pub(super) fn remove_fault(plan: &mut Plan, fault: Fault) {
         | Fault::FirstSecret
         | Fault::Freeze
         | Fault::HalfOpen
+        | Fault::Halt
         | Fault::LateCloses
         | Fault::Leave
         | Fault::Misuse
+        | Fault::NewSeeds
         | Fault::Partition
         | Fault::PowerOff
         | Fault::Renames

@@ -531,18 +531,18 @@ fn payloads_that_are_no_prefix() {
     let payload = |period, number| safety::payload(7, period, number, 100);
     let mut sound = up();
     for number in 0..3 {
-        assert_eq!(sound.received(&from, &payload(1, number)), Ok(()));
+        assert_eq!(sound.received(None, &from, &payload(1, number)), Ok(()));
     }
     let mut bytes = payload(1, 3);
     bytes[60] ^= 1;
     for (what, payload) in
         [("again", payload(1, 2)), ("a gap", payload(1, 4)), ("another period", payload(2, 3)), ("bytes", bytes)]
     {
-        let check = sound.clone().received(&from, &payload);
+        let check = sound.clone().received(None, &from, &payload);
         assert_eq!(of(check), Some(Invariant::PayloadsArePrefixes), "{what}");
     }
-    assert_eq!(of(sound.received(&other, &payload(1, 3))), Some(Invariant::PayloadsArePrefixes), "a second up-period");
-    assert_eq!(of(sound.received(&id("c"), &payload(3, 0))), Some(Invariant::PayloadsArePrefixes), "one who is not up");
+    assert_eq!(of(sound.received(None, &other, &payload(1, 3))), Some(Invariant::PayloadsArePrefixes), "a second up-period");
+    assert_eq!(of(sound.received(None, &id("c"), &payload(3, 0))), Some(Invariant::PayloadsArePrefixes), "one who is not up");
 
     // A world whose sender leaves one out.
     let mut world = pair();

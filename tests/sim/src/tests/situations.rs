@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use noex_proto::{ClusterConfig, Limits};
 
-use super::{errors, quiet, run, start, told, with};
+use super::{errors, pair, quiet, run, start, told, with};
 use crate::world::Bend;
-use crate::{Fault, Invariant, Op, Plan, STEP_BOUND, Seed, World};
+use crate::{Fault, Invariant, Op, Plan, STEP_BOUND, Seed, Step, World};
 
 const B_UP: &str = "+b";
 
@@ -96,6 +96,105 @@ pub(super) fn a_host_comes_back_under_another_name_and_then_under_its_own() {
 }
 
 #[test]
+pub(super) fn a_node_whose_runtime_is_shut_down_is_gone_and_comes_back() {
+    let world = run(&with(Fault::Halt, [(5000, Op::Halt { node: 1, ms: Some(1000) })]));
+    let of_b: Vec<_> = told(&world, 0, 20_000).into_iter().filter(|line| line.contains('b')).collect();
+    assert_eq!(of_b, [B_UP, "-b connection_closed", B_UP], "{}", world.text());
+    // The process is the same, and its application hears of nobody: the node stopped.
+    assert_eq!(told(&world, 1, 20_000), ["+a", "+c", "+a", "+c"]);
+}
+
+#[test]
+pub(super) fn new_seeds_lead_to_others_and_end_no_session() {
+    // Three who do not know each other, until the third is given the others as seeds, and none again.
+    let all = vec![Seed::Node(0), Seed::Node(1)];
+    let steps = [
+        (5000, Op::SetSeeds { node: 2, seeds: all, keep: false }),
+        (10_000, Op::SetSeeds { node: 2, seeds: Vec::new(), keep: false }),
+    ];
+    let mut plan = with(Fault::NewSeeds, steps);
+    plan.nodes.iter_mut().for_each(|node| node.seeds.clear());
+    let world = run(&plan);
+    assert!(told(&world, 2, 4999).is_empty());
+    assert_eq!(told(&world, 2, 20_000), ["+a", "+b"]);
+    assert_eq!(told(&world, 0, 20_000), ["+c", "+b"], "by way of the third");
+}
+
+#[test]
+fn seeds_that_are_given_later_are_kept_beside_the_own_ones_or_not() {
+    let seeds_at = |keep| {
+        let mut plan = with(Fault::NewSeeds, [(5000, Op::SetSeeds { node: 1, seeds: vec![Seed::Missing], keep })]);
+        plan.heal_ms = 60_000;
+        let steps = [(1000, Op::Crash { node: 0, ms: Some(9000) })];
+        plan.steps.extend(steps.map(|(at_ms, op)| Step { at_ms, op }));
+        plan.steps.sort_by_key(|step| step.at_ms);
+        plan.faults.push(Fault::Crash);
+        // Who is lost is soon forgotten, if it is no seed.
+        plan.nodes.iter_mut().for_each(|node| node.forget_ms = 1000);
+        plan.core = vec![0, 1];
+        plan.nodes.truncate(2);
+        told(&run(&plan), 1, 59_000)
+    };
+    assert_eq!(seeds_at(true), ["+a", "-a connection_closed", "+a"]);
+    assert_eq!(seeds_at(false), ["+a", "-a connection_closed"]);
+}
+
+#[test]
+fn a_message_to_all_comes_to_each_that_is_up() {
+    let plan = Plan { steps: vec![Step { at_ms: 5000, op: Op::Broadcast { from: 1, size: 5000, count: 2 } }], ..quiet() };
+    let world = run(&plan);
+    for host in [0, 2] {
+        let got = world.messages(host).iter().filter(|(from, payload)| from.name() == "b" && payload.len() == 5000);
+        assert_eq!(got.count(), 2, "{host}");
+    }
+}
+
+#[test]
+fn a_message_to_all_that_one_of_them_does_not_get() {
+    let mut world = World::new(1);
+    (0..3).for_each(|host| start(&mut world, host, ["a", "b", "c"][host], &[("a", 0)]));
+    world.run_for(Duration::from_secs(1)).expect("no violation");
+    // The third is told of a message that is not for it: of one for all when it was not up.
+    let payload = crate::safety::broadcast(1, &std::collections::BTreeMap::new(), 100);
+    world.send(1, &world.id("c", 2), payload.into()).expect("a member");
+    let violation = world.run_for(Duration::from_secs(1)).expect_err("a violation");
+    assert_eq!(violation.invariant, Invariant::PayloadsArePrefixes, "{violation}");
+    assert!(violation.detail.contains("which this node was not"), "{violation}");
+}
+
+#[test]
+fn a_later_subscriber_that_is_given_less() {
+    let subscribed = |steal: bool| {
+        let mut world = pair();
+        world.run_for(Duration::from_secs(1)).expect("no violation");
+        world.subscribe(0);
+        let to = world.id("a", 0);
+        world.send_checked(1, &to, 100);
+        while world.messages(0).is_empty() {
+            world.step(Duration::from_secs(2));
+        }
+        if steal {
+            world.steal_message(0);
+        }
+        world.run_for(Duration::from_secs(1))?;
+        world.unsubscribe(0);
+        world.run_for(Duration::from_secs(10))
+    };
+    assert_eq!(subscribed(false), Ok(()));
+    let violation = subscribed(true).expect_err("a violation");
+    assert_eq!(violation.invariant, Invariant::SlowSubscriber, "{violation}");
+}
+
+#[test]
+fn members_with_long_identities_are_told_in_pages() {
+    let many = |seed: &u64| Plan::draw(*seed).long_names;
+    let plan = Plan::draw((0..1000).find(many).expect("one of a hundred"));
+    let outcome = plan.run();
+    assert_eq!(outcome.violation, None, "{}", outcome.text);
+    assert!(outcome.coverage.counts().any(|count| count.0 == "members told in pages" && count.1 > 0));
+}
+
+#[test]
 fn odd_orders_of_these_kinds_are_refused() {
     let says = |plan: &Plan| plan.check().expect_err("an error").to_string();
     let mut plan = first_secret();
@@ -112,4 +211,9 @@ fn odd_orders_of_these_kinds_are_refused() {
     plan.nodes[0].members = None;
     plan.nodes[2].seeds.push(Seed::Node(1));
     assert!(says(&plan).contains("seeds"));
+    let plan = with(Fault::NewSeeds, [(5000, Op::SetSeeds { node: 1, seeds: vec![Seed::Name(0)], keep: true })]);
+    assert!(says(&plan).contains("a name or a stranger"));
+    let slow = Op::Resolver { node: 1, how: crate::Resolving::Slow, ms: 1000 };
+    let plan = Plan { long_names: true, ..with(Fault::Names, [(5000, slow)]) };
+    assert!(says(&plan).contains("every host has a name"));
 }

@@ -138,6 +138,8 @@ pub(crate) fn fault(plan: &Plan, op: &Op) -> Option<(Fault, u64)> {
             ("reset", format!("the connections of {} end, and {} does not notice", name(at), name(with)), 0)
         }
         Op::Leave { node, ms } => ("leave", format!("{} leaves{}", name(node), again(ms)), ms.unwrap_or(0)),
+        Op::Halt { node, ms } => ("crash", format!("{} is halted{}", name(node), again(ms)), ms.unwrap_or(0)),
+        Op::SetSeeds { node, .. } => ("leave", format!("{} is given other seeds", name(node)), 0),
         Op::Misuse { node } => ("adversary", format!("the driver of {} feeds it nonsense", name(node)), 0),
         Op::PowerOff { node, ms } => ("crash", format!("{}'s machine loses power{}", name(node), again(ms)), ms.unwrap_or(0)),
         Op::Resolver { node, how, ms } => {
@@ -160,7 +162,7 @@ pub(crate) fn fault(plan: &Plan, op: &Op) -> Option<(Fault, u64)> {
             ("adversary", format!("an attacker changes bytes between {} and {}", name(one), name(other)), *ms)
         }
         Op::WallClock { node, ms } => ("clock", format!("{}'s calendar clock jumps by {} s", name(node), ms / 1000), 0),
-        Op::Processes { .. } | Op::Send { .. } => return None,
+        Op::Broadcast { .. } | Op::Processes { .. } | Op::Send { .. } | Op::Subscribe { .. } => return None,
     };
     Some((Fault { kind, text }, ms))
 }

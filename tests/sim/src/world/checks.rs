@@ -1,9 +1,8 @@
 //! What is checked of a machine around each input and action.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use noex_proto::{Action, ClusterEvent, ClusterStatus, ConnId, Input, Instant, NodeInfo, WallTime};
+use noex_proto::{Action, ClusterStatus, ConnId, Input, Instant, NodeInfo, WallTime};
 
 use super::wire::EndState;
 use super::{HostId, World};
@@ -140,74 +139,16 @@ impl World {
         }
     }
 
-    /// Whether an end can have said over its connection that its node runs for so long. One that is no more can have said anything.
+    /// Whether an end can have said over its connection that its node runs for so long. One that is no more, or has started again, can have said
+    /// anything.
     fn said_uptime(&self, place: usize, end: usize, uptime: Duration) -> bool {
         let conn = &self.conns[place];
         let at = &self.hosts[conn.ends[end].host];
         let own = at.machine.local_node_info(at.machine.now(), WallTime::default());
-        let Some(own) = own.ok().filter(|_| at.alive && at.process == conn.ends[end].process) else { return true };
+        let Some(own) = own.ok().filter(|_| at.alive && at.process == conn.ends[end].process && at.since <= conn.begun) else {
+            return true;
+        };
         let since = Duration::from_nanos((self.now - conn.opened[end]) * at.clock.fastest / 1000) + Duration::from_millis(1);
         uptime <= own.uptime && own.uptime <= uptime + since
-    }
-
-    /// The slow subscriber reads all there is, and compares.
-    pub(super) fn read_slowly(&mut self, host: HostId) {
-        let at = &mut self.hosts[host];
-        let mut told_up = BTreeSet::new();
-        while let Some(event) = at.machine.poll_event(at.slow.0) {
-            if let ClusterEvent::NodeUp(info) = &event {
-                told_up.insert(info.id.clone());
-            }
-            at.slow_heard += if let ClusterEvent::Lagged { missed } = event { missed } else { 1 };
-            let check = match event {
-                ClusterEvent::Lagged { .. } => {
-                    self.coverage.note("slow subscriber lagged");
-                    Ok(())
-                }
-                // What a status was in between is lost with what was dropped.
-                ClusterEvent::StatusChange(status) => {
-                    if status == ClusterStatus::Stopped {
-                        at.slow.1.up.clear();
-                    }
-                    at.slow.1.status = status;
-                    Ok(())
-                }
-                ClusterEvent::NodeUp(_) | ClusterEvent::NodeDown { .. } => {
-                    at.slow.1.status = ClusterStatus::Running;
-                    at.slow.1.event(&event, None)
-                }
-                ClusterEvent::Error(_) => Ok(()),
-            };
-            if let Err((_, detail)) = check {
-                return self.violate(Some(host), Invariant::SlowSubscriber, detail);
-            }
-        }
-        if at.slow_heard < at.emitted {
-            let detail = format!("of {} events it was told {}, with those that it missed", at.emitted, at.slow_heard);
-            return self.violate(Some(host), Invariant::SlowSubscriber, detail);
-        }
-        let told = at.slow.1.up.keys();
-        if at.monitor.status == ClusterStatus::Running && !told.eq(at.monitor.up.keys()) {
-            let detail = format!("told {:?}, up are {:?}", at.slow.1.up.keys(), at.monitor.up.keys());
-            return self.violate(Some(host), Invariant::SlowSubscriber, detail);
-        }
-        let periods: BTreeMap<_, _> = at.monitor.up.iter().map(|(id, up)| (id.clone(), up.period)).collect();
-        let before = std::mem::replace(&mut at.slow_periods, periods);
-        // Whoever is up in another period than at the last read has been told to be up again, and nobody else.
-        let wrong = at.slow_periods.iter().find(|(id, period)| (before.get(id) != Some(period)) != told_up.contains(id));
-        if at.monitor.status == ClusterStatus::Running
-            && let Some((id, period)) = wrong
-        {
-            let (before, told) = (before.get(id), told_up.contains(id));
-            let detail = format!("{id} is up in period {period}, and was in {before:?}; told to be up: {told}");
-            self.violate(Some(host), Invariant::SlowSubscriber, detail);
-        }
-    }
-
-    /// The machine on a host forgets the subscriber that reads rarely.
-    #[cfg(test)]
-    pub(crate) fn forget_slow_subscriber(&mut self, host: HostId) {
-        let at = &mut self.hosts[host];
-        at.machine.unsubscribe(at.slow.0);
     }
 }

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use noex_proto::{ClusterStatus, ConnId, ConnectError, Input, NodeId, Secret, SendError, SetSecretsError, WallTime};
+use noex_proto::{
+    ClusterStatus, ConnId, ConnectError, Input, LookupId, NodeId, Secret, SendError, SetSecretsError, SetSeedsError, WallTime,
+};
 
 use super::host::{Host, Waiting};
 use super::wire::EndState;
@@ -55,8 +57,26 @@ impl World {
         Ok(())
     }
 
+    /// The application on a host changes its seeds.
+    ///
+    /// # Errors
+    /// The machine's own.
+    pub fn set_seeds(&mut self, host: HostId, seeds: &[String]) -> Result<(), SetSeedsError> {
+        let at = &mut self.hosts[host];
+        if !at.alive || at.frozen || at.monitor.status != ClusterStatus::Running {
+            return Ok(());
+        }
+        let now = at.local(self.now);
+        at.machine.set_seeds(now, seeds)?;
+        at.monitor.seeds_changed(seeds);
+        at.inquiry.seeds_changed();
+        self.line(Some(host), &format!("has the seeds {seeds:?}"));
+        self.feed(host, Input::Tick);
+        Ok(())
+    }
+
     /// A frozen process takes commands no more than anything else.
-    fn command(&mut self, host: HostId, input: Input) {
+    pub(super) fn command(&mut self, host: HostId, input: Input) {
         if self.hosts[host].alive && !self.hosts[host].frozen {
             self.feed(host, input);
         }
@@ -388,6 +408,7 @@ impl World {
                 Input::Connected { conn, remote },
                 Input::DialFailed { conn, error: ConnectError::Refused },
                 Input::Accepted { conn, remote },
+                Input::Resolved { addrs: Ok(vec![remote]), lookup: LookupId(u64::MAX) },
                 Input::Tick,
                 Input::Listening { entropy: [0; 32], local: remote, network: Box::default() },
                 Input::Closed { conn },

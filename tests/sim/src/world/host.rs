@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use noex_proto::{
-    Action, Close, ClusterError, ClusterEvent, ClusterStatus, ConnId, Input, Instant, Machine, NodeDownReason, NodeId, SendError,
+    Action, Close, ClusterError, ClusterEvent, ClusterStatus, ConnId, Input, Instant, Machine, NodeDownReason, NodeId,
     SubscriptionId, WallTime,
 };
 
+use super::application::{Delivered, Subscriber};
 use super::books::Ledger;
 use super::network::{self, Target};
 use super::queue::Happening;
@@ -64,9 +65,9 @@ pub(super) struct Host {
     pub(super) machine: Machine,
     pub(super) clock: Clock,
     pub(super) wall_offset: Duration,
-    /// The events that its machine has emitted, and those that its slow subscriber has read or been told to have missed.
+    /// The events that its machine has emitted, and the messages that it has delivered.
     pub(super) emitted: u64,
-    pub(super) slow_heard: u64,
+    pub(super) delivered: Delivered,
     /// How often the port of each other host has refused since a record came from it on a connection that is older, and since when.
     pub(super) refusals: BTreeMap<HostId, (u32, u64)>,
     /// The number of the present process.
@@ -101,10 +102,9 @@ pub(super) struct Host {
     pub(super) credits: VecDeque<(ConnId, usize)>,
     pub(super) monitor: Monitor,
     pub(super) messages_of: SubscriptionId,
-    /// A subscriber that reads rarely, and what it was told.
-    pub(super) slow: (SubscriptionId, Monitor),
-    /// The up-periods that there were when it last read.
-    pub(super) slow_periods: BTreeMap<NodeId, u64>,
+    /// A subscriber that reads rarely, and others that came later.
+    pub(super) slow: Subscriber,
+    pub(super) later: VecDeque<Subscriber>,
     pub(super) events: Vec<(Duration, ClusterEvent)>,
     pub(super) messages: Vec<(NodeId, Bytes)>,
     /// Errors that the application heard of conflicts about identities.
@@ -118,13 +118,13 @@ impl Host {
     pub(super) fn new(now: u64) -> Self {
         let mut machine = Machine::new();
         let messages_of = machine.subscribe_messages();
-        let slow = (machine.subscribe_events(), Monitor::default());
+        let slow = Subscriber::new(&mut machine);
         Self {
             machine,
             clock: Clock { since: now, local: 0, permille: 1000, fastest: 1000 },
             wall_offset: Duration::from_secs(1_700_000_000),
             emitted: 0,
-            slow_heard: 0,
+            delivered: Delivered::new(),
             refusals: BTreeMap::new(),
             process: 0,
             origin: 0,
@@ -149,7 +149,7 @@ impl Host {
             monitor: Monitor::default(),
             messages_of,
             slow,
-            slow_periods: BTreeMap::new(),
+            later: VecDeque::new(),
             events: Vec::new(),
             messages: Vec::new(),
             conflicts: 0,
@@ -494,63 +494,6 @@ impl World {
             let at = Duration::from_nanos(self.now);
             self.hosts[host].events.push((at, event));
         }
-    }
-
-    fn read_messages(&mut self, host: HostId) {
-        let at = &mut self.hosts[host];
-        while let Some(message) = at.machine.poll_message(at.messages_of) {
-            let check = match message {
-                Ok(message) => {
-                    let check = at.monitor.received(&message.from, &message.payload);
-                    if self.recording {
-                        at.messages.push((message.from, message.payload));
-                    }
-                    check
-                }
-                Err(_) => {
-                    at.monitor.lagged();
-                    Ok(())
-                }
-            };
-            if let Err((invariant, detail)) = check {
-                return self.violate(Some(host), invariant, detail);
-            }
-        }
-    }
-
-    /// Sends a payload that its receiver can check. A refusal has to fit the view.
-    pub fn send_checked(&mut self, from: HostId, to: &NodeId, size: usize) {
-        let at = &mut self.hosts[from];
-        if !at.alive || at.frozen {
-            return;
-        }
-        let now = at.local(self.now);
-        let (period, number) = at.monitor.up.get(to).map_or((0, 0), |up| (up.period, up.sent));
-        let payload = crate::safety::payload(at.origin, period, number, size);
-        let running = at.monitor.status == ClusterStatus::Running;
-        let refused = match at.machine.send(now, to, Bytes::from(payload)) {
-            Ok(()) => {
-                match at.monitor.up.get_mut(to) {
-                    Some(up) => up.sent += 1,
-                    None => {
-                        let detail = format!("a message to {to}, which is not up, was taken");
-                        return self.violate(Some(from), Invariant::EventsMatchView, detail);
-                    }
-                }
-                false
-            }
-            Err(SendError::NotConnected { .. } | SendError::ToSelf) => period != 0,
-            Err(SendError::NotStarted(_)) => running,
-            Err(SendError::QueueFull { .. }) => {
-                self.coverage.note("full queue");
-                false
-            }
-            Err(SendError::TooLarge { limit, size }) => size <= limit,
-        };
-        if refused {
-            self.violate(Some(from), Invariant::EventsMatchView, format!("a message to {to}, which is up, was refused"));
-        }
-        self.feed(from, Input::Tick);
     }
 }
 

@@ -1,5 +1,6 @@
 //! The world: hosts, the network between them, and virtual time.
 
+mod application;
 mod books;
 mod checks;
 mod ends;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use noex_proto::{ClusterError, ClusterStatus, ConnectError, Contact, DialError, Input, LookupId, NodeId, Unreached};
+use noex_proto::{ClusterError, ClusterStatus, ConnectError, Contact, DialError, Input, LocalFault, LookupId, NodeId, Unreached};
 use serde::{Deserialize, Serialize};
 
 use super::host::Waiting;
@@ -123,6 +123,11 @@ impl Inquiry {
     pub(super) fn started(&mut self) {
         let under_way = std::mem::take(&mut self.under_way);
         *self = Self { under_way, ..Self::default() };
+    }
+
+    /// Other seeds: what was dialled for one may not be dialled on.
+    pub(super) fn seeds_changed(&mut self) {
+        self.up();
     }
 
     /// How many lookups are under way.
@@ -266,8 +271,11 @@ impl World {
         self.hosts[host].resolving = how;
     }
 
-    /// Whether the driver on a host has no descriptors from now on: no connection can be begun.
+    /// Whether the driver on a host has no descriptors from now on, which it says: no connection can be begun.
     pub fn set_exhausted(&mut self, host: HostId, exhausted: bool) {
+        if exhausted && !self.hosts[host].exhausted {
+            self.command(host, Input::Report(LocalFault::Accept { cause: "no descriptors left".into() }));
+        }
         self.hosts[host].exhausted = exhausted;
     }
 
