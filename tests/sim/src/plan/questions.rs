@@ -73,6 +73,7 @@ fn is_sound(plan: &Plan, world: &World, host: HostId, id: &NodeId) -> bool {
             && own.is_some_and(|own| world.period(peer, &own).is_some())
             && world.period(host, id).is_some()
             && world.is_clear(host, peer)
+            && !world.is_tampered(host, peer)
             && !is_hindered(plan, world, host, peer)
     })
 }

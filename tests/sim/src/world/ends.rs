@@ -63,6 +63,11 @@ impl World {
         self.open_to(one, other).any(of) || self.open_to(other, one).any(of)
     }
 
+    /// Whether somebody has touched a connection between two hosts that one of them has open.
+    pub(crate) fn is_tampered(&self, one: HostId, other: HostId) -> bool {
+        self.open_to(one, other).chain(self.open_to(other, one)).any(|(place, _)| self.conns[place].tampered)
+    }
+
     /// Whether neither of two hosts has a connection to the other, or has one under way, but for the sessions in use. One with a former run of
     /// a node, of whose end nothing tells, or a reset that is sent again, is asked for a sign of life before the present one comes up.
     pub(crate) fn is_clear(&self, one: HostId, other: HostId) -> bool {

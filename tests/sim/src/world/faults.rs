@@ -376,6 +376,7 @@ impl World {
     pub fn tamper(&mut self, one: HostId, other: HostId, how: Option<Tampering>, permille: u32) {
         for (place, _) in self.between(one, other) {
             self.conns[place].tampering = how.map(|how| (how, permille));
+            self.conns[place].tampered |= how.is_some();
         }
     }
 

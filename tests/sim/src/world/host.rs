@@ -397,6 +397,7 @@ impl World {
             retries: 0,
             remote,
             tampering: None,
+            tampered: false,
             lingering: [0; 2],
             begun: self.now,
             opened: [0; 2],

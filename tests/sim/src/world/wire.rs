@@ -134,6 +134,8 @@ pub(super) struct Conn {
     pub(super) retries: u32,
     pub(super) remote: SocketAddr,
     pub(super) tampering: Option<(Tampering, u32)>,
+    /// Somebody has touched it, so that a reader may wait for bytes that do not come.
+    pub(super) tampered: bool,
     /// How much is still read of each end that lingers.
     pub(super) lingering: [usize; 2],
     /// When it was dialled.
