@@ -263,8 +263,22 @@ const fn cost(message: &Message) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use alloc::vec::Vec;
+
     use super::*;
     use crate::Bytes;
+
+    #[test]
+    fn whoever_missed_a_start_is_told_of_no_stop() {
+        let mut subscriptions = Subscriptions::default();
+        let id = subscriptions.subscribe_events(core::iter::empty());
+        for status in [ClusterStatus::Starting, ClusterStatus::Running] {
+            subscriptions.push_event(&ClusterEvent::StatusChange(status), 0, 1);
+        }
+        let told = core::iter::from_fn(|| subscriptions.poll_event(id, core::iter::empty::<Member>));
+        let running = ClusterEvent::StatusChange(ClusterStatus::Running);
+        assert_eq!(told.collect::<Vec<_>>(), [ClusterEvent::Lagged { missed: 2 }, running]);
+    }
 
     #[test]
     fn whoever_has_read_all_messages_holds_no_room_for_them() {

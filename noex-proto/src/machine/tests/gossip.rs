@@ -336,8 +336,9 @@ fn what_was_told_is_of_the_view_that_the_answer_names() {
 #[test]
 fn questions_for_members_are_answered_twice_in_an_interval_at_most() {
     let mut bench = Bench::new(Limits::default());
-    let conn = bench.up("b");
-    bench.up("c");
+    let (conn, other) = (bench.up("b"), bench.up("c"));
+    // Given: a node that has run for some time.
+    live(&mut bench, &[conn, other], 10 * INTERVAL);
     let ask = Control::MembersRequest { digest: 5 };
     for _ in 0..10 {
         bench.say(conn, &[ask.clone(), ask.clone()]);
