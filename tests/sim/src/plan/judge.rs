@@ -30,6 +30,7 @@ impl Run<'_> {
         }
         self.judge_silence();
         self.judge_secrets();
+        super::blame::look(self.plan, self.world);
         let contacts = self.world.take_contacts();
         self.dials.look(self.plan, self.world, &contacts);
         self.apart.look(self.plan, self.world, &contacts);

@@ -1,6 +1,7 @@
 //! Plans: a run as plain data, drawn from a seed or written by hand.
 
 mod apart;
+mod blame;
 mod check;
 mod deaths;
 mod dials;

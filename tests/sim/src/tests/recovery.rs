@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use noex_proto::Action;
+use noex_proto::{Action, ClusterError, ClusterEvent, PeerFault};
 
 use super::invariants::{bent, broken_plan, configured};
 use super::with;
@@ -119,4 +119,23 @@ pub(super) fn a_question_that_is_not_answered() {
         }),
     );
     assert_eq!((violation.invariant, violation.at.as_millis()), (Invariant::QuestionsAnswered, 19_050), "{violation}");
+}
+
+#[test]
+pub(super) fn a_peer_that_is_blamed_for_what_it_has_not_done() {
+    // It has another secret, and no other fault.
+    let mut plan = with(Fault::MixedSecrets, []);
+    plan.nodes[2].own_secret = Some(200);
+    plan.core = vec![0, 1];
+    let violation = broken_plan(
+        &plan,
+        bent(|_, _, action| match action {
+            Action::Event(ClusterEvent::Error(ClusterError::Peer { addr, claimed, id, wanted, .. })) => {
+                let fault = PeerFault::UnexpectedMessage;
+                vec![Action::Event(ClusterEvent::Error(ClusterError::Peer { addr, claimed, fault, id, wanted }))]
+            }
+            action => vec![action],
+        }),
+    );
+    assert_eq!(violation.invariant, Invariant::BlameIsTrue, "{violation}");
 }

@@ -481,6 +481,7 @@ impl World {
                 let check = at.inquiry.check_error(error, at.local(self.now).since_start());
                 self.judge(host, check);
                 self.coverage.note_error(error);
+                self.note_report(host, error);
                 if matches!(
                     error,
                     ClusterError::IdentityConflict { .. } | ClusterError::Peer { .. } | ClusterError::Refused { .. }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use noex_proto::{ClusterStatus, NodeId};
+use noex_proto::{ClusterError, ClusterStatus, NodeId};
 
 use super::wire::EndState;
 use super::{HostId, World, network};
@@ -81,6 +81,19 @@ impl World {
     /// What was noted since the last call.
     pub(crate) fn take_contacts(&mut self) -> Vec<Contact> {
         self.contacts.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
+    /// What was reported of peers since the last call: by which host, and of which.
+    pub(crate) fn take_reports(&mut self) -> Vec<(HostId, HostId, ClusterError)> {
+        std::mem::take(&mut self.reports)
+    }
+
+    pub(super) fn note_report(&mut self, host: HostId, error: &ClusterError) {
+        if let ClusterError::Peer { addr, .. } | ClusterError::Refused { addr, .. } = error
+            && let Some(peer) = network::host_at(*addr).filter(|_| self.contacts.is_some())
+        {
+            self.reports.push((host, peer, error.clone()));
+        }
     }
 
     pub(super) fn note_contact(&mut self, host: HostId, peer: HostId, what: Meeting) {

@@ -19,7 +19,9 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
-use noex_proto::{ClusterConfig, ClusterEvent, ClusterStatus, Input, LocalNetwork, Machine, NodeDownReason, NodeId, StartError};
+use noex_proto::{
+    ClusterConfig, ClusterError, ClusterEvent, ClusterStatus, Input, LocalNetwork, Machine, NodeDownReason, NodeId, StartError,
+};
 
 use crate::coverage::Coverage;
 use crate::random::Random;
@@ -82,6 +84,8 @@ pub struct World {
     pub(crate) downs: Vec<Down>,
     /// Dials, ups and downs, where somebody judges them.
     contacts: Option<Vec<Contact>>,
+    /// What hosts have reported of the peer at an address, where contacts are noted.
+    reports: Vec<(HostId, HostId, ClusterError)>,
     /// The nonces of all handshakes.
     nonces: BTreeSet<[u8; 32]>,
     captured: Vec<(usize, usize, Bytes)>,
@@ -146,6 +150,7 @@ impl World {
             timeline: None,
             coverage: Coverage::default(),
             contacts: None,
+            reports: Vec::new(),
             downs: Vec::new(),
             nonces: BTreeSet::new(),
             captured: Vec::new(),
