@@ -178,6 +178,25 @@ fn wanted() -> Vec<Defect> {
 }
 
 #[test]
+fn each_invariant_has_a_row_in_the_guide() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let read = |path: &str| fs::read_to_string(folder.join(path)).expect("a readable file");
+    let (source, guide) = (read("src/safety.rs"), read("../../docs/simulation.md"));
+    let declared = source.split("pub enum Invariant {").nth(1).and_then(|rest| rest.split("\n}").next()).expect("the invariants");
+    let variants = declared.lines().filter_map(|line| line.trim().strip_suffix(',').filter(|_| !line.contains("///")));
+    let snake = |name: &str| {
+        let lower = name.chars().flat_map(|letter| {
+            let gap = letter.is_uppercase().then_some('_');
+            gap.into_iter().chain(letter.to_lowercase())
+        });
+        lower.skip(1).collect::<String>()
+    };
+    let missing: Vec<String> = variants.map(snake).filter(|name| !guide.contains(&format!("\n| `{name}` |"))).collect();
+    assert_eq!(missing, [""; 0], "docs/simulation.md, What must hold");
+    assert!(declared.contains("Agreement,"));
+}
+
+#[test]
 #[ignore = "builds the simulator once per defect"]
 fn each_defect_is_found_within_500_seeds_or_by_exploration() {
     let (copy, mut missed, mut sizes) = (Copy::new(), Vec::new(), Vec::new());
