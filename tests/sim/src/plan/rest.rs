@@ -6,7 +6,7 @@ use std::time::Duration;
 use noex_proto::{ClusterStatus, NodeDownReason, NodeId, WallTime};
 
 use super::run::Run;
-use super::{Fault, Seed};
+use super::{Fault, NodePlan, Seed};
 use crate::{Invariant, Violation};
 
 /// How many messages a node has for each other one when it leaves.
@@ -74,7 +74,10 @@ impl Run<'_> {
     /// silent, and at the smallest limits no subscriber misses one.
     fn is_borne(&self, bytes: usize) -> bool {
         const SMALLEST: usize = 4000;
-        let silence = self.plan.nodes.iter().map(|node| node.heartbeat_ms).min().unwrap_or(0);
+        // The last heartbeat may have come an interval ago.
+        let least = |of: fn(&NodePlan) -> u64| self.plan.nodes.iter().map(of).min().unwrap_or(0);
+        let (interval, threshold) = (least(|node| node.heartbeat_ms), least(|node| node.threshold.into()));
+        let silence = if threshold > 1 { interval } else { interval / 2 };
         let in_time = self.plan.time_to_pass(bytes.min(RECORD) + OVERHEAD) < Duration::from_millis(silence);
         in_time && (!self.plan.small_limits || bytes <= SMALLEST)
     }
