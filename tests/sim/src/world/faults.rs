@@ -342,6 +342,7 @@ impl World {
             self.reset_cuts = cuts;
             let pipe = &mut self.conns[place].pipes[end];
             pipe.truncate_flight(0);
+            pipe.flight.clear();
             self.conns[place].ends[end].state = EndState::Gone { silent };
         }
     }

@@ -165,8 +165,11 @@ impl Pipe {
     pub(super) fn truncate_flight(&mut self, keep: usize) {
         let mut left = keep;
         let mut kept = VecDeque::new();
+        let mut is_reset = false;
         for (at, item) in std::mem::take(&mut self.flight) {
             match item {
+                // Nothing is read behind a reset.
+                Item::Data(data) if is_reset => self.unread -= data.len(),
                 Item::Data(data) if data.len() <= left => {
                     left -= data.len();
                     kept.push_back((at, Item::Data(data)));
@@ -177,6 +180,10 @@ impl Pipe {
                         kept.push_back((at, Item::Data(data.slice(..left))));
                     }
                     left = 0;
+                }
+                Item::Reset if !is_reset => {
+                    is_reset = true;
+                    kept.push_back((at, Item::Reset));
                 }
                 Item::Fin | Item::Reset => {}
             }
