@@ -37,6 +37,8 @@ struct Tie {
     fresh: u32,
     /// Since when it is up, by the host's own clock. Never, where a pause hides how long the session has held.
     up: Option<Duration>,
+    /// Until when it is dialled again, by the host's own clock, where no dial has had a reason to fail.
+    redial: Option<Duration>,
     apart: Option<Apart>,
 }
 
@@ -73,7 +75,7 @@ impl ApartJudge {
             {
                 let apart = Some(Apart { since: world.now(), until: None, lost: false });
                 // What is in the way is looked at next.
-                let tie = Tie { process, hindered: true, drawn: 0, fresh: 0, up: None, apart };
+                let tie = Tie { process, hindered: true, drawn: 0, fresh: 0, up: None, redial: None, apart };
                 self.ties.insert((host, peer), tie);
             }
         }
@@ -93,7 +95,7 @@ impl ApartJudge {
                 tie.drawn = ALL;
             }
             if hindered || tie.hindered {
-                tie.disturb();
+                tie.disturb(world.is_clear(*host, *peer));
             }
             match &mut tie.apart {
                 Some(apart) if hindered => (apart.until, apart.lost) = (None, false),
@@ -113,7 +115,7 @@ impl ApartJudge {
             if between.is_some_and(|(one, other)| ![(one, other), (other, one)].contains(&(*host, *peer))) {
                 continue;
             }
-            tie.disturb();
+            tie.disturb(world.is_clear(*host, *peer));
             if let Some(apart) = &mut tie.apart
                 && apart.until.is_some()
             {
@@ -140,6 +142,9 @@ impl ApartJudge {
             {
                 late = Some((*host, *peer, apart));
             }
+            if tie.redial.is_some_and(|until| world.running(*host).is_some_and(|(_, now)| until < now)) {
+                return not_redialled(plan, world, (*host, *peer));
+            }
         }
         if let Some((host, peer, apart)) = late {
             violate(plan, world, (host, peer), apart);
@@ -149,10 +154,13 @@ impl ApartJudge {
     fn meet(&mut self, plan: &Plan, world: &mut World, contact: &Contact) {
         let pair = (contact.host, contact.peer);
         let hindered = is_hindered(plan, world, contact.host, contact.peer);
-        let fresh = Tie { process: contact.process, hindered, drawn: 0, fresh: 0, up: None, apart: None };
+        let fresh = Tie { process: contact.process, hindered, drawn: 0, fresh: 0, up: None, redial: None, apart: None };
         let tie = self.ties.entry(pair).or_insert(fresh);
         if tie.process != contact.process {
             *tie = fresh;
+        }
+        if !matches!(contact.what, Meeting::Down { .. }) && tie.redial.take().is_some_and(|until| until < contact.local) {
+            return not_redialled(plan, world, pair);
         }
         match contact.what {
             // A bare connect asks a silent peer's port.
@@ -177,6 +185,10 @@ impl ApartJudge {
                     (tie.drawn, tie.apart) = (ALL, None);
                     return;
                 }
+                if clear && !tie.hindered && tie.drawn == 0 {
+                    let delay = delay(&plan.nodes[contact.host], 0) + plan.on_any_clock(plan.lookup()) + MARGIN;
+                    tie.redial = Some(contact.local + delay);
+                }
                 tie.apart = Some(Apart { since: contact.at, until: None, lost: clear && !tie.hindered });
                 if !tie.hindered {
                     tie.expect(plan, contact.at, pair, clear);
@@ -189,9 +201,11 @@ impl ApartJudge {
 }
 
 impl Tie {
-    /// Dials that are under way have a reason to fail.
-    fn disturb(&mut self) {
-        self.drawn = (self.drawn + std::mem::take(&mut self.fresh)).min(ALL);
+    /// Dials that are under way have a reason to fail. Where there are none, all have ended that had no reason.
+    fn disturb(&mut self, clear: bool) {
+        self.redial = None;
+        let fresh = std::mem::take(&mut self.fresh);
+        self.drawn = (self.drawn + if clear { 0 } else { fresh }).min(ALL);
     }
 
     /// Until when it has to be up again, where nothing is in the way from now on.
@@ -244,6 +258,12 @@ pub(super) fn is_hindered(plan: &Plan, world: &World, host: HostId, peer: HostId
         || !at_rest(peer)
         || !world.is_open(host, peer)
         || plan.faults.contains(&Fault::Stall) && world.is_stalled(host, peer)
+}
+
+fn not_redialled(plan: &Plan, world: &mut World, (host, peer): (HostId, HostId)) {
+    let detail =
+        format!("{} was to be dialled again after the shortest delay: no dial of it had a reason to fail", plan.id(peer));
+    world.violate(Some(host), Invariant::RedialInTime, detail);
 }
 
 fn violate(plan: &Plan, world: &mut World, (host, peer): (HostId, HostId), Apart { since, until, lost }: Apart) {

@@ -139,3 +139,20 @@ pub(super) fn a_peer_that_is_blamed_for_what_it_has_not_done() {
     );
     assert_eq!(violation.invariant, Invariant::BlameIsTrue, "{violation}");
 }
+
+#[test]
+pub(super) fn a_first_session_that_is_lost_and_not_dialled_again() {
+    // It was lost before it had held, and no dial has had a reason to fail.
+    let plan = patient(Fault::Reset, [(500, Op::Reset { one: 1, other: 0 })]);
+    let violation = broken_plan(
+        &plan,
+        bent(|world, _, action| match action {
+            Action::Connect { conn, .. } if (500..5000).contains(&world.now().as_millis()) => {
+                vec![Action::Connect { conn, remote: "10.203.0.0:4369".parse().expect("an address") }]
+            }
+            action => vec![action],
+        }),
+    );
+    assert_eq!(violation.invariant, Invariant::RedialInTime, "{violation}");
+    assert!(violation.at.as_millis() <= 1000, "{violation}");
+}
