@@ -12,20 +12,44 @@ const MEMBERS: u8 = 0x11;
 const INTRO: u8 = 0x16;
 const PING: u8 = 0x13;
 
+/// The messages that a record may hold, and the frames of a handshake, by their first bytes.
+const MESSAGES: [(u8, &str); 10] = [
+    (HEARTBEAT, "message HEARTBEAT"),
+    (MEMBERS, "message MEMBERS"),
+    (0x12, "message MEMBERS_REQUEST"),
+    (PING, "message PING"),
+    (0x14, "message PONG"),
+    (0x15, "message OFFER"),
+    (INTRO, "message INTRO"),
+    (0x1d, "message REFUSED"),
+    (0x1f, "message GOODBYE"),
+    (0x20, "message PAYLOAD"),
+];
+const FRAMES: [(u8, &str); 5] =
+    [(1, "message HELLO"), (2, "message CHALLENGE"), (3, "message AUTH"), (4, "message AUTH_OK"), (5, "message REJECT")];
+/// Set on every piece of a payload but the last.
+const MORE: u8 = 0x80;
+
+fn find(of: &[(u8, &'static str)], kind: u8) -> Option<&'static str> {
+    of.iter().find(|(known, _)| *known == kind).map(|(_, name)| *name)
+}
+
 fn message_name(kind: u8) -> &'static str {
-    match kind {
-        HEARTBEAT => "HEARTBEAT",
-        MEMBERS => "MEMBERS",
-        0x12 => "MEMBERS_REQUEST",
-        PING => "PING",
-        0x14 => "PONG",
-        0x15 => "OFFER",
-        INTRO => "INTRO",
-        0x1d => "REFUSED",
-        0x1f => "GOODBYE",
-        0x20 => "PAYLOAD",
-        _ => "MESSAGE",
+    find(&MESSAGES, kind & !MORE).map_or("MESSAGE", |name| name.trim_start_matches("message "))
+}
+
+/// The names of all messages and frames.
+pub(crate) fn all_names() -> impl Iterator<Item = &'static str> {
+    MESSAGES.iter().chain(&FRAMES).map(|(_, name)| *name)
+}
+
+/// The names of those that a frame holds.
+pub(crate) fn names_of(frame: &[u8]) -> Vec<&'static str> {
+    let messages = messages(frame);
+    if messages.is_empty() {
+        return frame.get(LENGTH).and_then(|kind| find(&FRAMES, *kind)).into_iter().collect();
     }
+    messages.iter().filter_map(|(kind, _)| find(&MESSAGES, kind & !MORE)).collect()
 }
 
 /// The messages of a record: kind and body. None where the frame belongs to a handshake.
@@ -61,15 +85,8 @@ pub(crate) fn name(frame: &[u8]) -> String {
         }
     }
     if text.is_empty() {
-        text = match frame.get(LENGTH) {
-            Some(1) => "HELLO",
-            Some(2) => "CHALLENGE",
-            Some(3) => "AUTH",
-            Some(4) => "AUTH_OK",
-            Some(5) => "REJECT",
-            _ => "a frame",
-        }
-        .into();
+        let name = frame.get(LENGTH).and_then(|kind| find(&FRAMES, *kind));
+        text = name.map_or("a frame", |name| name.trim_start_matches("message ")).into();
     }
     text
 }

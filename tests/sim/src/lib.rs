@@ -47,7 +47,7 @@ pub use baseline::{Baseline, Moved};
 pub use coverage::Coverage;
 pub use explore::{Budget, Exploration, Scenario};
 pub use noex_proto;
-pub use plan::{Addr, Fault, InvalidPlan, NamePlan, NodePlan, Op, Outcome, Plan, STEP_BOUND, Seed, Step};
+pub use plan::{Addr, Fault, InvalidPlan, Matters, NamePlan, NodePlan, Op, Outcome, Plan, STEP_BOUND, Seed, Step};
 pub use recording::{Replay, ReplayError};
 pub use safety::{Invariant, Violation};
 pub use trace::{Line, text};

@@ -4,16 +4,17 @@
 mod bench;
 mod seeds;
 
-use std::collections::BTreeMap;
 use std::num::ParseIntError;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use clap::{Parser, Subcommand};
 use noex_proto::{Recording, Secret};
-use noex_sim::{Outcome, Plan, Replay, Scenario};
+use noex_sim::{Matters, Outcome, Plan, Replay, Scenario};
 use seeds::Seeds;
 
 /// Deterministic simulation of noex clusters.
@@ -88,12 +89,15 @@ enum Command {
         #[arg(long, value_parser = range)]
         seeds: Range<u64>,
     },
-    /// Print in which share of the seeds that have it each kind of fault and each other part of plans matters: without it, or with
-    /// another value, the run is another one.
+    /// Print in which share of the seeds each kind of fault, input, field of a configuration and limit matters: without it, or with another
+    /// value, nodes do something else. And in which share each message is sent.
     Matters {
-        /// From the first seed to before the last, as in 0..20; each is run about twenty times.
+        /// From the first seed to before the last, as in 0..20; each is run about seventy times.
         #[arg(long, value_parser = range)]
         seeds: Range<u64>,
+        /// How many at the same time.
+        #[arg(long, default_value_t = 1)]
+        jobs: usize,
     },
     /// Print the plan of a seed.
     Plan {
@@ -196,8 +200,8 @@ fn main() -> ExitCode {
             }
             Ok(())
         }
-        Command::Matters { seeds } => {
-            matters(seeds);
+        Command::Matters { seeds, jobs } => {
+            matters(&seeds, jobs);
             Ok(())
         }
         Command::Plan { seed } => {
@@ -220,15 +224,20 @@ fn main() -> ExitCode {
     }
 }
 
-fn matters(seeds: Range<u64>) {
-    let mut shares: BTreeMap<&str, (u64, u64)> = BTreeMap::new();
-    for (what, matters) in seeds.flat_map(|seed| Plan::draw(seed).what_matters()) {
-        let (count, of) = shares.entry(what).or_default();
-        (*count, *of) = (*count + u64::from(matters), *of + 1);
-    }
-    for (what, (count, of)) in shares {
-        println!("{:>5.1} % of {of:>4}  {what}", count as f64 * 100.0 / of as f64);
-    }
+fn matters(seeds: &Range<u64>, jobs: usize) {
+    std::panic::set_hook(Box::new(|_| {}));
+    let (next, all) = (AtomicU64::new(seeds.start), Mutex::new(Matters::default()));
+    std::thread::scope(|scope| {
+        for _ in 0..jobs.max(1) {
+            scope.spawn(|| {
+                while let Some(seed) = Some(next.fetch_add(1, Ordering::Relaxed)).filter(|seed| *seed < seeds.end) {
+                    let what = Plan::draw(seed).what_matters();
+                    all.lock().unwrap_or_else(PoisonError::into_inner).add(what);
+                }
+            });
+        }
+    });
+    print!("{}", all.into_inner().unwrap_or_else(PoisonError::into_inner).to_text());
 }
 
 /// `plan` is a seed, or the file of a plan.

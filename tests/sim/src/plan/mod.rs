@@ -8,7 +8,7 @@ mod dials;
 mod draw;
 mod drawn;
 mod judge;
-mod matters;
+pub(crate) mod matters;
 mod names;
 mod op;
 mod order;
@@ -27,6 +27,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::world::network;
 use crate::{Chunking, Latency, Rogue};
+pub use matters::Matters;
 pub use op::{Op, Step};
 pub use run::{Outcome, STEP_BOUND};
 

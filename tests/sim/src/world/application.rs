@@ -127,6 +127,9 @@ impl World {
         for subscriber in at.later.iter_mut().chain([&mut at.slow]) {
             match subscriber.read(&mut at.machine, at.emitted, &at.monitor, at.delivered) {
                 Ok((lagged, missed)) => {
+                    if self.change.is_some() {
+                        self.trace.mix(u64::from(lagged) << 1 | u64::from(missed));
+                    }
                     if lagged {
                         self.coverage.note("slow subscriber lagged");
                     }
@@ -213,6 +216,9 @@ impl World {
 
     /// Sends a payload that its receiver can check. A refusal has to fit the view.
     pub fn send_checked(&mut self, from: HostId, to: &NodeId, size: usize) {
+        if self.is_withheld("input Send") {
+            return;
+        }
         let at = &mut self.hosts[from];
         if !at.alive || at.frozen {
             return;
@@ -248,6 +254,9 @@ impl World {
 
     /// Sends a payload to all that each receiver can check. It is taken for each node that is up, but where the queue for one is full.
     pub fn broadcast_checked(&mut self, from: HostId, size: usize) {
+        if self.is_withheld("input Send") {
+            return;
+        }
         let at = &mut self.hosts[from];
         if !at.alive || at.frozen {
             return;

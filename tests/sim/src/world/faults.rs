@@ -49,6 +49,9 @@ impl World {
     /// # Errors
     /// The machine's own.
     pub fn set_secrets(&mut self, host: HostId, primary: Secret, accepted: Vec<Secret>) -> Result<(), SetSecretsError> {
+        if self.is_withheld("input SetSecrets") {
+            return Ok(());
+        }
         let at = &mut self.hosts[host];
         let now = at.local(self.now);
         at.machine.set_secrets(now, primary, accepted)?;
@@ -62,8 +65,9 @@ impl World {
     /// # Errors
     /// The machine's own.
     pub fn set_seeds(&mut self, host: HostId, seeds: &[String]) -> Result<(), SetSeedsError> {
+        let withheld = self.is_withheld("input SetSeeds");
         let at = &mut self.hosts[host];
-        if !at.alive || at.frozen || at.monitor.status != ClusterStatus::Running {
+        if !at.alive || at.frozen || at.monitor.status != ClusterStatus::Running || withheld {
             return Ok(());
         }
         let now = at.local(self.now);

@@ -18,6 +18,7 @@ use super::resolver::{Failing, Inquiry, Resolving};
 use super::wire::{Conn, DialStep, End, EndState, Pipe};
 use super::{HostId, Meeting, World};
 use crate::frames;
+use crate::plan::matters::input_name;
 use crate::safety::{self, Activity, Invariant, Monitor, Picture};
 
 /// A tick that comes later than this after its time is a late one.
@@ -199,8 +200,13 @@ impl World {
             return;
         }
         self.steps += 1;
-        self.trace.mix(self.now ^ (host as u64) << 48);
-        self.trace_input(&input);
+        if self.is_withheld(input_name(&input)) {
+            return;
+        }
+        if self.change.is_none() {
+            self.trace.mix(self.now ^ (host as u64) << 48);
+            self.trace_input(&input);
+        }
         if let Some(timeline) = &mut self.timeline {
             timeline.input(host, self.now, &input);
         }
@@ -309,6 +315,9 @@ impl World {
         if let Some(timeline) = &mut self.timeline {
             timeline.action(host, self.now, &action);
         }
+        if self.change.is_some() {
+            self.trace.mix(self.now ^ (host as u64) << 48);
+        }
         match action {
             Action::Connect { conn, remote } => self.connect(host, conn, remote),
             Action::Close { conn, how } => self.close(host, conn, how),
@@ -320,6 +329,9 @@ impl World {
             Action::Send { conn, data } => {
                 self.trace.mix_bytes(&data);
                 self.records += 1;
+                if self.change.is_some() {
+                    self.sent.extend(frames::names_of(&data));
+                }
                 if data.len() > 4096 && frames::has_next_page(&data) {
                     self.coverage.note("members told in pages");
                 }

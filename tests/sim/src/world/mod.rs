@@ -24,6 +24,7 @@ use noex_proto::{
 };
 
 use crate::coverage::Coverage;
+use crate::plan::matters::Change;
 use crate::random::Random;
 use crate::safety::{Check, Invariant, Violation};
 use crate::timeline::{Page, Timeline};
@@ -86,6 +87,9 @@ pub struct World {
     contacts: Option<Vec<Contact>>,
     /// What hosts have reported of the peer at an address, where contacts are noted.
     reports: Vec<(HostId, HostId, ClusterError)>,
+    /// What is changed to see what comes of that, and the messages that were sent then.
+    pub(crate) change: Option<Change>,
+    pub(crate) sent: BTreeSet<&'static str>,
     /// The nonces of all handshakes.
     nonces: BTreeSet<[u8; 32]>,
     captured: Vec<(usize, usize, Bytes)>,
@@ -151,6 +155,8 @@ impl World {
             coverage: Coverage::default(),
             contacts: None,
             reports: Vec::new(),
+            change: None,
+            sent: BTreeSet::new(),
             downs: Vec::new(),
             nonces: BTreeSet::new(),
             captured: Vec::new(),
@@ -271,6 +277,10 @@ impl World {
         while self.hosts.len() <= host {
             self.add_host();
         }
+        if self.is_withheld("input Start") {
+            return Ok(());
+        }
+        let config = self.change.map_or(config.clone(), |change| change.config(config));
         let at = &mut self.hosts[host];
         if !at.alive {
             at.alive = true;
@@ -296,6 +306,11 @@ impl World {
         let at = &mut self.hosts[host];
         at.window_limit = at.machine.limits().map_or(0, |limits| limits.send_window_bytes);
         Ok(())
+    }
+
+    /// Whether an input is kept from all machines.
+    fn is_withheld(&self, input: &'static str) -> bool {
+        self.change.is_some_and(|change| change.withholds(input))
     }
 
     /// Tells every later run of the world how bytes are cut, and what a kernel holds of one direction.
