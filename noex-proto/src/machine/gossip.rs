@@ -4,7 +4,7 @@ use alloc::boxed::Box;
 use core::ops::Bound;
 use core::time::Duration;
 
-use super::node::{Node, PeerView, Timer, Wait};
+use super::node::{Node, PeerView, Session, Timer, Wait};
 use crate::message::{Control, Members};
 use crate::time::RunTime;
 use crate::{ClusterStatus, ConnId, Instant, NodeId, PeerFault};
@@ -105,9 +105,7 @@ impl Node {
 
     fn ask(&mut self, conn: ConnId, joining: bool) {
         let Some(session) = self.conn_session(conn) else { return };
-        // The peer need not answer sooner than half its interval. And where it beats more often than this node, others have a time in which
-        // to be asked.
-        let (id, spacing) = (session.id.clone(), session.interval().max(self.settings.heartbeat_interval) / 2);
+        let (id, spacing) = (session.id.clone(), self.spacing(session));
         if let Some(peer) = self.peers.get_mut(&id) {
             peer.view.announced = 0;
             peer.view.ask_after = peer.view.ask_after.max(self.now + spacing);
@@ -117,13 +115,23 @@ impl Node {
         self.send_control(conn, Control::MembersRequest { digest: self.digest });
     }
 
+    /// How long after a question a peer is not asked again: it need not answer sooner than half its interval. And where it beats more often
+    /// than this node, others have a time in which to be asked.
+    fn spacing(&self, session: &Session) -> Duration {
+        session.interval().max(self.settings.heartbeat_interval) / 2
+    }
+
     /// A question is over: answered, or not. Who took long keeps nobody from being asked: twice that time is for the others.
     fn question_is_over(&mut self, answered: bool) {
-        let Some(Asked { at, id, since, .. }) = self.asked.take() else { return };
+        let Some(Asked { at, conn, id, since, .. }) = self.asked.take() else { return };
         self.waits.cancel(&Wait::Answer);
+        // The next question may take less time to arrive than this one did, and the peer counts from when this one came: before the answer.
+        // A sixteenth more is for clocks that differ.
+        let spacing = self.conn_session(conn).filter(|_| answered).map(|session| self.spacing(session)).unwrap_or_default();
+        let next = self.now + spacing + spacing / 16;
         let Some(peer) = self.peers.get_mut(&id) else { return };
         let view = &mut peer.view;
-        view.ask_after = view.ask_after.max(self.now + 2 * (self.run - at));
+        view.ask_after = view.ask_after.max(next).max(self.now + 2 * (self.run - at));
         view.unanswered = !answered;
         if answered {
             view.known_at = since;

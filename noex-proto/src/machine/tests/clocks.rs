@@ -92,7 +92,7 @@ fn a_peer_is_asked_about_a_difference_twice_in_the_longer_interval() {
         // Given: it was asked just now, when its session came up.
         let b = bench.up("b");
         let spacing = own.max(INTERVAL) / 2;
-        live(&mut bench, &[b], spacing - 10 * MS);
+        live(&mut bench, &[b], spacing + spacing / 16 - 10 * MS);
         bench.say(b, &[heartbeat(5), heartbeat(5)]);
         assert_eq!(bench.requests(b), 0, "{own:?}");
         live(&mut bench, &[b], 10 * MS);

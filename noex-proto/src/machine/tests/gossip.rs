@@ -171,13 +171,32 @@ fn differences_are_asked_about_one_at_a_time_and_not_more_often_than_four_times_
 fn a_peer_is_asked_about_a_difference_twice_in_its_interval_at_most() {
     let mut bench = Bench::new(Limits::default());
     let b = bench.up("b");
-    // Given: it was asked just now, when its session came up. It need not answer sooner than half an interval after that.
-    bench.run(INTERVAL / 2 - 10 * MS);
+    // Given: it was asked just now, when its session came up, and has answered. It need not answer sooner than half an interval after that.
+    bench.run(INTERVAL / 2 + INTERVAL / 32 - 10 * MS);
     bench.say(b, &[heartbeat(5), heartbeat(5)]);
     assert_eq!(bench.requests(b), 0);
     bench.run(10 * MS);
     bench.say(b, &[heartbeat(5)]);
     assert_eq!(bench.requests(b), 1);
+}
+
+#[test]
+fn a_peer_that_has_answered_has_half_its_interval_from_then_on() {
+    let mut bench = Bench::new(Limits::default());
+    let b = bench.up("b");
+    live(&mut bench, &[b], INTERVAL);
+    // Given: a question that was long on its way, so that the peer counts from just before its answer.
+    bench.say(b, &[heartbeat(5), heartbeat(5)]);
+    assert_eq!(bench.requests(b), 1);
+    bench.run(INTERVAL / 4);
+    bench.say(b, &[members(vec![])]);
+    // The next one may be there at once.
+    bench.run(INTERVAL / 2);
+    bench.say(b, &[heartbeat(6), heartbeat(6)]);
+    assert_eq!(bench.requests(b), 1);
+    bench.run(INTERVAL / 32);
+    bench.say(b, &[heartbeat(6)]);
+    assert_eq!(bench.requests(b), 2);
 }
 
 #[test]

@@ -232,7 +232,7 @@ fn a_page_of_members_is_taken_in_by_small_steps_and_no_more_than_there_may_be() 
         let mut bench = Bench::new(limits.clone());
         let conn = if joining { bench.up_as(&node("b"), 1, [10, 0, 1, 1]) } else { bench.up("b") };
         if !joining {
-            bench.run(INTERVAL / 2);
+            bench.run(INTERVAL / 2 + INTERVAL / 32);
             bench.say(conn, &[heartbeat(5), heartbeat(5)]);
         }
         assert_eq!(bench.requests(conn), 1);
