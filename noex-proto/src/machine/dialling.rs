@@ -302,9 +302,12 @@ impl Node {
     pub(super) fn retry(&mut self, target: &Target, ended: Ended) {
         let displaced =
             matches!((target, ended), (Target::Node(id), Ended::Failed(why)) if why.is_other_node() && self.is_taken(id));
+        // What was dialled is up by another dial: after the next loss, this one's failure is no reason to wait.
+        let is_reached = self.is_reached(target);
         let Some(dial) = self.dials.get_mut(target) else { return };
         dial.displaced |= displaced;
         let delay = match ended {
+            Ended::Failed(_) | Ended::Local if is_reached => dial.backoff.shortest(&mut self.rng),
             Ended::Harmless => dial.backoff.shortest(&mut self.rng),
             Ended::Failed(_) if displaced => dial.backoff.longest(&mut self.rng),
             // Nothing but a start of this node anew changes what it is called.

@@ -74,6 +74,27 @@ fn delays_begin_anew_only_after_a_session_has_held_for_an_interval() {
 }
 
 #[test]
+fn a_dial_that_fails_while_the_node_is_up_by_another_is_no_reason_to_wait() {
+    let bounds = (SECOND, 20 * SECOND);
+    let mut net = Net::new(2);
+    // Given: b's dial of a leads nowhere, which takes ten seconds to find out, and a has long reached b.
+    net.no_dial(1, 0);
+    let a = config("a", 0).reconnect_base_delay(20 * SECOND).reconnect_max_delay(20 * SECOND);
+    net.start(0, a.seeds([id("b", 1).to_string()]));
+    let b = config("b", 1).reconnect_base_delay(bounds.0).reconnect_max_delay(bounds.1);
+    net.start(1, b.seeds([id("a", 0).to_string()]));
+    net.run(15 * SECOND);
+    assert!(net.is_up(1, &id("a", 0)));
+    assert_eq!(net.nodes[1].machine.counters().dial_failures, 1);
+    // The session is lost: b dials again after the shortest delay.
+    net.reset(0, 1);
+    let down = net.now.since_start();
+    net.run(2 * SECOND);
+    let again = dials(&net, 1, 0).into_iter().find(|at| *at > down).expect("it dials again");
+    assert_delay(again - down, 0, bounds);
+}
+
+#[test]
 fn a_dial_that_nobody_answers_is_given_up_after_ten_seconds() {
     let mut net = Net::new(2);
     net.no_dial(1, 0);
