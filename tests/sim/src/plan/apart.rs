@@ -142,7 +142,8 @@ impl ApartJudge {
             {
                 late = Some((*host, *peer, apart));
             }
-            if tie.redial.is_some_and(|until| world.running(*host).is_some_and(|(_, now)| until < now)) {
+            let spared = plan.on_any_clock(plan.time_to_meet(WAYS));
+            if tie.redial.is_some_and(|until| world.running(*host).is_some_and(|(_, now)| until + spared < now)) {
                 return not_redialled(plan, world, (*host, *peer));
             }
         }
@@ -159,7 +160,11 @@ impl ApartJudge {
         if tie.process != contact.process {
             *tie = fresh;
         }
-        if !matches!(contact.what, Meeting::Down { .. }) && tie.redial.take().is_some_and(|until| until < contact.local) {
+        // A dial of the peer that is under way may be waited for.
+        let spared =
+            if matches!(contact.what, Meeting::Dial) { Duration::ZERO } else { plan.on_any_clock(plan.time_to_meet(WAYS)) };
+        let redial = tie.redial.take_if(|_| !matches!(contact.what, Meeting::Down { .. }));
+        if redial.is_some_and(|until| until + spared < contact.local) {
             return not_redialled(plan, world, pair);
         }
         match contact.what {

@@ -152,8 +152,8 @@ impl World {
             return;
         }
         let mut subscriber = Subscriber::new(&mut at.machine);
-        // It begins with the members that are up.
-        subscriber.heard = at.emitted.saturating_sub(at.monitor.up.len() as u64);
+        // It begins with the members that are up, beside all that is emitted from now on; one that goes down before it reads is never told.
+        subscriber.heard = at.emitted;
         subscriber.messages = Some((at.machine.subscribe_messages(), at.delivered));
         at.later.push_back(subscriber);
         self.line(Some(host), "has one more subscriber");
