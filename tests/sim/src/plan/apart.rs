@@ -20,6 +20,8 @@ const ALL: u32 = 32;
 #[derive(Debug, Default)]
 pub(super) struct ApartJudge {
     ties: BTreeMap<(HostId, HostId), Tie>,
+    /// How often each node has started.
+    starts: BTreeMap<HostId, u32>,
     /// The core is healed, and who is not of it may be left with another secret.
     healed: bool,
 }
@@ -66,6 +68,8 @@ impl ApartJudge {
     /// A node has started: it dials its seeds.
     pub(super) fn started(&mut self, plan: &Plan, world: &mut World, host: HostId) {
         self.ties.retain(|(of, _), _| *of != host);
+        *self.starts.entry(host).or_default() += 1;
+        let drawn = self.drawn_at_first(host);
         let Some((process, _)) = world.running(host).filter(|_| is_judged(plan, host)) else { return };
         for seed in &plan.nodes[host].seeds {
             if let Seed::Node(peer) = *seed
@@ -75,7 +79,7 @@ impl ApartJudge {
             {
                 let apart = Some(Apart { since: world.now(), until: None, lost: false });
                 // What is in the way is looked at next.
-                let tie = Tie { process, hindered: true, drawn: 0, fresh: 0, up: None, redial: None, apart };
+                let tie = Tie { process, hindered: true, drawn, fresh: 0, up: None, redial: None, apart };
                 self.ties.insert((host, peer), tie);
             }
         }
@@ -152,10 +156,17 @@ impl ApartJudge {
         }
     }
 
+    /// How many delays a node may have drawn by the first session with a peer: that one may hold a session with its former run, and refuse
+    /// it for that.
+    fn drawn_at_first(&self, host: HostId) -> u32 {
+        if self.starts.get(&host).is_some_and(|starts| *starts > 1) { ALL } else { 0 }
+    }
+
     fn meet(&mut self, plan: &Plan, world: &mut World, contact: &Contact) {
         let pair = (contact.host, contact.peer);
         let hindered = is_hindered(plan, world, contact.host, contact.peer);
-        let fresh = Tie { process: contact.process, hindered, drawn: 0, fresh: 0, up: None, redial: None, apart: None };
+        let drawn = self.drawn_at_first(contact.host);
+        let fresh = Tie { process: contact.process, hindered, drawn, fresh: 0, up: None, redial: None, apart: None };
         let tie = self.ties.entry(pair).or_insert(fresh);
         if tie.process != contact.process {
             *tie = fresh;
@@ -174,6 +185,10 @@ impl ApartJudge {
             Meeting::Dial => tie.fresh += 1,
             Meeting::Up { .. } => {
                 tie.up = Some(contact.local);
+                // Of several dials one may have been refused for what was left of a former run, which leads to the longest delay.
+                if tie.fresh > 1 {
+                    (tie.drawn, tie.fresh) = (ALL, 1);
+                }
                 if let Some(apart) = tie.apart.take()
                     && apart.until.is_some_and(|until| until < contact.at)
                 {
@@ -206,11 +221,11 @@ impl ApartJudge {
 }
 
 impl Tie {
-    /// Dials that are under way have a reason to fail. Where there are none, all have ended that had no reason.
+    /// Dials that are under way have a reason to fail. Where a session is up and there are none, all have ended that had no reason.
     fn disturb(&mut self, clear: bool) {
         self.redial = None;
         let fresh = std::mem::take(&mut self.fresh);
-        self.drawn = (self.drawn + if clear { 0 } else { fresh }).min(ALL);
+        self.drawn = (self.drawn + if clear && self.up.is_some() { 0 } else { fresh }).min(ALL);
     }
 
     /// Until when it has to be up again, where nothing is in the way from now on.

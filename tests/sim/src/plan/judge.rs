@@ -34,7 +34,7 @@ impl Run<'_> {
         let contacts = self.world.take_contacts();
         self.dials.look(self.plan, self.world, &contacts);
         self.apart.look(self.plan, self.world, &contacts);
-        self.questions.look(self.plan, self.world);
+        self.questions.look(self.plan, self.world, false);
         self.judged_downs = self.world.downs.len();
     }
 

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use noex_proto::{Instant, NodeId};
 
-use super::Plan;
 use super::apart::{is_hindered, is_judged};
 use super::promises::MARGIN;
+use super::{Fault, Plan};
 use crate::{HostId, Invariant, World};
 
 /// When a kernel has sent again, at the latest, what was cut off before.
@@ -34,18 +34,19 @@ impl QuestionJudge {
         }
     }
 
-    /// Something was done to the world, or time has passed.
-    pub(super) fn look(&mut self, plan: &Plan, world: &mut World) {
+    /// Time has passed, and something may have been `done` to the world: what was asked since the last look may have been asked before that.
+    pub(super) fn look(&mut self, plan: &Plan, world: &mut World, done: bool) {
         let now = world.now();
+        let within = (!done).then(|| bound(plan, now));
         for host in 0..plan.nodes.len() {
             let Some(question) = world.machine(host).question() else {
                 self.open.remove(&host);
                 continue;
             };
             let sound = is_sound(plan, world, host, &question.0);
-            let (open, until) = self.open.entry(host).or_insert_with(|| (question.clone(), Some(bound(plan, now))));
+            let (open, until) = self.open.entry(host).or_insert_with(|| (question.clone(), within));
             if *open != question {
-                (*open, *until) = (question, Some(bound(plan, now)));
+                (*open, *until) = (question, within);
             }
             if !sound {
                 *until = None;
@@ -64,12 +65,14 @@ fn bound(plan: &Plan, now: Duration) -> Duration {
     now + SENT_AGAIN + 2 * plan.longest_latency() + plan.time_to_pass(BYTES) + MARGIN
 }
 
-/// Whether both ends of the one connection between two hosts use it, and nothing holds up what they say.
+/// Whether both ends of the one connection between two hosts use it, and nothing holds up what they say. With a fast clock a node asks too
+/// soon.
 fn is_sound(plan: &Plan, world: &World, host: HostId, id: &NodeId) -> bool {
     let asked = (0..plan.nodes.len()).find(|node| plan.id(*node) == id.to_string());
     asked.is_some_and(|peer| {
         let own = plan.id(host).parse::<NodeId>().ok();
         is_judged(plan, host)
+            && !plan.faults.contains(&Fault::ClockRate)
             && own.is_some_and(|own| world.period(peer, &own).is_some())
             && world.period(host, id).is_some()
             && world.is_clear(host, peer)

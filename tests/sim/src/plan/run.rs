@@ -257,7 +257,7 @@ impl Run<'_> {
                     if let Some((_, act)) = self.acts.pop_first() {
                         self.act(act);
                         self.apart.look_around(self.plan, self.world);
-                        self.questions.look(self.plan, self.world);
+                        self.questions.look(self.plan, self.world, true);
                     }
                 }
                 _ => return self.run_to(until_ms),

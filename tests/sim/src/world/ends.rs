@@ -37,7 +37,8 @@ impl World {
         let left = |at: u64| Duration::from_nanos(at.saturating_sub(self.now));
         let sign = match (theirs.flight.back(), peer.state) {
             (Some((at, Item::Fin | Item::Reset)), _) => Sign::Underway(left(*at)),
-            (_, EndState::Gone { silent: false }) if powered => Sign::Answer(left(own.last_arrival)),
+            // Where bytes wait for the kernel, nothing more is written.
+            (_, EndState::Gone { silent: false }) if powered && own.out.is_empty() => Sign::Answer(left(own.last_arrival)),
             _ if end == 0 && powered => Sign::Port(left(theirs.last_arrival)),
             _ => Sign::Silence(left(theirs.last_arrival)),
         };
