@@ -412,6 +412,32 @@ proptest! {
     }
 }
 
+#[test]
+fn a_stop_may_refuse_a_session_that_was_chosen() {
+    let mut link = Link::new();
+    link.run(0);
+    for step in [
+        Step::Deliver(0),
+        Step::Send(0, 0),
+        Step::Settle(849),
+        Step::Settle(607),
+        Step::Halt(0),
+        Step::Deliver(0),
+        Step::Settle(1040),
+        Step::DeliverAll,
+        Step::Advance(0, 0),
+        Step::Start(0, 0),
+        Step::Deliver(0),
+        Step::Deliver(0),
+        Step::Deliver(1),
+        Step::Drop(1),
+        Step::DeliverAll,
+        Step::Stop(1),
+    ] {
+        link.step(step);
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
 
