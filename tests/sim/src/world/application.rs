@@ -214,15 +214,17 @@ impl World {
 
     // Sending
 
+    /// Whether the application on a host can send anything at present.
+    fn can_send(&self, host: HostId) -> bool {
+        self.is_alive(host) && !self.is_frozen(host) && !self.is_withheld("input Send")
+    }
+
     /// Sends a payload that its receiver can check. A refusal has to fit the view.
     pub fn send_checked(&mut self, from: HostId, to: &NodeId, size: usize) {
-        if self.is_withheld("input Send") {
+        if !self.can_send(from) {
             return;
         }
         let at = &mut self.hosts[from];
-        if !at.alive || at.frozen {
-            return;
-        }
         let now = at.local(self.now);
         let (period, number) = at.monitor.up.get(to).map_or((0, 0), |up| (up.period, up.sent));
         let payload = crate::safety::payload(at.origin, period, number, size);
@@ -254,13 +256,10 @@ impl World {
 
     /// Sends a payload to all that each receiver can check. It is taken for each node that is up, but where the queue for one is full.
     pub fn broadcast_checked(&mut self, from: HostId, size: usize) {
-        if self.is_withheld("input Send") {
+        if !self.can_send(from) {
             return;
         }
         let at = &mut self.hosts[from];
-        if !at.alive || at.frozen {
-            return;
-        }
         let now = at.local(self.now);
         let payload = crate::safety::broadcast(at.origin, &at.monitor.up, size);
         let running = at.monitor.status == ClusterStatus::Running;
