@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::promises::MARGIN;
-use super::{Fault, NodePlan, Op, Plan, Seed};
+use super::{Fault, NodePlan, Plan, Seed};
 use crate::world::{Contact, Meeting};
 use crate::{HostId, Invariant, World};
 
@@ -146,8 +146,8 @@ impl ApartJudge {
             {
                 late = Some((*host, *peer, apart));
             }
-            let spared = plan.on_any_clock(plan.time_to_meet(WAYS));
-            if tie.redial.is_some_and(|until| world.running(*host).is_some_and(|(_, now)| until + spared < now)) {
+            let is_late = |until| world.running(*host).is_some_and(|(_, now)| until + dial_of_the_peer(plan) < now);
+            if tie.redial.is_some_and(is_late) {
                 return not_redialled(plan, world, (*host, *peer));
             }
         }
@@ -171,11 +171,12 @@ impl ApartJudge {
         if tie.process != contact.process {
             *tie = fresh;
         }
-        // A dial of the peer that is under way may be waited for.
-        let spared =
-            if matches!(contact.what, Meeting::Dial) { Duration::ZERO } else { plan.on_any_clock(plan.time_to_meet(WAYS)) };
         let redial = tie.redial.take_if(|_| !matches!(contact.what, Meeting::Down { .. }));
-        if redial.is_some_and(|until| until + spared < contact.local) {
+        let is_late = |until| match contact.what {
+            Meeting::Dial => until < contact.local,
+            _ => until + dial_of_the_peer(plan) < contact.local,
+        };
+        if redial.is_some_and(is_late) {
             return not_redialled(plan, world, pair);
         }
         match contact.what {
@@ -249,6 +250,11 @@ fn millis(ms: u64) -> Duration {
     Duration::from_millis(ms)
 }
 
+/// How much later than its own dial a node may be up again, by any clock: it waits for a dial of the peer that is under way.
+fn dial_of_the_peer(plan: &Plan) -> Duration {
+    plan.on_any_clock(plan.time_to_meet(WAYS))
+}
+
 /// The longest delay of a node after so many were drawn.
 fn delay(node: &NodePlan, drawn: u32) -> Duration {
     millis(node.base_ms.saturating_mul(1 << drawn.min(ALL)).min(node.max_ms.max(node.base_ms)))
@@ -258,16 +264,13 @@ fn delay(node: &NodePlan, drawn: u32) -> Duration {
 /// some have it and some do not. A seed under another name is dialled at its own pace.
 pub(super) fn is_judged(plan: &Plan, host: HostId) -> bool {
     let misnamed = plan.seeds_of(host).any(|seed| matches!(seed, Seed::Misnamed(_)));
-    let first_secret = !plan.secret && plan.faults.contains(&Fault::FirstSecret);
-    !misnamed && !plan.small_limits && !first_secret && plan.nodes.iter().all(|node| node.twin_of.is_none())
+    !misnamed && !plan.small_limits && !plan.has_first_secret() && plan.nodes.iter().all(|node| node.twin_of.is_none())
 }
 
 /// Whether a node may be another one than expected, refuse those that it has no room for, or have another secret.
 fn is_odd(plan: &Plan, node: HostId) -> bool {
     let of = &plan.nodes[node];
-    let renamed = plan.faults.contains(&Fault::Renames)
-        && plan.steps.iter().any(|step| matches!(step.op, Op::Rename { node: of, .. } if of == node));
-    of.own_secret.is_some() || of.members.is_some() || renamed
+    of.own_secret.is_some() || of.members.is_some() || plan.is_renamed(node)
 }
 
 pub(super) fn is_hindered(plan: &Plan, world: &World, host: HostId, peer: HostId) -> bool {

@@ -19,7 +19,6 @@ pub(super) fn look(plan: &Plan, world: &mut World) {
 
 fn is_true(plan: &Plan, error: &ClusterError) -> bool {
     let has = |fault: Fault| plan.faults.contains(&fault);
-    let some_lack_a_secret = !plan.secret && has(Fault::FirstSecret);
     let secrets_differ = has(Fault::FirstSecret)
         || has(Fault::Rotation)
         || has(Fault::AcceptedSecrets)
@@ -32,14 +31,14 @@ fn is_true(plan: &Plan, error: &ClusterError) -> bool {
     match error {
         ClusterError::Peer { fault, .. } => match fault {
             PeerFault::AuthenticationFailed => secrets_differ,
-            PeerFault::AuthenticationMissing | PeerFault::AuthenticationNotOffered => some_lack_a_secret,
+            PeerFault::AuthenticationMissing | PeerFault::AuthenticationNotOffered => plan.has_first_secret(),
             PeerFault::HandshakeTimeout => true,
             PeerFault::WrongTarget => another_is_there,
             _ => false,
         },
         ClusterError::Refused { reason, .. } => match reason {
             Refusal::AuthenticationFailed => secrets_differ,
-            Refusal::AuthenticationNotOffered | Refusal::AuthenticationRequired => some_lack_a_secret,
+            Refusal::AuthenticationNotOffered | Refusal::AuthenticationRequired => plan.has_first_secret(),
             Refusal::Busy | Refusal::LimitReached => plan.small_limits || has(Fault::FewMembers) || has(Fault::Rogues),
             Refusal::NotTheTarget => another_is_there,
             Refusal::LoopbackIdentity | Refusal::Unknown(_) | Refusal::Version => false,

@@ -99,7 +99,13 @@ impl Plan {
 
     /// Whether a node ever has another name.
     pub(super) fn is_renamed(&self, of: usize) -> bool {
-        self.steps.iter().any(|step| matches!(step.op, Op::Rename { node, .. } if node == of))
+        self.faults.contains(&Fault::Renames)
+            && self.steps.iter().any(|step| matches!(step.op, Op::Rename { node, .. } if node == of))
+    }
+
+    /// Whether the cluster is given its first secret, so that for some time some nodes have it and some have none.
+    pub(super) fn has_first_secret(&self) -> bool {
+        !self.secret && self.faults.contains(&Fault::FirstSecret)
     }
 
     /// How long a dial takes at most until its last word, which comes after so many ways in one direction.
