@@ -69,8 +69,10 @@ pub(super) struct Host {
     /// The events that its machine has emitted, and the messages that it has delivered.
     pub(super) emitted: u64,
     pub(super) delivered: Delivered,
-    /// How often the port of each other host has refused since a record came from it on a connection that is older, and since when.
-    pub(super) refusals: BTreeMap<HostId, (u32, u64)>,
+    /// When the port of each other host last refused, and the time before.
+    pub(super) refusals: BTreeMap<HostId, [u64; 2]>,
+    /// The connection that was closed last, and which end of it is this host's.
+    pub(super) closed: (usize, usize),
     /// The number of the present process.
     pub(super) process: u32,
     /// A number of the present start that no other start anywhere has.
@@ -127,6 +129,7 @@ impl Host {
             emitted: 0,
             delivered: Delivered::new(),
             refusals: BTreeMap::new(),
+            closed: (0, 0),
             process: 0,
             origin: 0,
             since: 0,
@@ -413,6 +416,7 @@ impl World {
             lingering: [0; 2],
             begun: self.now,
             opened: [0; 2],
+            heard: [0; 2],
         });
         let delay = self.latency(host, target);
         self.queue.push(self.now + delay, Happening::Dial(place as u32));
@@ -429,6 +433,7 @@ impl World {
             return self.violate(Some(host), Invariant::ActionsOnOpenConnections, format!("close of {id}, which is closed"));
         }
         self.hosts[host].open -= 1;
+        self.hosts[host].closed = (place, end);
         let replacing = self.hosts[host].machine.counters().replaced > self.hosts[host].monitor.counted().replaced;
         if replacing && self.conns[place].pipes.iter().any(|pipe| pipe.unread + pipe.out_bytes > 0) {
             self.coverage.note("replacement with data in transit");

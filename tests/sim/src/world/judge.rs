@@ -181,11 +181,15 @@ impl World {
         })
     }
 
-    /// Where a port was asked, it has refused twice since something came from there.
+    /// A node whose port was asked: the port has refused twice since the session, which is the connection closed last, heard anything.
     pub(super) fn check_refused(&mut self, host: HostId, id: &NodeId) {
-        let refused = host_of(id).and_then(|peer| self.hosts[host].refusals.get(&peer)).map_or(0, |(count, _)| *count);
+        let at = &self.hosts[host];
+        let (place, end) = at.closed;
+        let heard = self.conns[place].heard[end];
+        let refusals = host_of(id).and_then(|peer| at.refusals.get(&peer)).copied().unwrap_or_default();
+        let refused = refusals.iter().filter(|refused| **refused > heard).count();
         if refused < 2 {
-            let detail = format!("{id} is down by its port, which has refused {refused} times");
+            let detail = format!("{id} is down by its port, which has refused {refused} times since it was heard");
             self.violate(Some(host), Invariant::NoFalseDown, detail);
         }
     }

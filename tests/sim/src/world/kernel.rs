@@ -141,7 +141,8 @@ impl World {
             self.hosts[host].inquiry.failed(addr, error);
             if error == Failing::Refused {
                 let to = self.conns[place].ends[1].host;
-                self.hosts[host].refusals.entry(to).or_insert((0, self.now)).0 += 1;
+                let [last, before] = self.hosts[host].refusals.entry(to).or_default();
+                (*before, *last) = (*last, self.now);
             }
             let error = error.into();
             self.feed(host, Input::DialFailed { conn, error });
@@ -350,11 +351,8 @@ impl World {
                         let back = self.latency(reader.host, self.conns[place].ends[end].host);
                         self.queue.push(self.now + back, Happening::Pump(place as u32, end as u8));
                     }
-                    let (from, opened) = (self.conns[place].ends[end].host, self.conns[place].opened[1 - end]);
-                    let whole = self.conns[place].pipes[end].reads(data.len());
-                    let refusals = &mut self.hosts[reader.host].refusals;
-                    if whole && refusals.get(&from).is_some_and(|(_, since)| opened <= *since) {
-                        refusals.remove(&from);
+                    if self.conns[place].pipes[end].reads(data.len()) {
+                        self.conns[place].heard[1 - end] = self.now;
                     }
                     if reader.state == EndState::Lingering {
                         let room = &mut self.conns[place].lingering[1 - end];

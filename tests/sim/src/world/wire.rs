@@ -142,6 +142,8 @@ pub(super) struct Conn {
     pub(super) begun: u64,
     /// When each end came to be open.
     pub(super) opened: [u64; 2],
+    /// When each end last read what completes a frame.
+    pub(super) heard: [u64; 2],
 }
 
 impl Pipe {
