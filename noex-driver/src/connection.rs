@@ -120,7 +120,7 @@ impl<R: Runtime> Connection<R> {
                 log::bytes("written", self.conn, length);
                 data.advance(length);
                 if closing.get().is_none() {
-                    self.shared.feed(Input::Sent { bytes: length, conn: self.conn });
+                    self.shared.feed(Input::Transmitted { bytes: length, conn: self.conn });
                 }
                 if turn.is_over(length) {
                     future::yield_now().await;

@@ -82,7 +82,7 @@ impl<R: Runtime> Shared<R> {
                 Action::Event(event) => events.push(event),
                 Action::Message => messages = true,
                 Action::Resolve { host, lookup } => lookups.push(Lookup::new(self, state.run(), lookup, host)),
-                Action::Send { conn, data } => {
+                Action::Transmit { conn, data } => {
                     let _gone = state.links.get(&conn).map(|link| link.data.try_send(data));
                 }
                 Action::Stopped => rearm = true,

@@ -70,7 +70,7 @@ fn start(name: &str, last: u8, config: impl FnOnce(ClusterConfig) -> ClusterConf
 fn sent(machine: &mut Machine) -> Vec<Bytes> {
     let actions = std::iter::from_fn(|| machine.poll_action());
     let sent = actions.filter_map(|action| match action {
-        Action::Send { data, .. } => Some(data),
+        Action::Transmit { data, .. } => Some(data),
         _ => None,
     });
     sent.collect()
@@ -103,7 +103,7 @@ fn stage(secret: usize) -> Stage {
         let replies: Vec<Bytes> = to_dialler.drain(..).flat_map(|data| say(&mut dialler, conn, data)).collect();
         to_dialler = replies.into_iter().flat_map(|data| say(&mut responder, conn, data)).collect();
         for machine in [&mut dialler, &mut responder] {
-            machine.handle(Instant::START, Input::Sent { bytes: 1 << 20, conn });
+            machine.handle(Instant::START, Input::Transmitted { bytes: 1 << 20, conn });
         }
         to_dialler.extend(sent(&mut responder));
     }

@@ -101,7 +101,7 @@ pub enum Input {
         lookup: LookupId,
     },
     /// Bytes of a connection left the adapter's queue for the operating system: credit for as many more.
-    Sent {
+    Transmitted {
         /// How many.
         bytes: usize,
         /// The connection.
@@ -270,8 +270,8 @@ pub enum Action {
         /// The number of the new lookup.
         lookup: LookupId,
     },
-    /// Write these bytes, in order, and report them by [`Input::Sent`].
-    Send {
+    /// Write these bytes, in order, and report them by [`Input::Transmitted`].
+    Transmit {
         /// The connection.
         conn: ConnId,
         /// The bytes.

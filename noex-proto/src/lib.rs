@@ -10,7 +10,7 @@
 //! # Driving a machine
 //!
 //! A driver has four duties: feed inputs in the order in which they happen; after each, perform all actions in their order; feed
-//! [`Input::Tick`] at [`Machine::poll_timeout`]; report every byte that the operating system took by [`Input::Sent`].
+//! [`Input::Tick`] at [`Machine::poll_timeout`]; report every byte that the operating system took by [`Input::Transmitted`].
 //!
 //! Here two machines, which dial each other, are driven by hand, over a network that is a queue:
 //!
@@ -47,8 +47,8 @@
 //!                 machines[peer].handle(now, Input::Accepted { conn: accepted, remote: format!("{}:50000", hosts[n]).parse()? });
 //!                 inputs.push_back((n, Input::Connected { conn, remote }));
 //!             }
-//!             Action::Send { conn, data } => {
-//!                 inputs.push_back((n, Input::Sent { bytes: data.len(), conn }));
+//!             Action::Transmit { conn, data } => {
+//!                 inputs.push_back((n, Input::Transmitted { bytes: data.len(), conn }));
 //!                 let wall = WallTime(Duration::ZERO);
 //!                 inputs.push_back((peer, Input::Received { conn: ends[&(n, conn)], data, wall }));
 //!             }

@@ -20,7 +20,7 @@ use crate::{Input, Instant, Secret, bounds};
 /// The first words of a recording; the version of noex that wrote it ends the line.
 const HEAD: &str = "noex-recording ";
 /// The number of the format.
-const FORMAT: &str = "1";
+const FORMAT: &str = "2";
 /// What the number of actions and the mark of the end may take.
 const RESERVED: usize = 10;
 

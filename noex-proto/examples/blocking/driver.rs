@@ -145,7 +145,7 @@ impl Driver {
                     let work = self.work.clone();
                     thread::spawn(move || work.send(resolve(lookup, &host)));
                 }
-                Action::Send { conn, data } => {
+                Action::Transmit { conn, data } => {
                     if let Some((_, writer, _)) = self.conns.get(&conn) {
                         let _broken = writer.send(data);
                     }
@@ -239,7 +239,7 @@ fn read(conn: ConnId, mut stream: TcpStream, work: &Sender<Work>, closing: &Once
 fn transmit(conn: ConnId, mut stream: TcpStream, data: &Receiver<Bytes>, work: &Sender<Work>) -> io::Result<()> {
     for data in data {
         stream.write_all(&data)?;
-        let _stopped = work.send(Work::Input(Input::Sent { bytes: data.len(), conn }));
+        let _stopped = work.send(Work::Input(Input::Transmitted { bytes: data.len(), conn }));
     }
     stream.shutdown(Shutdown::Write)
 }

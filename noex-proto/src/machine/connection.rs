@@ -116,7 +116,7 @@ impl Node {
     fn send_frame(&mut self, conn: ConnId, data: Bytes) {
         if let Some(state) = self.conns.get_mut(&conn) {
             state.in_flight += data.len();
-            self.out.actions.push_back(Action::Send { conn, data });
+            self.out.actions.push_back(Action::Transmit { conn, data });
         }
     }
 

@@ -331,7 +331,7 @@ impl Machine {
             Input::Connected { conn, .. }
             | Input::DialFailed { conn, .. }
             | Input::Received { conn, .. }
-            | Input::Sent { conn, .. } => node.is_none_or(|node| !node.conns.contains_key(conn)),
+            | Input::Transmitted { conn, .. } => node.is_none_or(|node| !node.conns.contains_key(conn)),
             _ => false,
         }
     }

@@ -531,7 +531,7 @@ impl Node {
             }
             Input::Resolved { addrs, lookup } => self.resolved(lookup, addrs),
             Input::Send { payload, to } => self.send_payload(&to, payload),
-            Input::Sent { bytes, conn } => self.sent(conn, bytes),
+            Input::Transmitted { bytes, conn } => self.sent(conn, bytes),
             Input::SetSecrets { accepted, primary } => self.settings.secrets = Secrets::new(Some(&primary), &accepted),
             Input::SetSeeds(contacts) => self.set_seeds(contacts),
             Input::Tick => self.tick(),

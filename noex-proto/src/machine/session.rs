@@ -243,7 +243,7 @@ impl Node {
         while let Some((record, last)) = session.queue.next_record(window, &heartbeat) {
             let data = session.sealer.seal(record);
             session.queue.released(data.len());
-            self.out.actions.push_back(Action::Send { conn, data });
+            self.out.actions.push_back(Action::Transmit { conn, data });
             finished |= last;
         }
         if finished {

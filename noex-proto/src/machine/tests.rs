@@ -114,7 +114,7 @@ impl Bench {
     fn feed(&mut self, input: Input) {
         self.machine.handle(self.now, input);
         while let Some(action) = self.machine.poll_action() {
-            if let Action::Send { conn, data } = &action {
+            if let Action::Transmit { conn, data } = &action {
                 if let Some(member) = self.members.get_mut(conn) {
                     for message in member.opener.open(&data[4..]).expect("well sealed") {
                         let (kind, body) = message.expect("well formed");
@@ -124,7 +124,7 @@ impl Bench {
                     }
                 }
                 if !self.clogged {
-                    self.machine.handle(self.now, Input::Sent { bytes: data.len(), conn: *conn });
+                    self.machine.handle(self.now, Input::Transmitted { bytes: data.len(), conn: *conn });
                 }
             }
             self.actions.push(action);
@@ -149,7 +149,7 @@ impl Bench {
     /// The next frame that the machine sent on a connection since this many actions.
     fn frame(&self, conn: ConnId, since: usize) -> Bytes {
         let frame = self.actions[since..].iter().find_map(|action| match action {
-            Action::Send { conn: on, data } if *on == conn => Some(data.slice(4..)),
+            Action::Transmit { conn: on, data } if *on == conn => Some(data.slice(4..)),
             _ => None,
         });
         frame.expect("a frame")
@@ -169,13 +169,13 @@ impl Bench {
         // AUTH_OK may be followed by records at once, which are read with the keys that it gives.
         let since = self.actions.len();
         self.machine.handle(self.now, Input::Received { conn, data: auth, wall: WallTime::default() });
-        let Some(Action::Send { data: auth_ok, .. }) = self.machine.poll_action() else { panic!("no AUTH_OK") };
+        let Some(Action::Transmit { data: auth_ok, .. }) = self.machine.poll_action() else { panic!("no AUTH_OK") };
         let bytes = auth_ok.len();
-        self.actions.push(Action::Send { conn, data: auth_ok });
+        self.actions.push(Action::Transmit { conn, data: auth_ok });
         let Ok(InitiatorStep::Done(keyed)) = initiator.on_frame(&hello, &self.frame(conn, since)) else { panic!("no proof") };
         let member = Rogue { id: id.clone(), sealer: keyed.sealer, opener: keyed.opener, heard: vec![] };
         self.members.insert(conn, member);
-        self.feed(if self.clogged { Input::Tick } else { Input::Sent { bytes, conn } });
+        self.feed(if self.clogged { Input::Tick } else { Input::Transmitted { bytes, conn } });
         conn
     }
 
@@ -434,7 +434,7 @@ fn who_was_refused_is_told_that_reason_though_the_node_stops_before_it_reads() {
     let conn = bench.authenticate(&node("z"), 1, ADDRESS);
     bench.say(conn, &[intro(1)]);
     bench.feed(Input::Stop);
-    bench.feed(Input::Sent { bytes: 1000, conn });
+    bench.feed(Input::Transmitted { bytes: 1000, conn });
     let refused = Refusal::LimitReached.code().expect("a code");
     assert_eq!(bench.members[&conn].heard, [offer(), Control::Refused(refused)]);
 }

@@ -176,7 +176,7 @@ fn a_reflected_first_frame_of_a_responder_is_a_fault() {
     let (mut machine, events, conn) = dialler();
     let hello = std::iter::from_fn(|| machine.poll_action())
         .find_map(|action| match action {
-            Action::Send { data, .. } => Some(data),
+            Action::Transmit { data, .. } => Some(data),
             _ => None,
         })
         .unwrap();

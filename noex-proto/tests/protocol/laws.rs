@@ -157,8 +157,8 @@ impl Link {
                 };
                 self.pending[side].push_back(Input::Resolved { addrs, lookup });
             }
-            Action::Send { conn, data } => {
-                self.pending[side].push_back(Input::Sent { bytes: data.len(), conn });
+            Action::Transmit { conn, data } => {
+                self.pending[side].push_back(Input::Transmitted { bytes: data.len(), conn });
                 if let Some(conn) = self.ends[side].get(&conn) {
                     self.pending[other].push_back(Input::Received { conn: *conn, data, wall: WallTime::default() });
                 }
@@ -307,7 +307,7 @@ impl Link {
                 let _ = self.machines[side].send(now, &id(1 - side), Bytes::from(vec![7; size]));
                 self.feed(side, Input::Send { payload: Bytes::from_static(b"payload"), to: id(1 - side) });
             }
-            Step::Sent(side, conn, bytes) => self.feed(side, Input::Sent { bytes, conn: ConnId(conn) }),
+            Step::Sent(side, conn, bytes) => self.feed(side, Input::Transmitted { bytes, conn: ConnId(conn) }),
             Step::Settle(millis) => self.settle(Duration::from_millis(millis)),
             Step::Start(side, random) => self.start(side, random),
             Step::Stop(side) => self.feed(side, Input::Stop),

@@ -222,9 +222,12 @@ fn the_zone_of_an_address_is_replayed() {
 fn what_is_no_recording_of_this_format_is_refused() {
     assert_eq!(read(b"").unwrap_err(), RecordingError::NotARecording);
     assert_eq!(read(b"{\"seed\":1}").unwrap_err(), RecordingError::NotARecording);
-    let later = read(b"noex-recording 2 0.9.0\nanything").unwrap_err();
-    assert_eq!(later, RecordingError::Format { found: "2".into(), version: "0.9.0".into() });
-    assert!(later.to_string().contains("0.9.0"), "{later}");
+    // An earlier format is refused as a later one is, with its number.
+    for (found, version) in [("1", "0.1.0"), ("3", "0.9.0")] {
+        let other = read(format!("noex-recording {found} {version}\nanything").as_bytes()).unwrap_err();
+        assert_eq!(other, RecordingError::Format { found: found.into(), version: version.into() });
+        assert!(other.to_string().contains(version), "{other}");
+    }
     assert!(Recording::is_recording(b"noex-recording 2 0.9.0\n") && !Recording::is_recording(b"noex-record"));
 
     let (recording, _) = run(1 << 20);
@@ -256,7 +259,7 @@ fn what_comes_for_a_closed_connection_is_not_recorded_and_tells_no_time() {
         net.nodes[0].machine.take_recording();
         for _ in 0..1000 {
             net.say(0, conn, vec![0; 1000]);
-            net.feed(0, Input::Sent { bytes: 1000, conn });
+            net.feed(0, Input::Transmitted { bytes: 1000, conn });
             net.feed(0, Input::Connected { conn, remote: address(1) });
             net.feed(0, Input::DialFailed { conn, error: ConnectError::Refused });
         }

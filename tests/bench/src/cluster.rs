@@ -211,10 +211,10 @@ impl Cluster {
                 self.feed(node, Input::Connected { conn, remote: listener(peer) });
             }
             Action::Resolve { .. } => unreachable!("nodes are dialled by address"),
-            Action::Send { conn, data } => {
+            Action::Transmit { conn, data } => {
                 self.records += 1;
                 // What it leads to stands behind this action.
-                self.machines[node].handle(self.now, Input::Sent { bytes: data.len(), conn });
+                self.machines[node].handle(self.now, Input::Transmitted { bytes: data.len(), conn });
                 if let Some((peer, other)) = *self.link(node, conn) {
                     self.feed(peer, Input::Received { conn: other, data, wall: WallTime(Duration::ZERO) });
                 }

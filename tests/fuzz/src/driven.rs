@@ -126,7 +126,7 @@ impl Driven {
             Input::Connected { conn, .. } => self.pass(*conn, Phase::Dialling, Phase::Open),
             // A dial that failed never was a connection: no close of it comes.
             Input::DialFailed { conn, .. } => self.pass(*conn, Phase::Dialling, Phase::Closed),
-            Input::Sent { bytes, conn } => {
+            Input::Transmitted { bytes, conn } => {
                 if let Some(conn) = self.conns.get_mut(conn) {
                     conn.in_flight = conn.in_flight.saturating_sub(*bytes);
                 }
@@ -155,7 +155,7 @@ impl Driven {
                 let known = self.conns.insert(*conn, Conn { phase: Phase::Dialling, in_flight: 0 });
                 assert!(known.is_none(), "{conn} is used again");
             }
-            Action::Send { conn, data } => {
+            Action::Transmit { conn, data } => {
                 let state = self.conns.get_mut(conn).expect("a send on a connection that is known");
                 assert_eq!(state.phase, Phase::Open, "a send on {conn}");
                 assert!(!data.is_empty());

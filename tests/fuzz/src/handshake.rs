@@ -401,7 +401,7 @@ impl Attack<'_> {
                 Action::Connect { conn, .. } => {
                     self.lines.push(Line { dialled: true, ..Line::new(conn, 0, State::Dialling) });
                 }
-                Action::Send { conn, data } => {
+                Action::Transmit { conn, data } => {
                     let line = self.lines.iter_mut().find(|line| line.conn == conn).expect("a known connection");
                     assert!(matches!(line.state, State::Authenticated | State::Open), "a send on a closed connection");
                     line.sent.extend_from_slice(&data);

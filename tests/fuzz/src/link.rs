@@ -172,8 +172,8 @@ impl Link {
             match action {
                 Action::Connect { conn, .. } => self.sides[side].dials.push_back(conn),
                 Action::Resolve { lookup, .. } => credits.push(driven::resolved(lookup)),
-                Action::Send { conn, data } => {
-                    credits.push(Input::Sent { bytes: data.len(), conn });
+                Action::Transmit { conn, data } => {
+                    credits.push(Input::Transmitted { bytes: data.len(), conn });
                     if let Some(wire) = self.wire(side, conn) {
                         wire.pipes[1 - side].bytes.extend(&data);
                     }

@@ -221,7 +221,7 @@ impl World {
                 Action::Connect { conn, .. } => {
                     self.lines.insert(conn, Line { dialled: true, ..Line::default() });
                 }
-                Action::Send { conn, data } => {
+                Action::Transmit { conn, data } => {
                     if let Some(line) = self.lines.get_mut(&conn) {
                         line.unread.extend_from_slice(&data);
                     }
@@ -382,7 +382,7 @@ impl World {
             }
             Op::Sent { bytes, line } => {
                 if let Some(conn) = self.open(line) {
-                    self.feed(Input::Sent { bytes: if bytes == 0 { usize::MAX } else { bytes.into() }, conn });
+                    self.feed(Input::Transmitted { bytes: if bytes == 0 { usize::MAX } else { bytes.into() }, conn });
                 }
             }
             Op::Stale { conn, input } => {
@@ -394,7 +394,7 @@ impl World {
                     1 => Input::Connected { conn, remote },
                     2 => Input::DialFailed { conn, error: ConnectError::Refused },
                     3 => victim::received(conn, &[0, 0, 0]),
-                    4 => Input::Sent { bytes: 1, conn },
+                    4 => Input::Transmitted { bytes: 1, conn },
                     _ => Input::Closed { conn },
                 });
             }

@@ -5,7 +5,7 @@ use std::iter;
 use noex_proto::{Action, Input, Machine, Recorded, Recording, Secret};
 
 /// What an input is put behind that is no recording of this format: most of them would not be looked at otherwise.
-const HEAD: &[u8] = b"noex-recording 1 0.1.0\n";
+const HEAD: &[u8] = b"noex-recording 2 0.1.0\n";
 
 /// The most that a recording of the replay may take. An input is a few kilobytes, and is written much as it was read.
 const LIMIT: usize = 1 << 24;

@@ -107,7 +107,7 @@ fn exchange(machines: &mut [Machine; 2], conn: ConnId, streams: &mut [Vec<u8>; 2
             return;
         }
         for (side, data) in said.into_iter().enumerate() {
-            machines[side].handle(Instant::START, Input::Sent { bytes: data.len(), conn });
+            machines[side].handle(Instant::START, Input::Transmitted { bytes: data.len(), conn });
             streams[1 - side].extend_from_slice(&data);
             machines[1 - side].handle(Instant::START, victim::received(conn, &data));
         }

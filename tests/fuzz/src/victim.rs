@@ -76,7 +76,7 @@ pub(crate) fn actions(machine: &mut Machine) -> Vec<Action> {
 /// The bytes that are sent on this connection.
 pub(crate) fn sent(actions: &[Action], conn: ConnId) -> Vec<u8> {
     let data = actions.iter().filter_map(|action| match action {
-        Action::Send { conn: on, data } if *on == conn => Some(&data[..]),
+        Action::Transmit { conn: on, data } if *on == conn => Some(&data[..]),
         _ => None,
     });
     data.collect::<Vec<_>>().concat()

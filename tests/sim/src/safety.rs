@@ -521,7 +521,7 @@ impl Picture {
 /// What a node may do about the bytes of a stranger: answer or close its connection, report it, and dial on in place of it.
 pub(crate) fn check_answer(conn: ConnId, action: &Action) -> Check {
     match action {
-        Action::Close { conn: of, .. } | Action::Send { conn: of, .. } if *of == conn => Ok(()),
+        Action::Close { conn: of, .. } | Action::Transmit { conn: of, .. } if *of == conn => Ok(()),
         Action::Connect { .. } | Action::Event(ClusterEvent::Error(_)) | Action::Resolve { .. } => Ok(()),
         action => broken(Invariant::StrangersChangeNothing, format!("bytes of a stranger on {conn} lead to {action:?}")),
     }

@@ -38,7 +38,7 @@ fn a_replay_tells_what_the_recorded_node_was_told_and_when() {
 #[test]
 fn a_missing_secret_is_named() {
     let error = Replay::run(&recording(), &[]).expect("a recording").error;
-    assert_eq!(error, Some(ReplayError::SecretMissing { input: 1, at: "noex-recording 1 0.1.0\n".len() }));
+    assert_eq!(error, Some(ReplayError::SecretMissing { input: 1, at: "noex-recording 2 0.1.0\n".len() }));
 }
 
 #[test]

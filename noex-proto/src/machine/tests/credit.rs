@@ -15,15 +15,15 @@ fn a_handshake_that_leaves_late_is_no_credit_for_records() {
         .actions
         .iter()
         .filter_map(|action| match action {
-            Action::Send { conn: on, data } if *on == conn => Some(data.len()),
+            Action::Transmit { conn: on, data } if *on == conn => Some(data.len()),
             _ => None,
         })
         .collect();
     let [challenge, auth_ok, offer] = sent[..] else { panic!("{sent:?}") };
     assert_eq!(bench.machine.usage().send_window_bytes, challenge + auth_ok + offer);
     // When the handshake leaves, the offer is still in flight.
-    bench.feed(Input::Sent { bytes: challenge + auth_ok, conn });
+    bench.feed(Input::Transmitted { bytes: challenge + auth_ok, conn });
     assert_eq!(bench.machine.usage().send_window_bytes, offer);
-    bench.feed(Input::Sent { bytes: offer, conn });
+    bench.feed(Input::Transmitted { bytes: offer, conn });
     assert_eq!(bench.machine.usage().send_window_bytes, 0);
 }

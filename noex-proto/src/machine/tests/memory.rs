@@ -327,8 +327,8 @@ fn allocations(bench: &mut Bench) -> (u64, u64) {
         let info = measure(|| {
             bench.machine.handle(due, Input::Tick);
             while let Some(action) = bench.machine.poll_action() {
-                let Action::Send { conn, data } = action else { panic!("{action:?}") };
-                bench.machine.handle(due, Input::Sent { bytes: data.len(), conn });
+                let Action::Transmit { conn, data } = action else { panic!("{action:?}") };
+                bench.machine.handle(due, Input::Transmitted { bytes: data.len(), conn });
                 sent.push(data);
             }
         });

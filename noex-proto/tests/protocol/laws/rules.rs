@@ -65,7 +65,7 @@ impl Rules {
                 self.lookups.insert(*lookup, host.clone());
                 assert!(self.lookups.len() <= LOOKUPS, "{:?}", self.lookups);
             }
-            Action::Send { conn, data } => {
+            Action::Transmit { conn, data } => {
                 assert!(self.known.contains(conn) && !self.closed.contains(conn), "a send on {conn}, which is not open");
                 assert!(!data.is_empty());
                 assert_ne!(self.status, ClusterStatus::Stopped);

@@ -95,7 +95,7 @@ impl Net {
 
     pub fn give_credit(&mut self, host: Host) {
         for (conn, bytes) in self.nodes[host].withheld.take().unwrap_or_default() {
-            self.feed(host, Input::Sent { bytes, conn });
+            self.feed(host, Input::Transmitted { bytes, conn });
         }
     }
 

@@ -263,7 +263,7 @@ impl Net {
         let slow = self.nodes[host].slow;
         match &mut self.nodes[host].withheld {
             Some(withheld) => withheld.push((conn, bytes)),
-            None => self.after(slow, Happening::Input { host, input: Input::Sent { bytes, conn } }),
+            None => self.after(slow, Happening::Input { host, input: Input::Transmitted { bytes, conn } }),
         }
         if let Some((peer, remote)) = self.links.get(&end).copied() {
             if self.links.contains_key(&(peer, remote)) {
@@ -383,7 +383,7 @@ impl Net {
                     node.messages.push((message.from, message.payload));
                 }
             }
-            Action::Send { conn, data } => {
+            Action::Transmit { conn, data } => {
                 let node = &mut self.nodes[host];
                 assert!(node.conns.contains(&conn) && !node.closed.contains(&conn), "send on a connection that is not open");
                 node.sent += data.len();

@@ -124,7 +124,7 @@ impl State {
                 inputs.push_back(Input::Resolved { addrs: Ok(Vec::new()), lookup });
                 Ok(())
             }
-            Action::Send { conn, data } => {
+            Action::Transmit { conn, data } => {
                 self.count(host, Activity::Send)?;
                 let Some((place, end)) = self.place(host, conn, &[EndState::Open]) else {
                     return self.violate(host, Invariant::ActionsOnOpenConnections, format!("send on {conn}"));
@@ -132,7 +132,7 @@ impl State {
                 self.check_nonce(host, &data)?;
                 let bytes = data.len();
                 if !self.links[place].send(end, data) || !self.rules.small_buffers {
-                    inputs.push_back(Input::Sent { bytes, conn });
+                    inputs.push_back(Input::Transmitted { bytes, conn });
                 }
                 Ok(())
             }

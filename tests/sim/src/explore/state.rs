@@ -445,7 +445,7 @@ impl State {
         self.feed(told.host, Input::Received { conn: told.conn, data, wall: WallTime(Duration::ZERO) })?;
         if self.rules.small_buffers && sender.state == EndState::Open {
             // Where the sender has closed meanwhile, or is gone, its machine knows nothing of this connection.
-            self.feed(sender.host, Input::Sent { bytes, conn: sender.conn })?;
+            self.feed(sender.host, Input::Transmitted { bytes, conn: sender.conn })?;
         }
         Ok(())
     }

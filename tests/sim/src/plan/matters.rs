@@ -72,13 +72,13 @@ const INPUTS: [&str; 17] = [
     "input Report",
     "input Resolved",
     "input Send",
-    "input Sent",
     "input SetProcessCount",
     "input SetSecrets",
     "input SetSeeds",
     "input Start",
     "input Stop",
     "input Tick",
+    "input Transmitted",
 ];
 
 const LIMITS: [&str; 16] = [
@@ -227,7 +227,7 @@ pub(crate) const fn input_name(input: &Input) -> &'static str {
         Input::Report(_) => "input Report",
         Input::Resolved { .. } => "input Resolved",
         Input::Send { .. } => "input Send",
-        Input::Sent { .. } => "input Sent",
+        Input::Transmitted { .. } => "input Transmitted",
         Input::SetProcessCount(_) => "input SetProcessCount",
         Input::SetSecrets { .. } => "input SetSecrets",
         Input::SetSeeds(_) => "input SetSeeds",

@@ -102,7 +102,7 @@ fn a_connection_that_is_closed_twice() {
     assert_eq!(twice.invariant, Invariant::ActionsOnOpenConnections, "{twice}");
     // Data after the close, and a close of what never was.
     let after = broken_pair(|_, _, action| match action {
-        Action::Close { conn, .. } => vec![action, Action::Send { conn, data: Bytes::from_static(b"more") }],
+        Action::Close { conn, .. } => vec![action, Action::Transmit { conn, data: Bytes::from_static(b"more") }],
         action => vec![action],
     });
     assert_eq!(after.invariant, Invariant::ActionsOnOpenConnections, "{after}");
@@ -168,7 +168,7 @@ fn a_pair_that_never_connects() {
 #[test]
 fn more_than_a_limit_allows() {
     let held = broken_pair(|_, _, action| match action {
-        Action::Send { conn, .. } => vec![Action::Send { conn, data: Bytes::from(vec![0; 500_000]) }],
+        Action::Transmit { conn, .. } => vec![Action::Transmit { conn, data: Bytes::from(vec![0; 500_000]) }],
         action => vec![action],
     });
     assert_eq!(held.invariant, Invariant::Bounded, "{held}");
@@ -347,10 +347,10 @@ fn an_up_that_is_not_told() {
 #[test]
 fn a_nonce_that_is_used_again() {
     let violation = broken_pair(|_, _, action| match action {
-        Action::Send { conn, data } if data.get(5..9) == Some(b"NOEX") => {
+        Action::Transmit { conn, data } if data.get(5..9) == Some(b"NOEX") => {
             let mut bytes = data.to_vec();
             bytes[13..45].fill(7);
-            vec![Action::Send { conn, data: bytes.into() }]
+            vec![Action::Transmit { conn, data: bytes.into() }]
         }
         action => vec![action],
     });
@@ -388,10 +388,10 @@ fn a_down_without_a_cause() {
     let wrong = broken_plan(
         &quiet(),
         bent(|world, host, action| match action {
-            Action::Send { conn, data } if host == 0 && (5..6).contains(&world.now().as_secs()) => {
+            Action::Transmit { conn, data } if host == 0 && (5..6).contains(&world.now().as_secs()) => {
                 let mut bytes = data.to_vec();
                 *bytes.last_mut().expect("not empty") ^= 1;
-                vec![Action::Send { conn, data: bytes.into() }]
+                vec![Action::Transmit { conn, data: bytes.into() }]
             }
             action => vec![action],
         }),
@@ -434,7 +434,7 @@ fn a_panic() {
 #[test]
 fn a_storm_of_records() {
     let violation = broken_pair(|_, _, action| match action {
-        Action::Send { ref data, .. } if data.len() < 50 => vec![action; 6000],
+        Action::Transmit { ref data, .. } if data.len() < 50 => vec![action; 6000],
         action => vec![action],
     });
     assert_eq!(violation.invariant, Invariant::NoStorm, "{violation}");

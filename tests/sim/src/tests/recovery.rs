@@ -61,7 +61,7 @@ pub(super) fn a_death_that_is_noticed_late() {
     let violation = broken_plan(
         &plan,
         bent(|world, host, action| match action {
-            Action::Send { .. } if host == 0 && (5..15).contains(&world.now().as_secs()) => Vec::new(),
+            Action::Transmit { .. } if host == 0 && (5..15).contains(&world.now().as_secs()) => Vec::new(),
             action => vec![action],
         }),
     );
@@ -83,7 +83,7 @@ pub(super) fn a_lost_session_that_is_not_replaced() {
     let violation = broken_plan(
         &plan,
         bent(|world, host, action| match action {
-            Action::Send { .. } if host == 0 && (15..25).contains(&world.now().as_secs()) => Vec::new(),
+            Action::Transmit { .. } if host == 0 && (15..25).contains(&world.now().as_secs()) => Vec::new(),
             action => vec![action],
         }),
     );
@@ -114,7 +114,7 @@ pub(super) fn a_question_that_is_not_answered() {
     let violation = broken_plan(
         &plan,
         bent(|world, host, action| match action {
-            Action::Send { .. } if host == 0 && (15_058..20_000).contains(&world.now().as_millis()) => Vec::new(),
+            Action::Transmit { .. } if host == 0 && (15_058..20_000).contains(&world.now().as_millis()) => Vec::new(),
             action => vec![action],
         }),
     );

@@ -122,7 +122,7 @@ impl Ledger {
             Input::DialFailed { conn, .. } => {
                 self.change(*conn, |stage| if stage == Stage::Dialled { Stage::Over } else { stage });
             }
-            Input::Sent { bytes, conn } => {
+            Input::Transmitted { bytes, conn } => {
                 if let Some(entry) = self.entry(*conn) {
                     entry.unsent = entry.unsent.saturating_sub(*bytes);
                     self.touched.push(*conn);
@@ -162,7 +162,7 @@ impl Ledger {
                     self.change(ConnId(number), |stage| if stage == Stage::Closing { Stage::Over } else { stage });
                 }
             }
-            Action::Send { conn, data } => {
+            Action::Transmit { conn, data } => {
                 if let Some(entry) = self.entry(*conn) {
                     entry.unsent += data.len();
                     if self.touched.last() != Some(conn) {

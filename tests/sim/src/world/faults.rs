@@ -409,7 +409,7 @@ impl World {
             let data = Bytes::from_static(&[0, 0, 0, 1, 1]);
             for input in [
                 Input::Closed { conn },
-                Input::Sent { bytes: 100, conn },
+                Input::Transmitted { bytes: 100, conn },
                 Input::Received { conn, data, wall: WallTime(Duration::ZERO) },
                 Input::Connected { conn, remote },
                 Input::DialFailed { conn, error: ConnectError::Refused },

@@ -186,7 +186,7 @@ impl World {
         }
         self.feed_one(host, input);
         while let Some((conn, bytes)) = self.hosts[host].credits.pop_front() {
-            self.feed_one(host, Input::Sent { bytes, conn });
+            self.feed_one(host, Input::Transmitted { bytes, conn });
         }
         if let Some(timeline) = &mut self.timeline {
             timeline.view(host, self.now, &self.hosts[host].machine);
@@ -306,7 +306,7 @@ impl World {
             Input::Connected { conn, .. } => (3, conn.0),
             Input::DialFailed { conn, .. } => (4, conn.0),
             Input::Received { conn, data, .. } => (5, conn.0 ^ (data.len() as u64) << 40),
-            Input::Sent { bytes, conn } => (6, conn.0 ^ (*bytes as u64) << 40),
+            Input::Transmitted { bytes, conn } => (6, conn.0 ^ (*bytes as u64) << 40),
             Input::Resolved { lookup, .. } => (9, lookup.0),
             Input::Tick => (7, 0),
             _ => (8, 0),
@@ -329,7 +329,7 @@ impl World {
             Action::Resolve { host: name, lookup } => {
                 self.resolve(host, lookup, name);
             }
-            Action::Send { conn, data } => {
+            Action::Transmit { conn, data } => {
                 self.trace.mix_bytes(&data);
                 self.records += 1;
                 if self.change.is_some() {

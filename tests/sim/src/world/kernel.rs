@@ -267,7 +267,7 @@ impl World {
         }
         self.pump(place, end);
         while let Some((conn, bytes)) = self.hosts[host].credits.pop_front() {
-            self.feed(host, Input::Sent { bytes, conn });
+            self.feed(host, Input::Transmitted { bytes, conn });
         }
     }
 
