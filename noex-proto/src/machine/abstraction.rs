@@ -5,8 +5,9 @@ use core::hash::{Hash, Hasher};
 use core::mem::discriminant;
 use core::time::Duration;
 
+use super::cx::Local;
 use super::node::{Admission, Conn, Dial, Node, Peer, PeerView, Phase, Session, Stage, Timer, Wait};
-use super::{Machine, State};
+use super::{Active, Machine, Run};
 use crate::{ConnId, Instant};
 
 impl Machine {
@@ -23,19 +24,21 @@ impl Machine {
     /// So states with other jitter, or that reach a limit on a rate or forget a node at other times, may be taken for one.
     /// Instances are kept: whoever compares machines that were started apart gives equal starts equal entropy.
     pub fn hash_abstraction(&self, grain: Duration, state: &mut impl Hasher) {
-        let out = self.out();
-        out.status.hash(state);
-        out.actions.len().hash(state);
-        out.process_count.hash(state);
-        out.lookups.wanted().for_each(|lookup| lookup.hash(state));
-        match &self.state {
-            State::Idle { start, .. } => start.is_some().hash(state),
-            State::Node(node) => Abstraction::new(node, grain, state).node(),
+        let host = &self.host;
+        host.status.hash(state);
+        host.actions.len().hash(state);
+        host.process_count.hash(state);
+        host.lookups.wanted().for_each(|lookup| lookup.hash(state));
+        match &self.run {
+            Run::Stopped => false.hash(state),
+            Run::Starting(_) => true.hash(state),
+            Run::Active(active) => Abstraction::new(active, grain, state).node(),
         }
     }
 }
 
 struct Abstraction<'a, H> {
+    local: &'a Local,
     node: &'a Node,
     grain: u128,
     state: &'a mut H,
@@ -44,10 +47,10 @@ struct Abstraction<'a, H> {
 }
 
 impl<'a, H: Hasher> Abstraction<'a, H> {
-    fn new(node: &'a Node, grain: Duration, state: &'a mut H) -> Self {
+    fn new(Active { local, node }: &'a Active, grain: Duration, state: &'a mut H) -> Self {
         let mut conns: Vec<ConnId> = node.conns.keys().chain(&node.closing).copied().collect();
         conns.sort_unstable();
-        Self { node, grain: grain.as_nanos().max(1), state, conns }
+        Self { local, node, grain: grain.as_nanos().max(1), state, conns }
     }
 
     // Parts that need a translation
@@ -62,7 +65,7 @@ impl<'a, H: Hasher> Abstraction<'a, H> {
     }
 
     fn age(&self, since: Instant) -> Option<u32> {
-        self.grains(self.node.now - since)
+        self.grains(self.local.now - since)
     }
 
     /// A connection, by its place among those there are.
@@ -74,23 +77,13 @@ impl<'a, H: Hasher> Abstraction<'a, H> {
 
     fn node(&mut self) {
         // Every field is named, so that a new one has to be thought of here.
+        let Local { settings: _, id, instance, own_addresses: _, rng: _, started: _, now, wall: _, run, timers, waits } =
+            self.local;
         let Node {
-            out: _,
-            settings: _,
-            own_addresses: _,
-            id,
-            instance,
-            rng: _,
-            started: _,
-            now,
-            wall: _,
-            run,
             held,
             pulse,
-            timers,
             dial_timers,
             heartbeats,
-            waits,
             looks,
             conns,
             closing,
@@ -194,7 +187,7 @@ impl<'a, H: Hasher> Abstraction<'a, H> {
             Phase::Dialling => {}
             Phase::Initiating(handshake) => {
                 self.write(handshake.is_half_done());
-                self.write(handshake.proved().map(|root| self.node.settings.secrets.use_of(root)));
+                self.write(handshake.proved().map(|root| self.local.settings.secrets.use_of(root)));
                 self.write(self.age(*asked));
             }
             Phase::Responding(handshake) => {
@@ -227,10 +220,10 @@ impl<'a, H: Hasher> Abstraction<'a, H> {
             reach_at,
         } = session;
         self.write((id, instance, interval_ms, assembler.len(), discriminant(reach), discriminant(stage)));
-        self.write(self.node.settings.secrets.use_of(root));
-        self.write(self.grains(self.node.run - *heard));
+        self.write(self.local.settings.secrets.use_of(root));
+        self.write(self.grains(self.local.run - *heard));
         self.write(self.grains(Duration::from_millis((*round_trip_ms).into())));
-        self.write((probing, reach_at.map(|at| self.grains(at - self.node.run))));
+        self.write((probing, reach_at.map(|at| self.grains(at - self.local.run))));
         self.write(answer.as_ref().map(|answer| (&answer.after, answer.digest)));
         queue.hash_abstraction(self.state);
         match stage {
@@ -258,7 +251,7 @@ impl<'a, H: Hasher> Abstraction<'a, H> {
         } = peer;
         self.write((status, instance, (*up).min(1), named, admitted_instance, admitted, accepted));
         self.write((conflict, announced, differs, unanswered));
-        self.write(self.grains(*ask_after - self.node.now));
+        self.write(self.grains(*ask_after - self.local.now));
         self.write(session.map(|conn| self.place(conn)));
         self.write(chosen.map(|conn| self.place(conn)));
         self.write(sessions.len());

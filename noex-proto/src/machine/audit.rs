@@ -3,8 +3,10 @@
 //!
 //! A count that drifts is no limit any more, and nobody who asks the count finds that out.
 
+use super::cx::Local;
+use super::host::Host;
 use super::node::{Node, Phase, Session, Stage, Timer, Wait};
-use super::{Machine, State};
+use super::{Active, Machine, Run};
 use crate::digest::member_digest;
 use crate::{ClusterStatus, ConnId, NodeStatus};
 
@@ -18,26 +20,27 @@ const FIXED_COST: usize = if cfg!(test) { 0 } else { 8 };
 impl Machine {
     /// Audits a node now and then: what has drifted stays so.
     pub(super) fn audit_in_turn(&mut self) {
-        let State::Node(node) = &mut self.state else { return };
-        node.out.unaudited += 1;
+        let Run::Active(active) = &self.run else { return };
+        let Active { local, node } = &**active;
+        self.host.unaudited += 1;
         let entries = node.conns.len() + node.peers.len() + node.dials.len();
-        if node.out.unaudited * ENTRIES_PER_INPUT >= FIXED_COST + 4 * entries {
-            node.out.unaudited = 0;
-            node.audit();
+        if self.host.unaudited * ENTRIES_PER_INPUT >= FIXED_COST + 4 * entries {
+            self.host.unaudited = 0;
+            node.audit(&self.host, local);
         }
     }
 }
 
 impl Node {
     /// Panics where two books differ.
-    pub(super) fn audit(&self) {
+    pub(super) fn audit(&self, host: &Host, local: &Local) {
         self.audit_connections();
         self.audit_sessions();
-        self.audit_peers();
-        self.audit_dials();
-        self.audit_deadlines();
-        self.out.lookups.audit();
-        self.out.subscriptions.audit();
+        self.audit_peers(host, local);
+        self.audit_dials(host, local);
+        self.audit_deadlines(host, local);
+        host.lookups.audit();
+        host.subscriptions.audit();
     }
 
     fn count(&self, is: impl Fn(&Phase) -> bool) -> usize {
@@ -68,11 +71,11 @@ impl Node {
         }
     }
 
-    fn audit_peers(&self) {
+    fn audit_peers(&self, host: &Host, local: &Local) {
         let chosen = self.sessions().filter(|(_, session)| matches!(session.stage, Stage::Chosen)).count();
         let mut counts = (0, 0);
-        let mut digest = member_digest(&self.instance, &self.id);
-        let mut pulse = self.settings.heartbeat_interval;
+        let mut digest = member_digest(&local.instance, &local.id);
+        let mut pulse = local.settings.heartbeat_interval;
         for (id, peer) in &self.peers {
             assert_eq!(peer.session.is_some(), peer.status == NodeStatus::Connected, "the status of {id}");
             let is_its = |conn: &ConnId| self.conn_session(*conn).is_some_and(|session| session.id == *id);
@@ -89,16 +92,16 @@ impl Node {
         }
         assert_eq!(self.chosen_count, counts.0, "chosen sessions");
         // A stop refuses those that were chosen too: until that has left, they are their peers' choice and at their last message.
-        let stopping = self.out.status != ClusterStatus::Running;
+        let stopping = host.status != ClusterStatus::Running;
         assert!(stopping || chosen == counts.0, "{chosen} sessions are chosen, and {} are their peers' choice", counts.0);
         assert_eq!(self.up_count, counts.1, "nodes that are up");
         assert_eq!(self.digest, digest, "the digest of the view");
         assert_eq!(self.pulse, pulse, "the shortest interval");
     }
 
-    fn audit_dials(&self) {
+    fn audit_dials(&self, host: &Host, local: &Local) {
         let reaching = self.count(|phase| matches!(phase, Phase::Reaching(_)));
-        let stopping = self.out.status != ClusterStatus::Running;
+        let stopping = host.status != ClusterStatus::Running;
         let mut counts = (0, 0, 0);
         for (target, dial) in &self.dials {
             let conn = dial.conn.map(|conn| self.conns.get(&conn).and_then(|conn| conn.target.as_ref()));
@@ -115,18 +118,18 @@ impl Node {
         assert_eq!(self.reaching, reaching, "bare connects");
         assert_eq!(self.dials_in_flight, counts.0 + reaching, "dials in flight");
         assert_eq!(self.dial_queue.len(), counts.1, "dials that wait");
-        let waiting = self.out.lookups.waiters();
+        let waiting = host.lookups.waiters();
         let looking = waiting.filter(|target| self.dials.get(target).is_some_and(|dial| dial.looking)).count();
-        assert_eq!((looking, self.out.lookups.waiters().count()), (counts.2, counts.2), "targets that wait for a lookup");
-        let full = self.dials_in_flight >= self.settings.limits.dials_in_flight - self.settings.limits.dials_in_flight / 4;
-        let waits = full || self.timers.get(&Timer::DialRate).is_some();
+        assert_eq!((looking, host.lookups.waiters().count()), (counts.2, counts.2), "targets that wait for a lookup");
+        let full = self.dials_in_flight >= local.settings.limits.dials_in_flight - local.settings.limits.dials_in_flight / 4;
+        let waits = full || local.timers.get(&Timer::DialRate).is_some();
         assert!(self.dial_queue.is_empty() || waits, "a free dial is not taken");
     }
 
-    fn audit_deadlines(&self) {
-        self.timers.audit();
+    fn audit_deadlines(&self, host: &Host, local: &Local) {
+        local.timers.audit();
         self.dial_timers.audit();
-        self.waits.audit();
+        local.waits.audit();
         self.heartbeats.audit();
         self.looks.audit();
         for (conn, session) in self.sessions().filter(|(_, session)| session.is_up()) {
@@ -136,14 +139,14 @@ impl Node {
         let per_session = (self.heartbeats.len(), self.looks.len());
         assert_eq!(per_session, (self.up_count, self.up_count), "heartbeats and looks");
         let mut counts = (0, 0, 0);
-        for (wait, _) in self.waits.iter() {
+        for (wait, _) in local.waits.iter() {
             let phase = |conn: &ConnId| self.conns.get(conn).map(|conn| &conn.phase);
             let fits = match wait {
                 Wait::Admission(conn) => self.conn_session(*conn).is_some_and(|session| !session.is_up()),
                 Wait::Answer => self.asked.as_ref().is_some_and(|asked| self.conn_session(asked.conn).is_some()),
                 Wait::Connect(conn) => matches!(phase(conn), Some(Phase::Dialling | Phase::Reaching(_))),
                 Wait::Handshake(conn) => matches!(phase(conn), Some(Phase::Initiating(_) | Phase::Responding(_))),
-                Wait::Lookup(lookup) => self.out.lookups.is_under_way(*lookup),
+                Wait::Lookup(lookup) => host.lookups.is_under_way(*lookup),
                 Wait::Probe(conn) => self.conn_session(*conn).is_some_and(|session| session.probing),
             };
             assert!(fits, "{wait:?} is for nothing");
@@ -154,14 +157,14 @@ impl Node {
         let probed = self.sessions().filter(|(_, session)| session.probing).count();
         let waited_for = (self.conns.len() - self.session_count, probed, usize::from(self.asked.is_some()));
         assert_eq!(counts, waited_for, "waits for connections, probes and answers");
-        for (timer, _) in self.timers.iter() {
+        for (timer, _) in local.timers.iter() {
             if let Timer::Steady(conn) = timer {
                 assert!(self.conn_session(*conn).is_some_and(Session::is_up), "{timer:?} is for nothing");
             }
         }
-        let taking = self.timers.get(&Timer::TakeIn).is_some();
+        let taking = local.timers.get(&Timer::TakeIn).is_some();
         assert_eq!(!self.told.is_empty(), taking, "members that wait to be taken in");
-        let running = self.out.status == ClusterStatus::Running;
+        let running = host.status == ClusterStatus::Running;
         assert!(!running || self.dial_timers.iter().all(|(target, _)| self.dials.contains_key(target)), "a time for no dial");
     }
 }

@@ -1,6 +1,6 @@
 //! The counts that the machine goes by, for a judge who counts the same by other means.
 
-use super::{Machine, State};
+use super::Machine;
 use crate::{ConnId, Instant, NodeId};
 
 /// The machine's own counts, each as it is kept: nothing is derived from a table here. All are 0 while the node is stopped, but for lookups,
@@ -25,33 +25,29 @@ impl Machine {
     /// The machine's own counts.
     #[must_use]
     pub fn books(&self) -> Books {
-        let lookups = self.out().lookups.under_way();
-        match &self.state {
-            State::Idle { .. } => Books { lookups, ..Books::default() },
-            State::Node(node) => Books {
-                closing: node.closing.len(),
-                connections: node.conns.len(),
-                dials: node.dials_in_flight,
-                half_open: node.half_open_count,
-                lookups,
-                sessions: node.session_count,
-            },
+        let lookups = self.host.lookups.under_way();
+        let Some(active) = self.active() else { return Books { lookups, ..Books::default() } };
+        Books {
+            closing: active.node.closing.len(),
+            connections: active.node.conns.len(),
+            dials: active.node.dials_in_flight,
+            half_open: active.node.half_open_count,
+            lookups,
+            sessions: active.node.session_count,
         }
     }
 
     /// Whom the node asks for members, and since when, as long as no answer has come.
     #[must_use]
     pub fn question(&self) -> Option<(NodeId, Instant)> {
-        let State::Node(node) = &self.state else { return None };
-        node.asked.as_ref().map(|asked| (asked.id.clone(), asked.since))
+        self.active()?.node.asked.as_ref().map(|asked| (asked.id.clone(), asked.since))
     }
 
     /// How many bytes of a connection were handed over and, by the machine's count, not reported as sent. `None` for one that it has ended,
     /// or never had.
     #[must_use]
     pub fn bytes_in_flight(&self, conn: ConnId) -> Option<usize> {
-        let State::Node(node) = &self.state else { return None };
-        let conn = node.conns.get(&conn)?;
+        let conn = self.active()?.node.conns.get(&conn)?;
         Some(conn.session().map_or(conn.in_flight, |session| session.queue.in_flight()))
     }
 }

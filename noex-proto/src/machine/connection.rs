@@ -8,6 +8,7 @@ use core::time::Duration;
 use bytes::Bytes;
 use rand_chacha::rand_core::Rng;
 
+use super::cx::Cx;
 use super::node::{Conn, Ended, Node, Phase, Session, Target, Timer, Wait};
 use crate::frame::{FrameBuffer, HANDSHAKE_FRAME_MAX, RECORD_MAX};
 use crate::handshake::{
@@ -62,85 +63,92 @@ impl Node {
     // Beginnings
 
     /// A stranger came in.
-    pub(super) fn accepted(&mut self, conn: ConnId, remote: SocketAddr) {
-        self.out.new_conn();
-        self.out.counters.accepted += 1;
-        self.make_room(Origin::from(remote.ip()));
+    pub(super) fn accepted(&mut self, cx: &mut Cx<'_>, conn: ConnId, remote: SocketAddr) {
+        cx.host.new_conn();
+        cx.host.counters.accepted += 1;
+        self.make_room(cx, Origin::from(remote.ip()));
         let mut nonce = [0; 32];
-        self.rng.fill_bytes(&mut nonce);
+        cx.local.rng.fill_bytes(&mut nonce);
         let phase = Phase::Responding(Box::new(Responder::new(nonce)));
-        self.insert_conn(conn, None, Some(remote), phase);
+        self.insert_conn(cx, conn, None, Some(remote), phase);
         self.half_open.entry(Origin::from(remote.ip())).or_default().insert(conn);
         self.half_open_count += 1;
-        self.waits.set(Wait::Handshake(conn), self.run + HANDSHAKE_TIMEOUT);
+        cx.local.waits.set(Wait::Handshake(conn), cx.run() + HANDSHAKE_TIMEOUT);
     }
 
     /// A dial succeeded.
-    pub(super) fn connected(&mut self, conn: ConnId, remote: SocketAddr) {
+    pub(super) fn connected(&mut self, cx: &mut Cx<'_>, conn: ConnId, remote: SocketAddr) {
         match self.conns.get(&conn).map(|conn| &conn.phase) {
-            Some(Phase::Dialling) => self.begin_handshake(conn, remote),
+            Some(Phase::Dialling) => self.begin_handshake(cx, conn, remote),
             Some(Phase::Reaching(session)) => {
                 let session = *session;
-                self.end_conn(conn, Some(Close::Abort), Ended::Harmless);
-                self.reach_answered(session);
+                self.end_conn(cx, conn, Some(Close::Abort), Ended::Harmless);
+                self.reach_answered(cx, session);
             }
             _ => {}
         }
     }
 
-    fn begin_handshake(&mut self, conn: ConnId, remote: SocketAddr) {
+    fn begin_handshake(&mut self, cx: &mut Cx<'_>, conn: ConnId, remote: SocketAddr) {
         let mut nonce = [0; 32];
-        self.rng.fill_bytes(&mut nonce);
+        cx.local.rng.fill_bytes(&mut nonce);
         let target = match self.conns.get(&conn).and_then(|conn| conn.target.clone()) {
             Some(Target::Node(id)) => Some(id),
             _ => None,
         };
-        let (initiator, hello) = Initiator::start(&self.hello(), nonce, target.as_ref());
-        self.waits.cancel(&Wait::Connect(conn));
-        self.waits.set(Wait::Handshake(conn), self.run + HANDSHAKE_TIMEOUT);
-        let now = self.now;
+        let (initiator, hello) = Initiator::start(&cx.local.hello(), nonce, target.as_ref());
+        cx.local.waits.cancel(&Wait::Connect(conn));
+        cx.local.waits.set(Wait::Handshake(conn), cx.run() + HANDSHAKE_TIMEOUT);
+        let now = cx.now();
         if let Some(conn) = self.conns.get_mut(&conn) {
             conn.remote = Some(remote);
             conn.asked = now;
             conn.phase = Phase::Initiating(Box::new(initiator));
         }
-        self.send_frame(conn, hello);
+        self.send_frame(cx, conn, hello);
     }
 
-    pub(super) fn insert_conn(&mut self, conn: ConnId, target: Option<Target>, remote: Option<SocketAddr>, phase: Phase) {
-        let (since, asked, frames) = (self.now, self.now, FrameBuffer::default());
+    pub(super) fn insert_conn(
+        &mut self,
+        cx: &mut Cx<'_>,
+        conn: ConnId,
+        target: Option<Target>,
+        remote: Option<SocketAddr>,
+        phase: Phase,
+    ) {
+        let (since, asked, frames) = (cx.now(), cx.now(), FrameBuffer::default());
         self.conns.insert(conn, Box::new(Conn { target, remote, since, asked, frames, in_flight: 0, phase }));
     }
 
     /// Releases a frame of a handshake. Its bytes are in flight like those of records, also where the session has begun meanwhile.
-    fn send_frame(&mut self, conn: ConnId, data: Bytes) {
+    fn send_frame(&mut self, cx: &mut Cx<'_>, conn: ConnId, data: Bytes) {
         if let Some(state) = self.conns.get_mut(&conn) {
             state.in_flight += data.len();
-            self.out.actions.push_back(Action::Transmit { conn, data });
+            cx.host.actions.push_back(Action::Transmit { conn, data });
         }
     }
 
     /// Makes room for one more stranger where there is none: the oldest of the address with the most goes, and none younger than a
     /// second while an older one exists.
-    fn make_room(&mut self, origin: Origin) {
-        let limits = &self.settings.limits;
+    fn make_room(&mut self, cx: &mut Cx<'_>, origin: Origin) {
+        let limits = &cx.local.settings.limits;
         let of_origin = self.half_open.get(&origin).map_or(0, |conns| conns.len());
         let victim = if of_origin >= limits.half_open_per_address {
             self.half_open.get(&origin).and_then(|conns| conns.first().copied())
         } else if self.half_open_count >= limits.half_open {
-            self.eviction_candidate()
+            self.eviction_candidate(cx)
         } else {
             None
         };
         if let Some(victim) = victim {
-            self.out.counters.evicted += 1;
-            self.reject(victim, RejectCode::Busy);
+            cx.host.counters.evicted += 1;
+            self.reject(cx, victim, RejectCode::Busy);
         }
     }
 
-    fn eviction_candidate(&self) -> Option<ConnId> {
+    fn eviction_candidate(&self, cx: &Cx<'_>) -> Option<ConnId> {
         let oldest = |conns: &alloc::collections::BTreeSet<ConnId>| conns.first().copied();
-        let is_old = |conn: ConnId| self.conns.get(&conn).is_some_and(|conn| self.now - conn.since >= EVICTION_AGE);
+        let is_old = |conn: ConnId| self.conns.get(&conn).is_some_and(|conn| cx.now() - conn.since >= EVICTION_AGE);
         let crowded = |of_age: bool| {
             self.half_open
                 .values()
@@ -154,7 +162,7 @@ impl Node {
     // Bytes
 
     /// Bytes came in; frame by frame they go where the connection's phase says.
-    pub(super) fn received(&mut self, conn: ConnId, mut data: Bytes, wall: WallTime) {
+    pub(super) fn received(&mut self, cx: &mut Cx<'_>, conn: ConnId, mut data: Bytes, wall: WallTime) {
         while let Some(state) = self.conns.get_mut(&conn) {
             let (limit, in_session) = match state.phase {
                 Phase::Initiating(_) | Phase::Responding(_) => (HANDSHAKE_FRAME_MAX, false),
@@ -168,22 +176,22 @@ impl Node {
                 _ => false,
             };
             match state.frames.next(&mut data, limit) {
-                Ok(Some(frame)) if in_session => self.record(conn, &frame, wall),
-                Ok(Some(frame)) => self.handshake_frame(conn, &frame),
+                Ok(Some(frame)) if in_session => self.record(cx, conn, &frame, wall),
+                Ok(Some(frame)) => self.handshake_frame(cx, conn, &frame),
                 Ok(None) => return,
-                Err(_) if first => return self.fault(conn, PeerFault::InvalidMagic),
-                Err(fault) => return self.fault(conn, fault),
+                Err(_) if first => return self.fault(cx, conn, PeerFault::InvalidMagic),
+                Err(fault) => return self.fault(cx, conn, fault),
             }
         }
     }
 
-    fn handshake_frame(&mut self, conn: ConnId, frame: &[u8]) {
+    fn handshake_frame(&mut self, cx: &mut Cx<'_>, conn: ConnId, frame: &[u8]) {
         // The handshake is taken out of its place while it reads the node's own part.
         let Some(state) = self.conns.get_mut(&conn) else { return };
         let mut phase = core::mem::replace(&mut state.phase, Phase::Dialling);
         let outcome = match &mut phase {
-            Phase::Initiating(handshake) => self.initiator_frame(conn, handshake, frame),
-            Phase::Responding(handshake) => self.responder_frame(conn, handshake, frame),
+            Phase::Initiating(handshake) => self.initiator_frame(cx, conn, handshake, frame),
+            Phase::Responding(handshake) => self.responder_frame(cx, conn, handshake, frame),
             Phase::Dialling | Phase::Reaching(_) | Phase::Session(_) => Ok(None),
         };
         if let Some(state) = self.conns.get_mut(&conn) {
@@ -192,28 +200,29 @@ impl Node {
         match outcome {
             Ok(None) => {
                 if let Some(state) = self.conns.get_mut(&conn) {
-                    state.asked = self.now;
+                    state.asked = cx.now();
                 }
             }
-            Ok(Some(keyed)) => self.authenticated(conn, keyed),
-            Err(HandshakeFailure::Refused(reason)) => self.rejected(conn, reason),
-            Err(HandshakeFailure::Fault { fault, reject: None }) => self.fault(conn, fault),
+            Ok(Some(keyed)) => self.authenticated(cx, conn, keyed),
+            Err(HandshakeFailure::Refused(reason)) => self.rejected(cx, conn, reason),
+            Err(HandshakeFailure::Fault { fault, reject: None }) => self.fault(cx, conn, fault),
             Err(HandshakeFailure::Fault { fault, reject: Some(code) }) => {
-                self.count_fault(conn, fault);
-                self.reject(conn, code);
+                self.count_fault(cx, conn, fault);
+                self.reject(cx, conn, code);
             }
         }
     }
 
     fn initiator_frame(
         &mut self,
+        cx: &mut Cx<'_>,
         conn: ConnId,
         handshake: &mut Initiator,
         frame: &[u8],
     ) -> Result<Option<Keyed>, HandshakeFailure> {
-        match handshake.on_frame(&self.hello(), frame)? {
+        match handshake.on_frame(&cx.local.hello(), frame)? {
             InitiatorStep::Send(auth) => {
-                self.send_frame(conn, auth);
+                self.send_frame(cx, conn, auth);
                 Ok(None)
             }
             InitiatorStep::Done(keyed) => Ok(Some(*keyed)),
@@ -222,46 +231,47 @@ impl Node {
 
     fn responder_frame(
         &mut self,
+        cx: &mut Cx<'_>,
         conn: ConnId,
         handshake: &mut Responder,
         frame: &[u8],
     ) -> Result<Option<Keyed>, HandshakeFailure> {
-        let (reply, keyed) = match handshake.on_frame(&self.hello(), frame)? {
+        let (reply, keyed) = match handshake.on_frame(&cx.local.hello(), frame)? {
             ResponderStep::Send(challenge) => (challenge, None),
             ResponderStep::Done(auth_ok, keyed) => (auth_ok, Some(*keyed)),
         };
-        self.send_frame(conn, reply);
+        self.send_frame(cx, conn, reply);
         Ok(keyed)
     }
 
     /// The peer said, unauthenticated, why it does not want this node.
-    fn rejected(&mut self, conn: ConnId, reason: Refusal) {
-        self.report_refusal(conn, reason);
-        self.end_conn(conn, Some(GRACEFUL), Ended::from(reason));
+    fn rejected(&mut self, cx: &mut Cx<'_>, conn: ConnId, reason: Refusal) {
+        self.report_refusal(cx, conn, reason);
+        self.end_conn(cx, conn, Some(GRACEFUL), Ended::from(reason));
     }
 
     // Ends
 
     /// The read side ended, or a graceful close is done.
-    pub(super) fn closed(&mut self, conn: ConnId) {
+    pub(super) fn closed(&mut self, cx: &mut Cx<'_>, conn: ConnId) {
         if !self.closing.remove(&conn) {
-            self.end_conn(conn, Some(Close::Abort), Ended::Failed(Unreached::Closed));
+            self.end_conn(cx, conn, Some(Close::Abort), Ended::Failed(Unreached::Closed));
         }
     }
 
-    pub(super) fn handshake_overdue(&mut self, conn: ConnId) {
-        self.fault(conn, PeerFault::HandshakeTimeout);
+    pub(super) fn handshake_overdue(&mut self, cx: &mut Cx<'_>, conn: ConnId) {
+        self.fault(cx, conn, PeerFault::HandshakeTimeout);
     }
 
     /// The peer broke a rule: the connection ends without a reply.
-    pub(super) fn fault(&mut self, conn: ConnId, fault: PeerFault) {
-        self.count_fault(conn, fault);
-        self.end_conn(conn, Some(Close::Abort), Ended::Failed(Unreached::Fault(fault)));
+    pub(super) fn fault(&mut self, cx: &mut Cx<'_>, conn: ConnId, fault: PeerFault) {
+        self.count_fault(cx, conn, fault);
+        self.end_conn(cx, conn, Some(Close::Abort), Ended::Failed(Unreached::Fault(fault)));
     }
 
-    pub(super) fn count_fault(&mut self, conn: ConnId, fault: PeerFault) {
+    pub(super) fn count_fault(&mut self, cx: &mut Cx<'_>, conn: ConnId, fault: PeerFault) {
         let Some(state) = self.conns.get(&conn) else { return };
-        self.out.counters.faults += 1;
+        cx.host.counters.faults += 1;
         let Some(addr) = state.remote else { return };
         if self.is_detour(conn, Unreached::Fault(fault)) || self.is_reported(conn, Unreached::Fault(fault)) {
             return;
@@ -273,24 +283,25 @@ impl Node {
             _ => Said::default(),
         };
         if state.target.is_some() || session.is_some_and(Session::is_up) {
-            self.report_limited(ClusterError::Peer { addr, claimed, fault, id, wanted });
+            self.report_limited(cx, ClusterError::Peer { addr, claimed, fault, id, wanted });
             return;
         }
         // Nodes that advertise one name are met on the way to each other.
-        let is_shared = |id: &NodeId| id.host_ip().is_none() && id.host() == self.id.host() && id.port() == self.id.port();
+        let is_shared =
+            |id: &NodeId| id.host_ip().is_none() && id.host() == cx.local.id.host() && id.port() == cx.local.id.port();
         if fault == PeerFault::WrongTarget && wanted.as_ref().is_some_and(is_shared) {
             return;
         }
         // Whoever dials without ever coming up may do so for ever.
         let (ip, why) = (addr.ip().to_canonical(), Unreached::Fault(fault));
         let report = PeerReport { claimed: claimed.clone(), id: id.clone(), ip, wanted: wanted.clone(), why };
-        self.report_once(report, ClusterError::Peer { addr, claimed, fault, id, wanted });
+        self.report_once(cx, report, ClusterError::Peer { addr, claimed, fault, id, wanted });
     }
 
     /// Reports what a peer that dialled may do again and again.
-    fn report_once(&mut self, report: PeerReport, error: ClusterError) {
-        if !self.peer_reports.is_told(self.now, &report) && self.report_limited(error) {
-            self.peer_reports.told(self.now, report);
+    fn report_once(&mut self, cx: &mut Cx<'_>, report: PeerReport, error: ClusterError) {
+        if !self.peer_reports.is_told(cx.now(), &report) && self.report_limited(cx, error) {
+            self.peer_reports.told(cx.now(), report);
         }
     }
 
@@ -301,7 +312,7 @@ impl Node {
         dial.is_some_and(|dial| dial.conn == Some(conn) && dial.reported == Some(why))
     }
 
-    pub(super) fn report_refusal(&mut self, conn: ConnId, reason: Refusal) {
+    pub(super) fn report_refusal(&mut self, cx: &mut Cx<'_>, conn: ConnId, reason: Refusal) {
         if self.is_detour(conn, Unreached::Refused(reason)) || self.is_reported(conn, Unreached::Refused(reason)) {
             return;
         }
@@ -310,83 +321,90 @@ impl Node {
         let error = ClusterError::Refused { addr, reason };
         let session = state.session().filter(|session| state.target.is_none() && !session.is_up());
         let Some(id) = session.map(|session| session.id.clone()) else {
-            self.report_limited(error);
+            self.report_limited(cx, error);
             return;
         };
         // A node that has no room dials too, and refuses its own session.
         let (ip, why) = (addr.ip().to_canonical(), Unreached::Refused(reason));
-        self.report_once(PeerReport { claimed: None, id: Some(id), ip, wanted: None, why }, error);
+        self.report_once(cx, PeerReport { claimed: None, id: Some(id), ip, wanted: None, why }, error);
     }
 
     /// Reports an error that an unauthenticated peer can cause, unless there have been too many. Whether it was told.
-    pub(super) fn report_limited(&mut self, error: ClusterError) -> bool {
-        let admitted = self.reports.admit(self.now, self.settings.limits.error_reports_per_second);
+    pub(super) fn report_limited(&mut self, cx: &mut Cx<'_>, error: ClusterError) -> bool {
+        let admitted = self.reports.admit(cx.now(), cx.local.settings.limits.error_reports_per_second);
         if admitted {
-            self.out.emit(ClusterEvent::Error(error));
+            cx.host.emit(ClusterEvent::Error(error));
         } else {
-            self.out.counters.reports_held_back += 1;
-            self.timers.set_earliest(Timer::Reports, self.reports.due());
+            cx.host.counters.reports_held_back += 1;
+            cx.local.timers.set_earliest(Timer::Reports, self.reports.due());
         }
         admitted
     }
 
-    pub(super) fn sum_up_reports(&mut self) {
+    pub(super) fn sum_up_reports(&mut self, cx: &mut Cx<'_>) {
         let count = self.reports.take_held_back();
-        self.out.emit(ClusterEvent::Error(ClusterError::Suppressed { count }));
+        cx.host.emit(ClusterEvent::Error(ClusterError::Suppressed { count }));
     }
 
     /// Refuses a stranger with a hint for its log, which may be lost: where this node stops, since it waits for no stranger, and where many
     /// are refused, since half of the room is for those who proved themselves.
-    fn reject(&mut self, conn: ConnId, code: RejectCode) {
-        self.send_frame(conn, reject_frame(code));
-        let room = self.closing.len() < self.settings.limits.closing_connections.div_ceil(2);
-        let how = if room && self.out.status == ClusterStatus::Running { GRACEFUL } else { Close::Abort };
-        self.end_conn(conn, Some(how), Ended::Harmless);
+    fn reject(&mut self, cx: &mut Cx<'_>, conn: ConnId, code: RejectCode) {
+        self.send_frame(cx, conn, reject_frame(code));
+        let room = self.closing.len() < cx.local.settings.limits.closing_connections.div_ceil(2);
+        let how = if room && cx.host.status == ClusterStatus::Running { GRACEFUL } else { Close::Abort };
+        self.end_conn(cx, conn, Some(how), Ended::Harmless);
     }
 
     /// Takes a connection out of the tables, asks the driver to close it unless it never was, and draws the consequences: the node is
     /// down where the session was up, another session may have its turn, the dial is retried.
-    pub(super) fn end_conn(&mut self, conn: ConnId, how: Option<Close>, ended: Ended) {
-        self.end_conn_as(conn, how, ended, NodeDownReason::ConnectionClosed);
+    pub(super) fn end_conn(&mut self, cx: &mut Cx<'_>, conn: ConnId, how: Option<Close>, ended: Ended) {
+        self.end_conn_as(cx, conn, how, ended, NodeDownReason::ConnectionClosed);
     }
 
     /// [`Node::end_conn`] with the reason of the down, if there is one.
-    pub(super) fn end_conn_as(&mut self, conn: ConnId, how: Option<Close>, ended: Ended, reason: NodeDownReason) {
+    pub(super) fn end_conn_as(
+        &mut self,
+        cx: &mut Cx<'_>,
+        conn: ConnId,
+        how: Option<Close>,
+        ended: Ended,
+        reason: NodeDownReason,
+    ) {
         let Some(state) = self.conns.remove(&conn) else { return };
         let authenticated = state.session().is_some();
         match state.phase {
-            Phase::Dialling => self.waits.cancel(&Wait::Connect(conn)),
+            Phase::Dialling => cx.local.waits.cancel(&Wait::Connect(conn)),
             Phase::Reaching(_) => {
-                self.waits.cancel(&Wait::Connect(conn));
+                cx.local.waits.cancel(&Wait::Connect(conn));
                 self.reaching -= 1;
-                self.free_dial();
+                self.free_dial(cx);
             }
-            Phase::Initiating(_) => self.waits.cancel(&Wait::Handshake(conn)),
+            Phase::Initiating(_) => cx.local.waits.cancel(&Wait::Handshake(conn)),
             Phase::Responding(_) => {
-                self.waits.cancel(&Wait::Handshake(conn));
+                cx.local.waits.cancel(&Wait::Handshake(conn));
                 self.leave_half_open(conn, state.remote);
             }
             Phase::Session(_) => {}
         }
         if let Some(how) = how {
-            self.close(conn, how, authenticated);
+            self.close(cx, conn, how, authenticated);
         }
         if let Phase::Session(session) = state.phase {
-            self.session_ended(conn, &session, reason);
+            self.session_ended(cx, conn, &session, reason);
         }
         if let Some(target) = state.target {
-            self.dial_ended(&target, conn, ended);
+            self.dial_ended(cx, &target, conn, ended);
         }
     }
 
-    fn close(&mut self, conn: ConnId, how: Close, authenticated: bool) {
+    fn close(&mut self, cx: &mut Cx<'_>, conn: ConnId, how: Close, authenticated: bool) {
         let mut how = how;
         if let Close::Graceful { linger, read_at_most } = &mut how {
             if self.closing.len() >= self.closing_most {
                 how = Close::Abort;
             } else {
-                if let Some(deadline) = self.timers.get(&Timer::Stop) {
-                    *linger = deadline - self.now;
+                if let Some(deadline) = cx.local.timers.get(&Timer::Stop) {
+                    *linger = deadline - cx.now();
                 }
                 if authenticated {
                     *read_at_most = LINGER_BYTES_OF_SESSION;
@@ -394,7 +412,7 @@ impl Node {
                 self.closing.insert(conn);
             }
         }
-        self.out.actions.push_back(Action::Close { conn, how });
+        cx.host.actions.push_back(Action::Close { conn, how });
     }
 
     pub(super) fn leave_half_open(&mut self, conn: ConnId, remote: Option<SocketAddr>) {

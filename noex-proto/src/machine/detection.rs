@@ -8,6 +8,7 @@ use core::time::Duration;
 
 use rand_chacha::rand_core::Rng;
 
+use super::cx::{Cx, Local};
 use super::membership::fraction;
 use super::node::{Ended, Node, Phase, Reach, Session, Wait};
 use crate::addresses::CONNECT_TIMEOUT;
@@ -54,21 +55,21 @@ impl Node {
     // Clocks
 
     /// Brings both clocks to the time of the present input.
-    pub(super) fn advance_clocks(&mut self) {
+    pub(super) fn advance_clocks(&mut self, cx: &mut Cx<'_>) {
         // A hold that is over, also where no tick came to end it, keeps no other pause from being held.
-        self.held = self.held.filter(|until| self.run < *until);
-        let gap = self.out.now - self.now;
-        self.now = self.out.now;
-        let longest = self.waiting_pulse() / 2;
-        self.run = self.run + gap.min(longest);
+        self.held = self.held.filter(|until| cx.run() < *until);
+        let gap = cx.host.now - cx.now();
+        cx.local.now = cx.host.now;
+        let longest = self.waiting_pulse(cx.local) / 2;
+        cx.local.run = cx.run() + gap.min(longest);
         if gap > longest && self.held.is_none() {
-            self.held = Some(self.run + self.hold());
+            self.held = Some(cx.run() + self.hold());
         }
     }
 
     /// The interval that tells a pause from a wait.
-    fn waiting_pulse(&self) -> Duration {
-        if self.waits.next() < RunTime::NEVER { self.pulse.min(PULSE_OF_WAITS) } else { self.pulse }
+    fn waiting_pulse(&self, local: &Local) -> Duration {
+        if local.waits.next() < RunTime::NEVER { self.pulse.min(PULSE_OF_WAITS) } else { self.pulse }
     }
 
     /// How long nobody is judged after a pause, so that what waits is read: less than any wait that begins after it.
@@ -78,41 +79,42 @@ impl Node {
 
     /// When the next deadline of either clock falls due, in real time. While a peer is waited for, the node looks up at least four
     /// times in the shortest interval: a gap that is longer is a pause.
-    pub(super) fn next_deadline(&self) -> Option<Instant> {
-        let wait = self.waits.next().min(self.looks.next());
-        let mut next = self.timers.next().min(self.dial_timers.next()).min(self.heartbeats.next());
+    pub(super) fn next_deadline(&self, local: &Local) -> Option<Instant> {
+        let wait = local.waits.next().min(self.looks.next());
+        let mut next = local.timers.next().min(self.dial_timers.next()).min(self.heartbeats.next());
         if wait < RunTime::NEVER {
             let judged = self.held.map_or(wait, |held| held.max(wait));
-            next = next.min(judged.at(self.run, self.now)).min(self.now + self.waiting_pulse() / 4);
+            next = next.min(judged.at(local.run, local.now)).min(local.now + self.waiting_pulse(local) / 4);
         }
-        (next < Instant::NEVER).then(|| next.max(self.now))
+        (next < Instant::NEVER).then(|| next.max(local.now))
     }
 
     /// The shortest interval became shorter with this peer: what is left of a hold is not longer than one of such intervals would be.
-    pub(super) fn quicken(&mut self, interval: Duration) {
+    pub(super) fn quicken(&mut self, cx: &mut Cx<'_>, interval: Duration) {
         self.pulse = self.pulse.min(interval);
-        let most = self.run + self.hold();
+        let most = cx.run() + self.hold();
         self.held = self.held.map(|until| until.min(most));
     }
 
     // Heartbeats
 
     /// A heartbeat is due. One that still waits to be released is not followed by another.
-    pub(super) fn send_heartbeat(&mut self, conn: ConnId) {
-        let interval = self.settings.heartbeat_interval;
-        let period = interval - interval / HEARTBEAT_EARLY - fraction(interval / HEARTBEAT_EARLY, self.rng.next_u32());
-        let next = self.now + period;
+    pub(super) fn send_heartbeat(&mut self, cx: &mut Cx<'_>, conn: ConnId) {
+        let interval = cx.local.settings.heartbeat_interval;
+        let period = interval - interval / HEARTBEAT_EARLY - fraction(interval / HEARTBEAT_EARLY, cx.local.rng.next_u32());
+        let next = cx.now() + period;
         if let Some(session) = self.conn_session_mut(conn) {
             session.heartbeat_at = next;
             session.queue.push_heartbeat();
             self.heartbeats.insert(conn, next);
-            self.flush(conn);
+            self.flush(cx, conn);
         }
     }
 
     /// A heartbeat came in: news of its sender, and the digest of its view.
     pub(super) fn heartbeat(
         &mut self,
+        cx: &mut Cx<'_>,
         conn: ConnId,
         digest: u64,
         process_count: u64,
@@ -124,12 +126,12 @@ impl Node {
         peer.process_count = process_count;
         peer.uptime_ms = uptime_ms;
         peer.last_heartbeat_at = Some(wall);
-        peer.alive_at = self.now;
+        peer.alive_at = cx.now();
         if digest == self.digest {
-            peer.view.agreed(self.now);
+            peer.view.agreed(cx.now());
         } else {
             let id = session.id.clone();
-            self.view_differs(conn, &id, digest);
+            self.view_differs(cx, conn, &id, digest);
         }
         Ok(())
     }
@@ -137,16 +139,16 @@ impl Node {
     // Silence
 
     /// Begins to watch a session that has come up.
-    pub(super) fn watch(&mut self, conn: ConnId) {
+    pub(super) fn watch(&mut self, cx: &mut Cx<'_>, conn: ConnId) {
         let dialled = self.conns.get(&conn).is_some_and(|conn| conn.target.is_some());
         let Some(session) = self.conn_session_mut(conn) else { return };
         session.reach_at = dialled.then(|| session.silent_at());
-        self.look_later(conn);
+        self.look_later(cx, conn);
     }
 
     /// Sets when to look at a session next: both deadlines move on with every record, which is looked at only then.
-    fn look_later(&mut self, conn: ConnId) {
-        let threshold = self.settings.heartbeat_miss_threshold;
+    fn look_later(&mut self, cx: &mut Cx<'_>, conn: ConnId) {
+        let threshold = cx.local.settings.heartbeat_miss_threshold;
         let Some(session) = self.conn_session_mut(conn) else { return };
         let silence = session.heard + session.allowed_silence(threshold);
         let next = session.reach_at.map_or(silence, |at| at.min(silence));
@@ -156,17 +158,17 @@ impl Node {
     }
 
     /// It is time to look at a session: is it silent?
-    pub(super) fn silence_due(&mut self, conn: ConnId) {
-        let (run, threshold) = (self.run, self.settings.heartbeat_miss_threshold);
+    pub(super) fn silence_due(&mut self, cx: &mut Cx<'_>, conn: ConnId) {
+        let (run, threshold) = (cx.run(), cx.local.settings.heartbeat_miss_threshold);
         let Some(session) = self.conn_session_mut(conn) else { return };
         session.look_at = RunTime::NEVER;
         if session.heard + session.allowed_silence(threshold) > run {
             if session.reach_at.is_some_and(|at| at <= run) {
-                self.reach_due(conn);
+                self.reach_due(cx, conn);
             }
-            self.look_later(conn);
+            self.look_later(cx, conn);
         } else {
-            self.end_conn_as(conn, Some(Close::Abort), Ended::Harmless, NodeDownReason::HeartbeatTimeout);
+            self.end_conn_as(cx, conn, Some(Close::Abort), Ended::Harmless, NodeDownReason::HeartbeatTimeout);
         }
     }
 
@@ -174,9 +176,9 @@ impl Node {
 
     /// A peer that this node dialled may have been silent for an interval: is its port still open? A bare connect asks; it sends
     /// nothing and becomes no session.
-    fn reach_due(&mut self, conn: ConnId) {
-        let full = self.reaching >= ASKED_AT_ONCE || self.dials_in_flight >= self.settings.limits.dials_in_flight;
-        let run = self.run;
+    fn reach_due(&mut self, cx: &mut Cx<'_>, conn: ConnId) {
+        let full = self.reaching >= ASKED_AT_ONCE || self.dials_in_flight >= cx.local.settings.limits.dials_in_flight;
+        let run = cx.run();
         let Some(state) = self.conns.get_mut(&conn) else { return };
         let remote = state.remote;
         let Some(session) = state.session_mut() else { return };
@@ -187,42 +189,42 @@ impl Node {
             session.reach_in_half_an_interval(run);
         }
         let (None, Some(remote)) = (session.reach_at, remote) else { return };
-        if self.out.status != ClusterStatus::Running {
+        if cx.host.status != ClusterStatus::Running {
             return;
         }
-        let reach = self.out.new_conn();
+        let reach = cx.host.new_conn();
         self.dials_in_flight += 1;
         self.reaching += 1;
-        self.insert_conn(reach, None, None, Phase::Reaching(conn));
-        self.waits.set(Wait::Connect(reach), self.run + CONNECT_TIMEOUT);
-        self.out.actions.push_back(Action::Connect { conn: reach, remote });
+        self.insert_conn(cx, reach, None, None, Phase::Reaching(conn));
+        cx.local.waits.set(Wait::Connect(reach), cx.run() + CONNECT_TIMEOUT);
+        cx.host.actions.push_back(Action::Connect { conn: reach, remote });
     }
 
     /// The port is open: the process may be alive. It is asked again if the silence goes on.
-    pub(super) fn reach_answered(&mut self, conn: ConnId) {
-        let run = self.run;
+    pub(super) fn reach_answered(&mut self, cx: &mut Cx<'_>, conn: ConnId) {
+        let run = cx.run();
         if let Some(session) = self.conn_session_mut(conn) {
             session.reach = Reach::Open;
             session.reach_in_an_interval(run);
-            self.look_later(conn);
+            self.look_later(cx, conn);
         }
     }
 
     /// The bare connect failed. Refused twice, half an interval apart and with silence between: the process is gone.
-    pub(super) fn reach_failed(&mut self, conn: ConnId, error: &ConnectError) {
-        let run = self.run;
+    pub(super) fn reach_failed(&mut self, cx: &mut Cx<'_>, conn: ConnId, error: &ConnectError) {
+        let run = cx.run();
         let Some(session) = self.conn_session_mut(conn) else { return };
         let silent = session.silent_at() <= run;
         match session.reach {
             Reach::RefusedOnce if silent && *error == ConnectError::Refused => {
-                self.end_conn_as(conn, Some(Close::Abort), Ended::Harmless, NodeDownReason::ConnectionRefused);
+                self.end_conn_as(cx, conn, Some(Close::Abort), Ended::Harmless, NodeDownReason::ConnectionRefused);
             }
             Reach::Open if silent && *error == ConnectError::Refused => {
                 session.reach = Reach::RefusedOnce;
                 session.reach_in_half_an_interval(run);
-                self.look_later(conn);
+                self.look_later(cx, conn);
             }
-            _ => self.reach_answered(conn),
+            _ => self.reach_answered(cx, conn),
         }
     }
 }

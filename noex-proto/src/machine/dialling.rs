@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 use core::net::SocketAddr;
 use core::time::Duration;
 
+use super::cx::Cx;
 use super::node::{Dial, Ended, InstanceId, Node, Peer, Phase, Place, Prospect, Target, Timer, Wait};
 use crate::addresses::{Addresses, CONNECT_TIMEOUT, Miss};
 use crate::backoff::Backoff;
@@ -38,11 +39,11 @@ impl Unreached {
 impl Node {
     // Targets
 
-    pub(super) fn add_dial(&mut self, target: Target) {
+    pub(super) fn add_dial(&mut self, cx: &mut Cx<'_>, target: Target) {
         let dial = Dial {
             addresses: Addresses::new(),
-            backoff: Backoff::new(self.settings.reconnect_base_delay, self.settings.reconnect_max_delay),
-            began: (self.now, self.run),
+            backoff: Backoff::new(cx.local.settings.reconnect_base_delay, cx.local.settings.reconnect_max_delay),
+            began: (cx.now(), cx.run()),
             conn: None,
             queued: None,
             looking: false,
@@ -58,17 +59,17 @@ impl Node {
         self.dials.entry(target).or_insert_with(|| Box::new(dial));
     }
 
-    pub(super) fn remove_dial(&mut self, target: &Target) {
+    pub(super) fn remove_dial(&mut self, cx: &mut Cx<'_>, target: &Target) {
         self.dial_timers.cancel(target);
-        self.leave_lookup(target);
+        self.leave_lookup(cx, target);
         let Some(mut dial) = self.dials.remove(target) else { return };
         dial.leave(&mut self.dial_queue);
         let Some(conn) = dial.conn else { return };
         // What is still under way would be in flight beyond the limit, for nobody.
         if matches!(self.conns.get(&conn).map(|conn| &conn.phase), Some(Phase::Dialling | Phase::Initiating(_))) {
-            self.end_conn(conn, Some(Close::Abort), Ended::Harmless);
+            self.end_conn(cx, conn, Some(Close::Abort), Ended::Harmless);
         }
-        self.free_dial();
+        self.free_dial(cx);
     }
 
     /// What is dialled to reach this node: itself, and the seeds that lead to it.
@@ -90,8 +91,8 @@ impl Node {
     // Dials
 
     /// A target's time has come. A name is looked up first.
-    pub(super) fn dial_due(&mut self, target: Target) {
-        if self.out.status != ClusterStatus::Running {
+    pub(super) fn dial_due(&mut self, cx: &mut Cx<'_>, target: Target) {
+        if cx.host.status != ClusterStatus::Running {
             return;
         }
         let Some(dial) = self.dials.get(&target) else { return };
@@ -99,13 +100,13 @@ impl Node {
             return;
         }
         match self.address_of(&target) {
-            (Ok(ip), port) => self.queue_dial(target, alloc::vec![SocketAddr::new(ip, port)]),
-            (Err(host), _) => self.look_up(target, &host),
+            (Ok(ip), port) => self.queue_dial(cx, target, alloc::vec![SocketAddr::new(ip, port)]),
+            (Err(host), _) => self.look_up(cx, target, &host),
         }
     }
 
     /// The addresses of a target are known: it waits for a dial slot.
-    pub(super) fn queue_dial(&mut self, target: Target, addrs: Vec<SocketAddr>) {
+    pub(super) fn queue_dial(&mut self, cx: &mut Cx<'_>, target: Target, addrs: Vec<SocketAddr>) {
         let (_, port) = self.address_of(&target);
         let hint = self.is_hint(&target);
         let Some(dial) = self.dials.get_mut(&target) else { return };
@@ -119,7 +120,7 @@ impl Node {
         let place = (prospect, last.map_or(0, |((_, place), _)| place + 1));
         dial.queued = Some(place);
         self.dial_queue.insert(place, target);
-        self.start_queued_dials();
+        self.start_queued_dials(cx);
     }
 
     /// Whether others only told of it.
@@ -128,9 +129,9 @@ impl Node {
     }
 
     /// One dial less is in flight: another may begin.
-    pub(super) fn free_dial(&mut self) {
+    pub(super) fn free_dial(&mut self, cx: &mut Cx<'_>) {
         self.dials_in_flight -= 1;
-        self.start_queued_dials();
+        self.start_queued_dials(cx);
     }
 
     /// Which of the dials that wait is next: one with good prospects, else a doubtful one and a hint in turn.
@@ -143,19 +144,19 @@ impl Node {
 
     /// Starts the dials that wait, as far as their number and their rate allow. Where four or more may be in flight, a quarter is for good
     /// prospects: where packets vanish, the others take the rest for as long as a connect may take.
-    pub(super) fn start_queued_dials(&mut self) {
-        if self.now - self.dial_tokens_at >= RATE_WINDOW {
-            self.dial_tokens_at = self.now;
-            self.dial_tokens = self.settings.limits.dials_per_second;
+    pub(super) fn start_queued_dials(&mut self, cx: &mut Cx<'_>) {
+        if cx.now() - self.dial_tokens_at >= RATE_WINDOW {
+            self.dial_tokens_at = cx.now();
+            self.dial_tokens = cx.local.settings.limits.dials_per_second;
         }
-        let limit = self.settings.limits.dials_in_flight;
+        let limit = cx.local.settings.limits.dials_in_flight;
         while let Some(place @ (prospect, _)) = self.next_dial() {
             let most = if prospect == Prospect::Good { limit } else { limit - limit / 4 };
             if self.dials_in_flight >= most {
                 return;
             }
             if self.dial_tokens == 0 {
-                self.timers.set(Timer::DialRate, self.dial_tokens_at + RATE_WINDOW);
+                cx.local.timers.set(Timer::DialRate, self.dial_tokens_at + RATE_WINDOW);
                 return;
             }
             let Some(target) = self.dial_queue.remove(&place) else { return };
@@ -166,7 +167,7 @@ impl Node {
             let Some(dial) = self.dials.get_mut(&target) else { continue };
             dial.queued = None;
             if !reached || self.leads_elsewhere(&target) {
-                self.start_dial(&target);
+                self.start_dial(cx, &target);
             }
         }
     }
@@ -192,39 +193,39 @@ impl Node {
         self.contact_of(target).is_some_and(|seed| seed.id().is_none())
     }
 
-    fn start_dial(&mut self, target: &Target) {
+    fn start_dial(&mut self, cx: &mut Cx<'_>, target: &Target) {
         let Some(dial) = self.dials.get_mut(target) else { return };
-        dial.began = (self.now, self.run);
+        dial.began = (cx.now(), cx.run());
         self.dials_in_flight += 1;
         self.dial_tokens -= 1;
-        self.connect_next(target);
+        self.connect_next(cx, target);
     }
 
     /// Connects to the next address of a dial, if it has one left to try.
-    fn connect_next(&mut self, target: &Target) -> bool {
+    fn connect_next(&mut self, cx: &mut Cx<'_>, target: &Target) -> bool {
         let Some(dial) = self.dials.get_mut(target) else { return false };
-        let left = CONNECT_TIMEOUT.saturating_sub(self.run - dial.began.1);
+        let left = CONNECT_TIMEOUT.saturating_sub(cx.run() - dial.began.1);
         let Some((remote, patience)) = dial.addresses.next(left) else { return false };
-        let conn = self.out.new_conn();
+        let conn = cx.host.new_conn();
         dial.conn = Some(conn);
-        self.out.counters.dials += 1;
-        self.insert_conn(conn, Some(target.clone()), None, Phase::Dialling);
-        self.waits.set(Wait::Connect(conn), self.run + patience);
-        self.out.actions.push_back(Action::Connect { conn, remote });
+        cx.host.counters.dials += 1;
+        self.insert_conn(cx, conn, Some(target.clone()), None, Phase::Dialling);
+        cx.local.waits.set(Wait::Connect(conn), cx.run() + patience);
+        cx.host.actions.push_back(Action::Connect { conn, remote });
         true
     }
 
     /// The connection was not made.
-    pub(super) fn dial_failed(&mut self, conn: ConnId, error: ConnectError) {
-        self.connect_is_over(conn, None, error);
+    pub(super) fn dial_failed(&mut self, cx: &mut Cx<'_>, conn: ConnId, error: ConnectError) {
+        self.connect_is_over(cx, conn, None, error);
     }
 
     /// The connection was not made in time.
-    pub(super) fn dial_overdue(&mut self, conn: ConnId) {
-        self.connect_is_over(conn, Some(Close::Abort), ConnectError::TimedOut);
+    pub(super) fn dial_overdue(&mut self, cx: &mut Cx<'_>, conn: ConnId) {
+        self.connect_is_over(cx, conn, Some(Close::Abort), ConnectError::TimedOut);
     }
 
-    fn connect_is_over(&mut self, conn: ConnId, how: Option<Close>, error: ConnectError) {
+    fn connect_is_over(&mut self, cx: &mut Cx<'_>, conn: ConnId, how: Option<Close>, error: ConnectError) {
         let Some(state) = self.conns.get(&conn) else { return };
         match &state.phase {
             Phase::Dialling => {
@@ -239,12 +240,12 @@ impl Node {
                     ConnectError::TimedOut => Ended::Failed(Unreached::Dial(DialError::TimedOut)),
                     ConnectError::Unreachable => Ended::Failed(Unreached::Dial(DialError::Unreachable)),
                 };
-                self.end_conn(conn, how, ended);
+                self.end_conn(cx, conn, how, ended);
             }
             Phase::Reaching(session) => {
                 let session = *session;
-                self.end_conn(conn, how, Ended::Harmless);
-                self.reach_failed(session, &error);
+                self.end_conn(cx, conn, how, Ended::Harmless);
+                self.reach_failed(cx, session, &error);
             }
             _ => {}
         }
@@ -259,7 +260,7 @@ impl Node {
     }
 
     /// A dialled connection ended before its session was up: the dial tries its next address, or is over.
-    pub(super) fn dial_ended(&mut self, target: &Target, conn: ConnId, ended: Ended) {
+    pub(super) fn dial_ended(&mut self, cx: &mut Cx<'_>, target: &Target, conn: ConnId, ended: Ended) {
         let Some(dial) = self.dials.get_mut(target) else { return };
         if dial.conn != Some(conn) {
             return;
@@ -278,28 +279,28 @@ impl Node {
             }
             _ => false,
         };
-        if of_address && self.out.status == ClusterStatus::Running && self.connect_next(target) {
+        if of_address && cx.host.status == ClusterStatus::Running && self.connect_next(cx, target) {
             return;
         }
         self.dials_in_flight -= 1;
         let Some(dial) = self.dials.get_mut(target) else { return };
-        dial.slow = self.now - dial.began.0 >= SLOW;
+        dial.slow = cx.now() - dial.began.0 >= SLOW;
         let outcome = if of_address { dial.addresses.outcome() } else { None };
         let ended = match outcome {
             None => ended,
             Some(Miss::Local(cause)) => {
-                self.out.report_local(LocalFault::Dial { cause });
+                cx.host.report_local(LocalFault::Dial { cause });
                 Ended::Local
             }
             Some(Miss::ToSelf) => Ended::ToSelf,
             Some(Miss::Unreached(why)) => Ended::Failed(why),
         };
-        self.retry(target, ended);
-        self.start_queued_dials();
+        self.retry(cx, target, ended);
+        self.start_queued_dials(cx);
     }
 
     /// A try has failed: schedules the next one and reports the failure.
-    pub(super) fn retry(&mut self, target: &Target, ended: Ended) {
+    pub(super) fn retry(&mut self, cx: &mut Cx<'_>, target: &Target, ended: Ended) {
         let displaced =
             matches!((target, ended), (Target::Node(id), Ended::Failed(why)) if why.is_other_node() && self.is_taken(id));
         // What was dialled is up by another dial: after the next loss, this one's failure is no reason to wait.
@@ -307,26 +308,26 @@ impl Node {
         let Some(dial) = self.dials.get_mut(target) else { return };
         dial.displaced |= displaced;
         let delay = match ended {
-            Ended::Failed(_) | Ended::Local if is_reached => dial.backoff.shortest(&mut self.rng),
-            Ended::Harmless => dial.backoff.shortest(&mut self.rng),
-            Ended::Failed(_) if displaced => dial.backoff.longest(&mut self.rng),
+            Ended::Failed(_) | Ended::Local if is_reached => dial.backoff.shortest(&mut cx.local.rng),
+            Ended::Harmless => dial.backoff.shortest(&mut cx.local.rng),
+            Ended::Failed(_) if displaced => dial.backoff.longest(&mut cx.local.rng),
             // Nothing but a start of this node anew changes what it is called.
-            Ended::Failed(Unreached::Refused(Refusal::LoopbackIdentity)) => dial.backoff.longest(&mut self.rng),
-            Ended::Failed(_) | Ended::Local => dial.backoff.next(&mut self.rng),
-            Ended::Later | Ended::ToSelf => dial.backoff.longest(&mut self.rng),
+            Ended::Failed(Unreached::Refused(Refusal::LoopbackIdentity)) => dial.backoff.longest(&mut cx.local.rng),
+            Ended::Failed(_) | Ended::Local => dial.backoff.next(&mut cx.local.rng),
+            Ended::Later | Ended::ToSelf => dial.backoff.longest(&mut cx.local.rng),
         };
-        self.dial_timers.set(target.clone(), self.now + delay);
+        self.dial_timers.set(target.clone(), cx.now() + delay);
         match ended {
-            Ended::Failed(why) => self.dial_missed(target, why),
-            Ended::Local => self.out.counters.dial_failures += 1,
+            Ended::Failed(why) => self.dial_missed(cx, target, why),
+            Ended::Local => cx.host.counters.dial_failures += 1,
             Ended::Harmless | Ended::Later | Ended::ToSelf => {}
         }
     }
 
     /// A target was not reached.
-    pub(super) fn dial_missed(&mut self, target: &Target, why: Unreached) {
-        self.out.counters.dial_failures += 1;
-        self.report_unreachable(target, why);
+    pub(super) fn dial_missed(&mut self, cx: &mut Cx<'_>, target: &Target, why: Unreached) {
+        cx.host.counters.dial_failures += 1;
+        self.report_unreachable(cx, target, why);
     }
 
     /// Where the nodes that are up are known to listen.
@@ -346,7 +347,7 @@ impl Node {
     }
 
     /// Reports a seed's failure once per reason, and that of a node that was never up once: it cannot go down.
-    fn report_unreachable(&mut self, target: &Target, why: Unreached) {
+    fn report_unreachable(&mut self, cx: &mut Cx<'_>, target: &Target, why: Unreached) {
         if self.is_reached(target) {
             return;
         }
@@ -368,7 +369,7 @@ impl Node {
             && let Some(seed) = self.contact_of(target)
         {
             let error = ClusterError::SeedUnreachable { seed: seed.clone(), why };
-            self.out.emit(ClusterEvent::Error(error));
+            cx.host.emit(ClusterEvent::Error(error));
         }
         if let Some(id) = id
             && let Some(peer) = self.peers.get_mut(&id)
@@ -376,17 +377,17 @@ impl Node {
             && peer.admission.sessions.is_empty()
         {
             peer.status = NodeStatus::Disconnected;
-            peer.alive_at = self.now;
-            self.timers.set_earliest(Timer::Forget, self.now + self.settings.forget_after);
-            self.out.emit(ClusterEvent::Error(ClusterError::NodeUnreachable { id, why }));
-            self.cap_disconnected();
+            peer.alive_at = cx.now();
+            cx.local.timers.set_earliest(Timer::Forget, cx.now() + cx.local.settings.forget_after);
+            cx.host.emit(ClusterEvent::Error(ClusterError::NodeUnreachable { id, why }));
+            self.cap_disconnected(cx);
         }
     }
 
     // Consequences of ups and downs
 
     /// A session is up: whatever leads to its node need not be dialled.
-    pub(super) fn dials_are_done(&mut self, id: &NodeId, conn: ConnId) {
+    pub(super) fn dials_are_done(&mut self, cx: &mut Cx<'_>, id: &NodeId, conn: ConnId) {
         for target in self.targets_of(id) {
             self.dial_timers.cancel(&target);
             let unnamed = self.is_unnamed(&target);
@@ -407,20 +408,20 @@ impl Node {
                 dial.conn = None;
                 self.dials_in_flight -= 1;
             }
-            self.leave_lookup(&target);
+            self.leave_lookup(cx, &target);
             if others {
-                self.dial_by(target, self.now + self.settings.reconnect_base_delay);
+                self.dial_by(target, cx.now() + cx.local.settings.reconnect_base_delay);
             }
         }
-        self.start_queued_dials();
+        self.start_queued_dials(cx);
     }
 
     /// A session has held for an interval: the next loss is a new one. Of a seed is remembered where it led.
-    pub(super) fn session_held(&mut self, conn: ConnId) {
+    pub(super) fn session_held(&mut self, cx: &mut Cx<'_>, conn: ConnId) {
         let Some(id) = self.conn_session(conn).map(|session| session.id.clone()) else { return };
         for target in self.targets_of(&id) {
             if let Target::Node(_) = target {
-                self.remove_dial(&target);
+                self.remove_dial(cx, &target);
             } else if let Some(dial) = self.dials.get_mut(&target) {
                 dial.backoff.reset();
             }
@@ -428,12 +429,12 @@ impl Node {
     }
 
     /// A node that was up is dialled again; one that left is not, but for a configured seed, at the longest delay.
-    pub(super) fn redial_after_down(&mut self, id: &NodeId, left: bool) {
+    pub(super) fn redial_after_down(&mut self, cx: &mut Cx<'_>, id: &NodeId, left: bool) {
         let own = Target::Node(id.clone());
         if left {
-            self.remove_dial(&own);
+            self.remove_dial(cx, &own);
         } else if self.seed_at(id).is_none() {
-            self.add_dial(own);
+            self.add_dial(cx, own);
         }
         for target in self.targets_of(id) {
             let Some(dial) = self.dials.get_mut(&target) else { continue };
@@ -441,45 +442,45 @@ impl Node {
             dial.lookup_reported = false;
             dial.lost = true;
             dial.leave(&mut self.dial_queue);
-            let delay = if left { dial.backoff.longest(&mut self.rng) } else { dial.backoff.next(&mut self.rng) };
-            self.dial_timers.set(target, self.now + delay);
+            let delay = if left { dial.backoff.longest(&mut cx.local.rng) } else { dial.backoff.next(&mut cx.local.rng) };
+            self.dial_timers.set(target, cx.now() + delay);
         }
     }
 
     /// A live peer lists this node: a hint to dial it, never a fact. Whoever joins dials at once; later the lesser id does, and the
     /// greater if nothing has come of that.
-    pub(super) fn learn(&mut self, id: NodeId, instance: InstanceId, joining: bool) {
-        if id == self.id || self.departed.get(&id).is_some_and(|(left, _)| *left == instance) {
+    pub(super) fn learn(&mut self, cx: &mut Cx<'_>, id: NodeId, instance: InstanceId, joining: bool) {
+        if id == cx.local.id || self.departed.get(&id).is_some_and(|(left, _)| *left == instance) {
             return;
         }
         if let Some(peer) = self.peers.get_mut(&id) {
-            peer.alive_at = self.now;
+            peer.alive_at = cx.now();
             let news = peer.status == NodeStatus::Disconnected && peer.instance != Some(instance);
             if news || peer.status == NodeStatus::Connecting {
                 peer.instance = Some(instance);
             }
             if !news {
-                return self.gossiped_again(id);
+                return self.gossiped_again(cx, id);
             }
         } else {
-            if !self.make_peer_room(false) {
+            if !self.make_peer_room(cx, false) {
                 return;
             }
-            let mut peer = Box::new(Peer::new(self.now));
+            let mut peer = Box::new(Peer::new(cx.now()));
             peer.instance = Some(instance);
             self.peers.insert(id.clone(), peer);
-            self.timers.set_earliest(Timer::Forget, self.now + self.settings.forget_after);
+            cx.local.timers.set_earliest(Timer::Forget, cx.now() + cx.local.settings.forget_after);
         }
         let target = self.seed_at(&id).unwrap_or_else(|| Target::Node(id.clone()));
-        self.add_dial(target.clone());
-        if !self.has_room_for_member() {
+        self.add_dial(cx, target.clone());
+        if !self.has_room_for_member(cx) {
             // It would be refused here. Whoever wants to be a member meanwhile dials this node.
-            self.retry(&target, Ended::Later);
-        } else if joining || self.id < id {
+            self.retry(cx, &target, Ended::Later);
+        } else if joining || cx.local.id < id {
             self.dial_timers.cancel(&target);
-            self.dial_due(target);
+            self.dial_due(cx, target);
         } else {
-            let at = self.now + COURTESY.min(self.settings.heartbeat_interval);
+            let at = cx.now() + COURTESY.min(cx.local.settings.heartbeat_interval);
             self.dial_by(target, at);
         }
     }
@@ -490,13 +491,13 @@ impl Node {
 
     /// A live peer lists a known node that is not up here. A node that had lost its address to another is dialled without delay again: it
     /// may have the address back.
-    fn gossiped_again(&mut self, id: NodeId) {
+    fn gossiped_again(&mut self, cx: &mut Cx<'_>, id: NodeId) {
         let target = Target::Node(id);
         if let Some(dial) = self.dials.get_mut(&target)
             && core::mem::take(&mut dial.displaced)
         {
             dial.backoff.reset();
-            self.dial_by(target, self.now);
+            self.dial_by(target, cx.now());
         }
     }
 }

@@ -7,8 +7,11 @@ use core::net::{IpAddr, SocketAddr};
 use rand_chacha::ChaCha12Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
+use super::cx::{Cx, Local};
+use super::host::Host;
 use super::node::{Ended, Node, Phase, Stage, Timer};
-use super::{Machine, Outbox, State};
+use super::{Active, Machine, Run};
+use crate::config::Settings;
 use crate::digest::member_digest;
 use crate::message::Control;
 use crate::reports::{LocalReports, PeerReports, ReportLimiter};
@@ -24,109 +27,108 @@ const OWN_ADDRESSES_MAX: usize = 1024;
 impl Machine {
     /// `Stopped` to `Starting`. An invalid configuration changes nothing: [`Machine::start`] has reported it.
     pub(super) fn begin_start(&mut self, config: &ClusterConfig) {
-        if let State::Idle { out, start } = &mut self.state
-            && out.status == ClusterStatus::Stopped
+        if let Run::Stopped = self.run
             && let Ok(settings) = config.validate()
         {
-            out.event_limit = settings.limits.events_per_subscriber;
-            *start = Some(Box::new(settings));
-            out.local_reports = LocalReports::default();
-            out.set_status(ClusterStatus::Starting);
+            self.host.event_limit = settings.limits.events_per_subscriber;
+            self.host.local_reports = LocalReports::default();
+            self.host.set_status(ClusterStatus::Starting);
+            self.run = Run::Starting(Box::new(settings));
         }
     }
 
     /// `Starting` to `Running`.
     pub(super) fn listening(&mut self, entropy: [u8; 32], local: SocketAddr, network: &LocalNetwork) {
-        let State::Idle { out, start } = &mut self.state else { return };
+        if !matches!(self.run, Run::Starting(_)) {
+            return;
+        }
         // What would be known under a port that nobody can dial does not listen.
         if local.port() == 0 {
             return self.halt();
         }
-        let Some(settings) = start.take() else { return };
-        let out = core::mem::take(&mut **out);
-        let mut node = Box::new(Node::new(out, *settings, entropy, local, network));
-        node.run();
-        self.state = State::Node(node);
+        if let Run::Starting(settings) = core::mem::take(&mut self.run) {
+            let mut active = Box::new(Active::new(&mut self.host, *settings, entropy, local, network));
+            active.run(&mut self.host);
+            self.run = Run::Active(active);
+        }
     }
 
     /// Towards `Stopped`, which a start that does not listen yet reaches at once: there is nobody to tell.
     pub(super) fn begin_stop(&mut self) {
-        match &mut self.state {
-            State::Idle { .. } => self.halt(),
-            State::Node(node) => node.begin_stop(),
+        match &mut self.run {
+            Run::Stopped | Run::Starting(_) => self.halt(),
+            Run::Active(active) => active.begin_stop(&mut self.host),
         }
     }
 
     /// `Stopped` at once: nothing can be told to anyone any more.
     pub(super) fn halt(&mut self) {
-        match &mut self.state {
-            State::Idle { out, start } => {
-                if start.take().is_some() {
-                    out.set_status(ClusterStatus::Stopped);
-                    out.actions.push_back(Action::Stopped);
-                }
-            }
-            State::Node(node) => {
-                node.abort_all();
-                node.closing.clear();
-                node.out.status = ClusterStatus::Stopping;
+        match &mut self.run {
+            Run::Stopped => {}
+            Run::Starting(_) => self.stopped(),
+            Run::Active(active) => {
+                active.abort_all(&mut self.host);
+                active.node.closing.clear();
+                self.host.status = ClusterStatus::Stopping;
             }
         }
     }
 
     /// `Stopping` to `Stopped` once no session is left. Strangers cannot hold it up.
     pub(super) fn finish_if_stopped(&mut self) {
-        if let State::Node(node) = &mut self.state
-            && node.out.status == ClusterStatus::Stopping
-            && node.session_count == 0
-            && node.closing.is_empty()
+        if let Run::Active(active) = &mut self.run
+            && self.host.status == ClusterStatus::Stopping
+            && active.node.session_count == 0
+            && active.node.closing.is_empty()
         {
-            node.abort_all();
-            let mut out = core::mem::take(&mut node.out);
-            out.lookups.abandon();
-            out.set_status(ClusterStatus::Stopped);
-            out.actions.push_back(Action::Stopped);
-            self.state = State::Idle { out: Box::new(out), start: None };
+            active.abort_all(&mut self.host);
+            self.host.lookups.abandon();
+            self.stopped();
         }
+    }
+
+    fn stopped(&mut self) {
+        self.run = Run::Stopped;
+        self.host.set_status(ClusterStatus::Stopped);
+        self.host.actions.push_back(Action::Stopped);
     }
 }
 
-impl Node {
-    fn new(out: Outbox, settings: crate::config::Settings, entropy: [u8; 32], local: SocketAddr, network: &LocalNetwork) -> Self {
+impl Active {
+    fn new(host: &mut Host, settings: Settings, entropy: [u8; 32], local: SocketAddr, network: &LocalNetwork) -> Self {
         let mut rng = ChaCha12Rng::from_seed(entropy);
         let mut instance = [0; 16];
         rng.fill_bytes(&mut instance);
         let listener = local.ip();
         let chosen = network.choose(settings.advertise_host.as_ref(), &settings.host, listener);
         let only_loopback = chosen.is_none();
-        let host = chosen.unwrap_or_else(|| advertise::loopback(listener));
-        let id = NodeId::from_parts(&settings.name, &host, settings.advertise_port.unwrap_or(local.port()))
+        let advertised = chosen.unwrap_or_else(|| advertise::loopback(listener));
+        let id = NodeId::from_parts(&settings.name, &advertised, settings.advertise_port.unwrap_or(local.port()))
             .expect("the name, the host and the advertised port were validated, and a bound port is not 0");
         // Where a port is translated, so is what else an identity says.
-        let missed = settings.advertise_port.is_none() && network.misses(&host, listener);
-        let now = out.now;
-        let mut node = Self {
+        let missed = settings.advertise_port.is_none() && network.misses(&advertised, listener);
+        host.set_status(ClusterStatus::Running);
+        if only_loopback {
+            host.report_local(LocalFault::LoopbackAdvertised);
+        }
+        if missed {
+            let advertised = alloc::format!("{advertised}");
+            host.report_local(LocalFault::AdvertisedElsewhere { advertised, listening: listener });
+        }
+        if !settings.secrets.required && !listener.is_loopback() {
+            host.report_local(LocalFault::NoSecret);
+        }
+        let now = host.now;
+        let node = Node {
             closing_most: settings.limits.closing_connections,
             digest: member_digest(&instance, &id),
             pulse: settings.heartbeat_interval,
             dial_tokens: settings.limits.dials_per_second,
             dial_tokens_at: now,
             next_exchange: now,
-            out,
-            settings,
-            id,
-            instance,
-            own_addresses: network.own.iter().map(IpAddr::to_canonical).take(OWN_ADDRESSES_MAX).collect(),
-            rng,
-            started: now,
-            now,
-            wall: (WallTime::default(), now),
-            run: RunTime::START,
             held: None,
-            timers: Timers::new(),
             dial_timers: Timers::new(),
             heartbeats: Queue::new(),
-            waits: Timers::new(),
             looks: Queue::new(),
             conns: BTreeMap::new(),
             closing: BTreeSet::new(),
@@ -152,65 +154,79 @@ impl Node {
             peer_reports: PeerReports::default(),
             reports: ReportLimiter::default(),
         };
-        node.out.set_status(ClusterStatus::Running);
-        let loopback = listener.is_loopback();
-        if only_loopback {
-            node.out.report_local(LocalFault::LoopbackAdvertised);
-        }
-        if missed {
-            node.out.report_local(LocalFault::AdvertisedElsewhere { advertised: alloc::format!("{host}"), listening: listener });
-        }
-        if !node.settings.secrets.required && !loopback {
-            node.out.report_local(LocalFault::NoSecret);
-        }
-        node
+        let local = Local {
+            settings,
+            id,
+            instance,
+            own_addresses: network.own.iter().map(IpAddr::to_canonical).take(OWN_ADDRESSES_MAX).collect(),
+            rng,
+            started: now,
+            now,
+            wall: (WallTime::default(), now),
+            run: RunTime::START,
+            timers: Timers::new(),
+            waits: Timers::new(),
+        };
+        Self { local, node }
     }
 
     /// Begins to dial the seeds.
-    fn run(&mut self) {
-        let seeds = core::mem::take(&mut self.settings.seeds);
-        self.set_seeds(seeds);
+    fn run(&mut self, host: &mut Host) {
+        let seeds = core::mem::take(&mut self.local.settings.seeds);
+        self.node.set_seeds(&mut Cx { host, local: &mut self.local }, seeds);
     }
 
+    fn begin_stop(&mut self, host: &mut Host) {
+        let Self { local, node } = self;
+        let mut cx = Cx { host, local };
+        node.advance_clocks(&mut cx);
+        node.begin_stop(&mut cx);
+    }
+
+    fn abort_all(&mut self, host: &mut Host) {
+        self.node.abort_all(&mut Cx { host, local: &mut self.local });
+    }
+}
+
+impl Node {
     /// Tells every peer, after what is queued for it, and gives up what is not a session yet.
-    fn begin_stop(&mut self) {
-        if self.out.status != ClusterStatus::Running {
+    fn begin_stop(&mut self, cx: &mut Cx<'_>) {
+        if cx.host.status != ClusterStatus::Running {
             return;
         }
-        self.advance_clocks();
-        self.out.set_status(ClusterStatus::Stopping);
-        self.timers.set(Timer::Stop, self.now + self.settings.stop_timeout);
+        cx.host.set_status(ClusterStatus::Stopping);
+        cx.local.timers.set(Timer::Stop, cx.now() + cx.local.settings.stop_timeout);
         self.dials.clear();
         self.dial_queue.clear();
-        self.out.lookups.abandon();
+        cx.host.lookups.abandon();
         self.dials_in_flight = self.reaching;
         // What was closed before has been told why, and the driver goes on to close it: nobody's stop waits for a stranger.
         self.closing.clear();
         // All of the sessions there are hear of it, whoever comes meanwhile.
-        self.closing_most = self.settings.limits.closing_connections.saturating_add(self.session_count);
+        self.closing_most = cx.local.settings.limits.closing_connections.saturating_add(self.session_count);
         let conns: alloc::vec::Vec<ConnId> = self.conns.keys().copied().collect();
         for conn in conns {
             match self.conns.get(&conn).map(|conn| &conn.phase) {
                 Some(Phase::Session(session)) => match session.stage {
                     Stage::Last(_) => {}
-                    Stage::Up => self.send_last(conn, Control::Goodbye),
-                    _ => self.refuse(conn, Refusal::Leaving),
+                    Stage::Up => self.send_last(cx, conn, Control::Goodbye),
+                    _ => self.refuse(cx, conn, Refusal::Leaving),
                 },
-                _ => self.end_conn(conn, Some(Close::Abort), Ended::Harmless),
+                _ => self.end_conn(cx, conn, Some(Close::Abort), Ended::Harmless),
             }
         }
     }
 
     /// The stop has taken as long as it may.
-    pub(super) fn stop_deadline(&mut self) {
-        self.abort_all();
+    pub(super) fn stop_deadline(&mut self, cx: &mut Cx<'_>) {
+        self.abort_all(cx);
         self.closing.clear();
     }
 
-    fn abort_all(&mut self) {
+    fn abort_all(&mut self, cx: &mut Cx<'_>) {
         self.session_count = 0;
         while let Some((conn, _)) = self.conns.pop_first() {
-            self.out.actions.push_back(Action::Close { conn, how: Close::Abort });
+            cx.host.actions.push_back(Action::Close { conn, how: Close::Abort });
         }
     }
 }

@@ -5,6 +5,7 @@ use core::time::Duration;
 
 use rand_chacha::rand_core::Rng;
 
+use super::cx::Cx;
 use super::node::{Intro, Node, Peer, Session, Stage, Target, Timer, Wait};
 use crate::digest::member_digest;
 use crate::time::Moment;
@@ -12,24 +13,24 @@ use crate::{ClusterEvent, ClusterStatus, ConnId, Instant, LastDown, NodeDownReas
 
 impl Node {
     /// INTRO was sent and received: the node is up.
-    pub(super) fn go_up(&mut self, conn: ConnId, intro: &Intro, wall: WallTime) {
-        let run = self.run;
+    pub(super) fn go_up(&mut self, cx: &mut Cx<'_>, conn: ConnId, intro: &Intro, wall: WallTime) {
+        let run = cx.run();
         let Some(session) = self.conn_session_mut(conn) else { return };
         session.stage = Stage::Up;
         // What came before was no silence: until then nothing had to be said.
         session.heard = run;
         let (id, instance, interval) = (session.id.clone(), session.instance, session.interval());
         let Some(peer) = self.peers.get_mut(&id) else { return };
-        self.out.ups += 1;
-        self.out.counters.ups += 1;
+        cx.host.ups += 1;
+        cx.host.counters.ups += 1;
         peer.status = NodeStatus::Connected;
         peer.process_count = intro.process_count;
         peer.uptime_ms = intro.uptime_ms;
         peer.last_heartbeat_at = Some(wall);
         peer.instance = Some(instance);
         peer.session = Some(conn);
-        peer.up = self.out.ups;
-        peer.alive_at = self.now;
+        peer.up = cx.host.ups;
+        peer.alive_at = cx.now();
         peer.conflict = None;
         peer.view.announced = intro.members;
         peer.view.answered = None;
@@ -39,65 +40,65 @@ impl Node {
         self.up_count += 1;
         self.digest = self.digest.wrapping_add(member_digest(&instance, &id));
         self.departed.remove(&id);
-        self.quicken(interval);
-        self.waits.cancel(&Wait::Admission(conn));
-        self.out.emit_up(ClusterEvent::NodeUp(info), up);
+        self.quicken(cx, interval);
+        cx.local.waits.cancel(&Wait::Admission(conn));
+        cx.host.emit_up(ClusterEvent::NodeUp(info), up);
         // The first heartbeat comes at a random point of the interval, so that those to many peers are spread over it.
-        let first = fraction(self.settings.heartbeat_interval, self.rng.next_u32()).max(Duration::from_millis(1));
-        let at = self.now + first;
+        let first = fraction(cx.local.settings.heartbeat_interval, cx.local.rng.next_u32()).max(Duration::from_millis(1));
+        let at = cx.now() + first;
         if let Some(session) = self.conn_session_mut(conn) {
             session.heartbeat_at = at;
             self.heartbeats.insert(conn, at);
         }
-        self.timers.set(Timer::Steady(conn), self.now + self.settings.heartbeat_interval);
+        cx.local.timers.set(Timer::Steady(conn), cx.now() + cx.local.settings.heartbeat_interval);
         self.seed_met = self.seed_met || self.is_seed(&id);
-        self.watch(conn);
-        self.dials_are_done(&id, conn);
-        self.ask_on_joining(conn);
+        self.watch(cx, conn);
+        self.dials_are_done(cx, &id, conn);
+        self.ask_on_joining(cx, conn);
     }
 
     /// The session in use is no more: the node is down. While this node stops, nobody goes down for it.
-    pub(super) fn go_down(&mut self, id: &NodeId, conn: ConnId, session: &Session, reason: NodeDownReason) {
-        let last_down = LastDown { at: self.wall_time(), reason };
+    pub(super) fn go_down(&mut self, cx: &mut Cx<'_>, id: &NodeId, conn: ConnId, session: &Session, reason: NodeDownReason) {
+        let last_down = LastDown { at: cx.local.wall_time(), reason };
         let Some(peer) = self.peers.get_mut(id) else { return };
         peer.session = None;
         peer.status = NodeStatus::Disconnected;
         peer.last_down = Some(last_down);
-        peer.alive_at = self.now;
+        peer.alive_at = cx.now();
         self.up_count -= 1;
         self.digest = self.digest.wrapping_sub(member_digest(&session.instance, id));
         self.heartbeats.remove(conn, session.heartbeat_at);
-        self.timers.cancel(&Timer::Steady(conn));
+        cx.local.timers.cancel(&Timer::Steady(conn));
         self.looks.remove(conn, session.look_at);
-        self.find_pulse(session.interval());
-        if self.out.status != ClusterStatus::Running {
+        self.find_pulse(cx, session.interval());
+        if cx.host.status != ClusterStatus::Running {
             return;
         }
-        self.out.counters.downs += 1;
-        self.out.emit(ClusterEvent::NodeDown { id: id.clone(), reason });
+        cx.host.counters.downs += 1;
+        cx.host.emit(ClusterEvent::NodeDown { id: id.clone(), reason });
         let left = reason == NodeDownReason::GracefulShutdown;
         if left {
-            self.departed.insert(id.clone(), (session.instance, self.now));
-            self.cap_departed();
+            self.departed.insert(id.clone(), (session.instance, cx.now()));
+            self.cap_departed(cx);
         }
-        self.timers.set_earliest(Timer::Forget, self.now + self.settings.forget_after);
+        cx.local.timers.set_earliest(Timer::Forget, cx.now() + cx.local.settings.forget_after);
         // Before the cap, which may forget this very node, and its dial with it.
-        self.redial_after_down(id, left);
-        self.cap_disconnected();
+        self.redial_after_down(cx, id, left);
+        self.cap_disconnected(cx);
     }
 
     /// The shortest interval may have gone with this one.
-    fn find_pulse(&mut self, gone: Duration) {
-        if gone > self.pulse || gone == self.settings.heartbeat_interval {
+    fn find_pulse(&mut self, cx: &mut Cx<'_>, gone: Duration) {
+        if gone > self.pulse || gone == cx.local.settings.heartbeat_interval {
             return;
         }
         let up = self.peers.values().filter_map(|peer| self.conn_session(peer.session?));
-        self.pulse = up.map(Session::interval).fold(self.settings.heartbeat_interval, Duration::min);
+        self.pulse = up.map(Session::interval).fold(cx.local.settings.heartbeat_interval, Duration::min);
     }
 
     /// The last session with a node has ended. If it was never up and nobody dials it, its entry holds nothing and is forgotten; where
     /// others told of it meanwhile, which is not said twice, it is dialled.
-    pub(super) fn forget_if_never_up(&mut self, id: &NodeId) {
+    pub(super) fn forget_if_never_up(&mut self, cx: &mut Cx<'_>, id: &NodeId) {
         let own = Target::Node(id.clone());
         let Some(peer) = self.peers.get(id) else { return };
         if peer.status != NodeStatus::Connecting || !peer.admission.sessions.is_empty() || self.dials.contains_key(&own) {
@@ -106,8 +107,8 @@ impl Node {
         if peer.instance.is_none() || self.seed_at(id).is_some() {
             self.peers.remove(id);
         } else {
-            self.add_dial(own.clone());
-            self.dial_by(own, self.now + self.settings.reconnect_base_delay);
+            self.add_dial(cx, own.clone());
+            self.dial_by(own, cx.now() + cx.local.settings.reconnect_base_delay);
         }
     }
 
@@ -123,55 +124,55 @@ impl Node {
 
     /// Forgets who was lost long ago and is not listed by any live peer, and rumours of who left. A live peer that has not yet shown, by a
     /// heartbeat or an answer, that it does not list the lost may list them: intervals may be longer than the time after which to forget.
-    pub(super) fn forget(&mut self) {
-        let after = self.settings.forget_after;
+    pub(super) fn forget(&mut self, cx: &mut Cx<'_>) {
+        let after = cx.local.settings.forget_after;
         let known = self.views_known();
         let mut next: Option<Instant> = None;
         let mut gone = Vec::new();
         for (id, peer) in &self.peers {
             if peer.status != NodeStatus::Connected {
                 let pending = !peer.admission.sessions.is_empty();
-                let mut due = if pending { self.now + after } else { peer.alive_at + after };
-                if due <= self.now && peer.alive_at < known {
+                let mut due = if pending { cx.now() + after } else { peer.alive_at + after };
+                if due <= cx.now() && peer.alive_at < known {
                     gone.push(id.clone());
                 } else {
-                    due = due.max(self.now + self.pulse);
+                    due = due.max(cx.now() + self.pulse);
                     next = Some(next.map_or(due, |next| next.min(due)));
                 }
             }
         }
         for id in gone {
-            self.forget_node(&id);
+            self.forget_node(cx, &id);
         }
         self.departed.retain(|_, (_, at)| {
             let due = *at + after;
-            let keep = due > self.now;
+            let keep = due > cx.now();
             if keep {
                 next = Some(next.map_or(due, |next| next.min(due)));
             }
             keep
         });
         if let Some(next) = next {
-            self.timers.set(Timer::Forget, next);
+            cx.local.timers.set(Timer::Forget, next);
         }
     }
 
-    fn forget_node(&mut self, id: &NodeId) {
+    fn forget_node(&mut self, cx: &mut Cx<'_>, id: &NodeId) {
         self.peers.remove(id);
-        self.remove_dial(&Target::Node(id.clone()));
+        self.remove_dial(cx, &Target::Node(id.clone()));
     }
 
     /// Whether one more node can be known: if need be, the one that has been lost longest is forgotten, and for one that has proved itself
     /// also one that others only told of.
-    pub(super) fn make_peer_room(&mut self, proved: bool) -> bool {
-        let limits = &self.settings.limits;
+    pub(super) fn make_peer_room(&mut self, cx: &mut Cx<'_>, proved: bool) -> bool {
+        let limits = &cx.local.settings.limits;
         if self.peers.len() < limits.members.saturating_add(limits.disconnected_nodes) {
             return true;
         }
         let hint = || proved.then(|| self.oldest(NodeStatus::Connecting)).flatten();
         match self.oldest(NodeStatus::Disconnected).or_else(hint) {
             Some(id) => {
-                self.forget_node(&id);
+                self.forget_node(cx, &id);
                 true
             }
             None => false,
@@ -179,13 +180,13 @@ impl Node {
     }
 
     /// Forgets those lost longest where more are disconnected than may be.
-    pub(super) fn cap_disconnected(&mut self) {
-        let limit = self.settings.limits.disconnected_nodes;
+    pub(super) fn cap_disconnected(&mut self, cx: &mut Cx<'_>) {
+        let limit = cx.local.settings.limits.disconnected_nodes;
         while self.peers.len() - self.up_count > limit
             && self.without_session(NodeStatus::Disconnected).count() > limit
             && let Some(id) = self.oldest(NodeStatus::Disconnected)
         {
-            self.forget_node(&id);
+            self.forget_node(cx, &id);
         }
     }
 
@@ -201,8 +202,8 @@ impl Node {
         self.without_session(status).min_by_key(|(_, peer)| (peer.up > 0, peer.alive_at)).map(|(id, _)| id.clone())
     }
 
-    fn cap_departed(&mut self) {
-        if self.departed.len() > self.settings.limits.departed_nodes {
+    fn cap_departed(&mut self, cx: &mut Cx<'_>) {
+        if self.departed.len() > cx.local.settings.limits.departed_nodes {
             let oldest = self.departed.iter().min_by_key(|(_, (_, at))| *at).map(|(id, _)| id.clone());
             if let Some(id) = oldest {
                 self.departed.remove(&id);

@@ -24,9 +24,11 @@ mod audit;
 #[cfg(feature = "testing")]
 mod books;
 mod connection;
+mod cx;
 mod detection;
 mod dialling;
 mod gossip;
+mod host;
 mod lifecycle;
 mod lookup;
 mod membership;
@@ -39,7 +41,6 @@ mod tests;
 mod usage;
 
 use alloc::boxed::Box;
-use alloc::collections::VecDeque;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::time::Duration;
@@ -47,18 +48,18 @@ use core::time::Duration;
 use bytes::Bytes;
 
 use crate::config::{Settings, check_secrets, parse_seeds};
-use crate::lookups::Lookups;
 use crate::recording::Recorder;
-use crate::reports::LocalReports;
-use crate::subscription::{SubscriptionId, Subscriptions};
+use crate::subscription::SubscriptionId;
 use crate::{
-    Action, Broadcast, ClusterConfig, ClusterError, ClusterEvent, ClusterNotStartedError, ClusterStatus, ConnId, Input, Instant,
-    Limits, ListenOn, LocalFault, Message, MessagesLagged, NodeId, NodeInfo, NodeStatus, Secret, SecretUse, SendError,
-    SetSecretsError, SetSeedsError, StartError, WaitError, WallTime,
+    Action, Broadcast, ClusterConfig, ClusterEvent, ClusterNotStartedError, ClusterStatus, ConnId, Input, Instant, ListenOn,
+    Message, MessagesLagged, NodeId, NodeInfo, NodeStatus, Secret, SecretUse, SendError, SetSecretsError, SetSeedsError,
+    StartError, WaitError, WallTime,
 };
 #[cfg(feature = "testing")]
 pub use books::Books;
-use node::{Node, Target};
+use cx::Local;
+use host::Host;
+use node::Node;
 pub use readiness::{Readiness, ReadinessReason};
 pub use usage::Usage;
 
@@ -66,42 +67,27 @@ pub use usage::Usage;
 ///
 /// A new machine is stopped. It can be started and stopped any number of times; subscriptions live on. Cloning it clones its whole
 /// state: both go on from there alike.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Machine {
-    state: State,
+    host: Host,
+    run: Run,
 }
 
-#[derive(Clone, Debug)]
-enum State {
-    /// Stopped, or on the way to listening, with what it starts with.
-    Idle { out: Box<Outbox>, start: Option<Box<Settings>> },
+#[derive(Clone, Debug, Default)]
+enum Run {
+    #[default]
+    Stopped,
+    /// On the way to listening.
+    Starting(Box<Settings>),
     /// From listening to stopped.
-    Node(Box<Node>),
+    Active(Box<Active>),
 }
 
-/// What outlives a run: everything that leaves the machine.
+/// A running or stopping node.
 #[derive(Clone, Debug)]
-struct Outbox {
-    actions: VecDeque<Action>,
-    counters: Counters,
-    /// The bound of each event queue, of the last start.
-    event_limit: usize,
-    /// The number of the last connection.
-    last_conn: u64,
-    local_reports: LocalReports,
-    /// The latest moment seen.
-    now: Instant,
-    lookups: Lookups<Target>,
-    /// What the application said of its processes, before the start or later.
-    process_count: u64,
-    recorder: Option<Recorder>,
-    status: ClusterStatus,
-    subscriptions: Subscriptions,
-    /// The inputs since the last audit.
-    #[cfg(debug_assertions)]
-    unaudited: usize,
-    /// The number of the last up-period.
-    ups: u64,
+struct Active {
+    local: Local,
+    node: Node,
 }
 
 /// What the machine has counted since it was made. Counters never go back.
@@ -143,17 +129,11 @@ pub struct Counters {
     pub reports_held_back: u64,
 }
 
-impl Default for Machine {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 impl Machine {
     /// A machine that is stopped.
     #[must_use]
     pub fn new() -> Self {
-        Self { state: State::Idle { out: Box::default(), start: None } }
+        Self::default()
     }
 
     /// A machine that is stopped, and keeps a [`Recording`](crate::Recording) of all that it will be fed, secrets apart.
@@ -162,8 +142,8 @@ impl Machine {
     /// Take all actions after each input: their number is noted, and a replay that finds another one ends.
     #[must_use]
     pub fn with_recorder(limit: usize) -> Self {
-        let out = Outbox { recorder: Some(Recorder::new(limit)), ..Outbox::default() };
-        Self { state: State::Idle { out: Box::new(out), start: None } }
+        let host = Host { recorder: Some(Recorder::new(limit)), ..Host::default() };
+        Self { host, run: Run::Stopped }
     }
 
     // Getters
@@ -171,7 +151,7 @@ impl Machine {
     /// Whether the node takes part in a cluster.
     #[must_use]
     pub fn status(&self) -> ClusterStatus {
-        self.out().status
+        self.host.status
     }
 
     /// The local node's identity.
@@ -179,7 +159,7 @@ impl Machine {
     /// # Errors
     /// While the status is not `Running`.
     pub fn local_node_id(&self) -> Result<NodeId, ClusterNotStartedError> {
-        self.running().map(|node| node.id.clone())
+        self.running().map(|active| active.local.id.clone())
     }
 
     /// The local node, as of now: `now` and `wall` are the driver's present times.
@@ -187,14 +167,15 @@ impl Machine {
     /// # Errors
     /// While the status is not `Running`.
     pub fn local_node_info(&self, now: Instant, wall: WallTime) -> Result<NodeInfo, ClusterNotStartedError> {
-        self.running().map(|node| NodeInfo {
-            id: node.id.clone(),
+        let process_count = self.host.process_count;
+        self.running().map(|Active { local, .. }| NodeInfo {
+            id: local.id.clone(),
             last_down: None,
             last_heartbeat_at: Some(wall),
-            process_count: node.out.process_count,
-            started_at: Some(wall - (now - node.started)),
+            process_count,
+            started_at: Some(wall - (now - local.started)),
             status: NodeStatus::Connected,
-            uptime: now - node.started,
+            uptime: now - local.started,
         })
     }
 
@@ -203,7 +184,7 @@ impl Machine {
     /// # Errors
     /// While the status is not `Running`.
     pub fn nodes(&self) -> Result<Vec<NodeInfo>, ClusterNotStartedError> {
-        self.running().map(|node| node.infos().collect())
+        self.running().map(|active| active.node.infos().collect())
     }
 
     /// The other nodes with which a session is up, in the order of their ids.
@@ -211,7 +192,7 @@ impl Machine {
     /// # Errors
     /// While the status is not `Running`.
     pub fn connected_nodes(&self) -> Result<Vec<NodeInfo>, ClusterNotStartedError> {
-        self.running().map(|node| node.members().map(|(info, _)| info).collect())
+        self.running().map(|active| active.node.members().map(|(info, _)| info).collect())
     }
 
     /// The ids of all other nodes that are known, in order.
@@ -219,7 +200,7 @@ impl Machine {
     /// # Errors
     /// While the status is not `Running`.
     pub fn node_ids(&self) -> Result<Vec<NodeId>, ClusterNotStartedError> {
-        self.running().map(|node| node.peers.keys().cloned().collect())
+        self.running().map(|active| active.node.peers.keys().cloned().collect())
     }
 
     /// One other node, if it is known.
@@ -227,7 +208,7 @@ impl Machine {
     /// # Errors
     /// While the status is not `Running`.
     pub fn node(&self, id: &NodeId) -> Result<Option<NodeInfo>, ClusterNotStartedError> {
-        self.running().map(|node| node.peers.get(id).map(|peer| peer.info(id)))
+        self.running().map(|active| active.node.peers.get(id).map(|peer| peer.info(id)))
     }
 
     /// Whether a session with the node is up.
@@ -235,7 +216,7 @@ impl Machine {
     /// # Errors
     /// While the status is not `Running`.
     pub fn is_node_connected(&self, id: &NodeId) -> Result<bool, ClusterNotStartedError> {
-        self.running().map(|node| node.peers.get(id).is_some_and(|peer| peer.session.is_some()))
+        self.running().map(|active| active.node.is_connected(id))
     }
 
     /// The number of other nodes with which a session is up.
@@ -243,7 +224,7 @@ impl Machine {
     /// # Errors
     /// While the status is not `Running`.
     pub fn connected_node_count(&self) -> Result<usize, ClusterNotStartedError> {
-        self.running().map(|node| node.up_count)
+        self.running().map(|active| active.node.up_count)
     }
 
     /// Whether sessions with at least `count` other nodes are up, for waits.
@@ -261,7 +242,7 @@ impl Machine {
     /// # Errors
     /// While the status is not `Running`.
     pub fn uptime(&self, now: Instant) -> Result<Duration, ClusterNotStartedError> {
-        self.running().map(|node| now - node.started)
+        self.running().map(|active| now - active.local.started)
     }
 
     /// Which of the local secrets the session with the node was authenticated with; `None` while no session is up.
@@ -269,7 +250,7 @@ impl Machine {
     /// # Errors
     /// While the status is not `Running`.
     pub fn secret_use(&self, id: &NodeId) -> Result<Option<SecretUse>, ClusterNotStartedError> {
-        self.running().map(|node| node.secret_use(id))
+        self.running().map(|active| active.node.secret_use(&active.local, id))
     }
 
     /// The connection of the session with the node; `None` while no session is up.
@@ -277,25 +258,25 @@ impl Machine {
     /// # Errors
     /// While the status is not `Running`.
     pub fn session(&self, id: &NodeId) -> Result<Option<ConnId>, ClusterNotStartedError> {
-        self.running().map(|node| node.peers.get(id).and_then(|peer| peer.session))
+        self.running().map(|active| active.node.peers.get(id).and_then(|peer| peer.session))
     }
 
     /// What the machine has counted since it was made.
     #[must_use]
     pub fn counters(&self) -> Counters {
-        self.out().counters
+        self.host.counters
     }
 
     /// The latest moment that an input came at.
     #[must_use]
     pub fn now(&self) -> Instant {
-        self.out().now
+        self.host.now
     }
 
     /// The number that the next [`Input::Accepted`] must carry.
     #[must_use]
     pub fn next_conn(&self) -> ConnId {
-        ConnId(self.out().last_conn + 1)
+        ConnId(self.host.last_conn + 1)
     }
 
     // Handlers
@@ -308,23 +289,18 @@ impl Machine {
         if self.is_stale(&input) {
             return;
         }
-        let out = self.out_mut();
-        let Some(recorder) = &mut out.recorder else { return self.apply(now, input) };
-        let queued = out.actions.len();
+        let Some(recorder) = &mut self.host.recorder else { return self.apply(now, input) };
+        let queued = self.host.actions.len();
         recorder.note_input(now, &input);
         self.apply(now, input);
-        let out = self.out_mut();
-        if let Some(recorder) = &mut out.recorder {
-            recorder.note_actions(out.actions.len() - queued);
+        if let Some(recorder) = &mut self.host.recorder {
+            recorder.note_actions(self.host.actions.len() - queued);
         }
     }
 
     /// Whether an input is about a connection that the machine has closed, or never had.
     fn is_stale(&self, input: &Input) -> bool {
-        let node = match &self.state {
-            State::Idle { .. } => None,
-            State::Node(node) => Some(node),
-        };
+        let node = self.active().map(|active| &active.node);
         match input {
             Input::Accepted { conn, .. } => *conn != self.next_conn(),
             Input::Closed { conn } => node.is_none_or(|node| !node.conns.contains_key(conn) && !node.closing.contains(conn)),
@@ -339,21 +315,17 @@ impl Machine {
     // Inputs are large: inlined, it moves none.
     #[inline]
     fn apply(&mut self, now: Instant, input: Input) {
-        let out = self.out_mut();
-        let now = now.max(out.now).min(Instant::LAST);
-        out.now = now;
+        self.host.now = now.max(self.host.now).min(Instant::LAST);
         match input {
             Input::Start(config) => self.begin_start(&config),
             Input::Listening { entropy, local, network } => self.listening(entropy, local, &network),
             Input::Stop => self.begin_stop(),
             Input::Halt => self.halt(),
-            Input::Report(fault) => self.report(fault),
-            Input::SetProcessCount(count) => self.out_mut().process_count = count,
-            input => match &mut self.state {
-                State::Idle { out, .. } => refuse_while_idle(out, &input),
-                State::Node(node) => {
-                    node.handle(input);
-                }
+            Input::Report(fault) => self.host.report_local(fault),
+            Input::SetProcessCount(count) => self.host.process_count = count,
+            input => match &mut self.run {
+                Run::Stopped | Run::Starting(_) => refuse_while_idle(&mut self.host, &input),
+                Run::Active(active) => active.handle(&mut self.host, input),
             },
         }
         self.finish_if_stopped();
@@ -384,7 +356,8 @@ impl Machine {
     /// # Errors
     /// See [`SendError`]. Nothing is queued then.
     pub fn send(&mut self, now: Instant, to: &NodeId, payload: Bytes) -> Result<(), SendError> {
-        self.running().map_err(SendError::NotStarted)?.can_send(to, payload.len())?;
+        let Active { local, node } = self.running().map_err(SendError::NotStarted)?;
+        node.can_send(local, to, payload.len())?;
         self.handle(now, Input::Send { payload, to: to.clone() });
         Ok(())
     }
@@ -394,8 +367,8 @@ impl Machine {
     /// # Errors
     /// [`SendError::NotStarted`] and [`SendError::TooLarge`], which hold for all. Nothing is queued then.
     pub fn broadcast(&mut self, now: Instant, payload: Bytes) -> Result<Broadcast, SendError> {
-        let node = self.running().map_err(SendError::NotStarted)?;
-        node.can_be_sent(payload.len())?;
+        let Active { local, node } = self.running().map_err(SendError::NotStarted)?;
+        local.can_be_sent(payload.len())?;
         let members: Vec<NodeId> = node.members().map(|(info, _)| info.id).collect();
         let mut sent = Broadcast::default();
         for to in members {
@@ -426,8 +399,8 @@ impl Machine {
     /// # Errors
     /// [`SetSeedsError`]. Nothing changes then.
     pub fn set_seeds(&mut self, now: Instant, seeds: &[String]) -> Result<(), SetSeedsError> {
-        let node = self.running().map_err(SetSeedsError::NotStarted)?;
-        let contacts = parse_seeds(seeds, node.settings.limits.members).map_err(SetSeedsError::Invalid)?;
+        let active = self.running().map_err(SetSeedsError::NotStarted)?;
+        let contacts = parse_seeds(seeds, active.local.settings.limits.members).map_err(SetSeedsError::Invalid)?;
         self.handle(now, Input::SetSeeds(contacts));
         Ok(())
     }
@@ -437,169 +410,90 @@ impl Machine {
     /// A new queue of events, bounded by [`Limits::events_per_subscriber`](crate::Limits::events_per_subscriber). It begins with the
     /// members that are up.
     pub fn subscribe_events(&mut self) -> SubscriptionId {
-        match &mut self.state {
-            State::Idle { out, .. } => out.subscriptions.subscribe_events(core::iter::empty()),
-            State::Node(node) => {
-                let members: Vec<_> = node.members().collect();
-                node.out.subscriptions.subscribe_events(members.into_iter())
-            }
+        match &self.run {
+            Run::Stopped | Run::Starting(_) => self.host.subscriptions.subscribe_events(core::iter::empty()),
+            Run::Active(active) => self.host.subscriptions.subscribe_events(active.node.members()),
         }
     }
 
     /// A new queue of messages, bounded by
     /// [`Limits::message_bytes_per_subscriber`](crate::Limits::message_bytes_per_subscriber).
     pub fn subscribe_messages(&mut self) -> SubscriptionId {
-        self.out_mut().subscriptions.subscribe_messages()
+        self.host.subscriptions.subscribe_messages()
     }
 
     /// Drops a queue and all that is in it.
     pub fn unsubscribe(&mut self, subscription: SubscriptionId) {
-        self.out_mut().subscriptions.unsubscribe(subscription);
+        self.host.subscriptions.unsubscribe(subscription);
     }
 
     /// Takes the next event of a queue.
     pub fn poll_event(&mut self, subscription: SubscriptionId) -> Option<ClusterEvent> {
-        match &mut self.state {
-            State::Idle { out, .. } => out.subscriptions.poll_event(subscription, core::iter::empty),
-            State::Node(node) => {
-                let mut subscriptions = core::mem::take(&mut node.out.subscriptions);
-                let event = subscriptions.poll_event(subscription, || node.members());
-                node.out.subscriptions = subscriptions;
-                event
-            }
+        match &self.run {
+            Run::Stopped | Run::Starting(_) => self.host.subscriptions.poll_event(subscription, core::iter::empty),
+            Run::Active(active) => self.host.subscriptions.poll_event(subscription, || active.node.members()),
         }
     }
 
     /// Takes the next message of a queue, or the number of those that were dropped in its place.
     pub fn poll_message(&mut self, subscription: SubscriptionId) -> Option<Result<Message, MessagesLagged>> {
-        self.out_mut().subscriptions.poll_message(subscription)
+        self.host.subscriptions.poll_message(subscription)
     }
 
     /// Whether a queue exists, and has not been dropped.
     #[must_use]
     pub fn is_subscribed(&self, subscription: SubscriptionId) -> bool {
-        self.out().subscriptions.contains(subscription)
+        self.host.subscriptions.contains(subscription)
     }
 
     /// Whether somebody is subscribed to events, so that an error is heard.
     #[must_use]
     pub fn has_event_subscribers(&self) -> bool {
-        self.out().subscriptions.has_events()
+        self.host.subscriptions.has_events()
     }
 
     // Polls
 
     /// Takes what was recorded since it was last taken: the pieces, in their order, are the recording. Empty without a recorder.
     pub fn take_recording(&mut self) -> Bytes {
-        self.out_mut().recorder.as_mut().map_or_else(Bytes::new, Recorder::take)
+        self.host.recorder.as_mut().map_or_else(Bytes::new, Recorder::take)
     }
 
     /// Takes the next action. Call it until it returns `None` after every input.
     pub fn poll_action(&mut self) -> Option<Action> {
-        self.out_mut().actions.pop_front()
+        self.host.actions.pop_front()
     }
 
     /// When to feed [`Input::Tick`] at the latest: not after the last input's time while an action is queued, and after it once the
     /// actions of a tick are drained.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        let out = self.out();
-        if !out.actions.is_empty() {
-            return Some(out.now);
+        if !self.host.actions.is_empty() {
+            return Some(self.host.now);
         }
-        match &self.state {
-            State::Idle { .. } => None,
-            State::Node(node) => node.next_deadline(),
+        self.active().and_then(|active| active.node.next_deadline(&active.local))
+    }
+
+    const fn active(&self) -> Option<&Active> {
+        match &self.run {
+            Run::Active(active) => Some(active),
+            Run::Stopped | Run::Starting(_) => None,
         }
     }
 
-    fn running(&self) -> Result<&Node, ClusterNotStartedError> {
-        match &self.state {
-            State::Node(node) if node.out.status == ClusterStatus::Running => Ok(node),
-            _ => Err(ClusterNotStartedError),
-        }
-    }
-
-    fn out(&self) -> &Outbox {
-        match &self.state {
-            State::Idle { out, .. } => out,
-            State::Node(node) => &node.out,
-        }
-    }
-
-    fn out_mut(&mut self) -> &mut Outbox {
-        match &mut self.state {
-            State::Idle { out, .. } => out,
-            State::Node(node) => &mut node.out,
-        }
-    }
-
-    fn report(&mut self, fault: LocalFault) {
-        self.out_mut().report_local(fault);
+    fn running(&self) -> Result<&Active, ClusterNotStartedError> {
+        self.active().filter(|_| self.status() == ClusterStatus::Running).ok_or(ClusterNotStartedError)
     }
 }
 
 /// A connection that a driver accepted while the node does not run is closed, and a lookup of the last run may end; nothing else has a
 /// meaning then.
-fn refuse_while_idle(out: &mut Outbox, input: &Input) {
+fn refuse_while_idle(host: &mut Host, input: &Input) {
     if let Input::Resolved { lookup, .. } = input {
-        out.lookups.answered(*lookup);
+        host.lookups.answered(*lookup);
     }
     if let Input::Accepted { conn, .. } = input {
-        out.new_conn();
-        out.actions.push_back(Action::Close { conn: *conn, how: crate::Close::Abort });
-    }
-}
-
-impl Default for Outbox {
-    fn default() -> Self {
-        Self {
-            actions: VecDeque::new(),
-            counters: Counters::default(),
-            event_limit: Limits::default().events_per_subscriber,
-            last_conn: 0,
-            lookups: Lookups::default(),
-            local_reports: LocalReports::default(),
-            now: Instant::START,
-            process_count: 0,
-            recorder: None,
-            status: ClusterStatus::default(),
-            subscriptions: Subscriptions::default(),
-            #[cfg(debug_assertions)]
-            unaudited: 0,
-            ups: 0,
-        }
-    }
-}
-
-impl Outbox {
-    fn emit(&mut self, event: ClusterEvent) {
-        self.emit_up(event, 0);
-    }
-
-    /// Emits an event; `up` numbers the up-period that a node up begins.
-    fn emit_up(&mut self, event: ClusterEvent, up: u64) {
-        self.subscriptions.push_event(&event, up, self.event_limit);
-        self.actions.push_back(Action::Event(event));
-    }
-
-    /// Reports a fault of the local system, unless the same was reported within the last minute.
-    fn report_local(&mut self, fault: LocalFault) {
-        if self.local_reports.admit(self.now, &fault) {
-            self.emit(ClusterEvent::Error(ClusterError::Local(fault)));
-        } else {
-            self.counters.reports_held_back += 1;
-        }
-    }
-
-    fn set_status(&mut self, status: ClusterStatus) {
-        self.status = status;
-        self.emit(ClusterEvent::StatusChange(status));
-    }
-
-    /// Numbers a new connection.
-    const fn new_conn(&mut self) -> ConnId {
-        self.last_conn += 1;
-        ConnId(self.last_conn)
+        host.new_conn();
+        host.actions.push_back(Action::Close { conn: *conn, how: crate::Close::Abort });
     }
 }

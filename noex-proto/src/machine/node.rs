@@ -3,19 +3,18 @@
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
-use core::net::{IpAddr, SocketAddr};
+use core::net::SocketAddr;
 use core::time::Duration;
 
-use rand_chacha::ChaCha12Rng;
-
-use super::Outbox;
+use super::Active;
 use super::connection::Origin;
+use super::cx::Cx;
 use super::gossip::{Answer, Asked, Told};
+use super::host::Host;
 use crate::addresses::Addresses;
 use crate::backoff::Backoff;
-use crate::config::Settings;
 use crate::frame::FrameBuffer;
-use crate::handshake::{Initiator, LocalHello, Responder};
+use crate::handshake::{Initiator, Responder};
 use crate::keys::{Root, Secrets};
 use crate::message::Assembler;
 use crate::record::{Opener, Sealer};
@@ -31,32 +30,15 @@ pub(crate) type InstanceId = [u8; 16];
 
 #[derive(Clone, Debug)]
 pub(super) struct Node {
-    pub(super) out: Outbox,
-    pub(super) settings: Settings,
-    pub(super) id: NodeId,
-    pub(super) instance: InstanceId,
-    /// The addresses of this machine, a bounded number of them.
-    pub(super) own_addresses: BTreeSet<IpAddr>,
-    pub(super) rng: ChaCha12Rng,
-    pub(super) started: Instant,
-
     // Clocks and deadlines
-    /// Real time, as handed in.
-    pub(super) now: Instant,
-    /// The wall-clock time of the last bytes that came, and the real time then.
-    pub(super) wall: (WallTime, Instant),
-    /// The node's own running time, on which everything that waits for a peer is measured.
-    pub(super) run: RunTime,
     /// Until then no peer is judged: after a pause, what waits is read first.
     pub(super) held: Option<RunTime>,
     /// The shortest heartbeat interval of this node and of all that are up.
     pub(super) pulse: Duration,
-    pub(super) timers: Timers<Timer, Instant>,
     /// When to dial each target, if it still has to be.
     pub(super) dial_timers: Timers<Target, Instant>,
     /// When a heartbeat is due on each session that is up.
     pub(super) heartbeats: Queue<ConnId, Instant>,
-    pub(super) waits: Timers<Wait, RunTime>,
     /// When to look whether the session is silent.
     pub(super) looks: Queue<ConnId, RunTime>,
 
@@ -469,6 +451,18 @@ impl Peer {
     }
 }
 
+impl Active {
+    /// One input of a running or stopping node; `host.now` is its time.
+    // Inputs are large: inlined, it moves none.
+    #[inline]
+    pub(super) fn handle(&mut self, host: &mut Host, input: Input) {
+        let Self { local, node } = self;
+        let mut cx = Cx { host, local };
+        node.advance_clocks(&mut cx);
+        node.handle(&mut cx, input);
+    }
+}
+
 impl Node {
     // Getters
 
@@ -489,52 +483,27 @@ impl Node {
         self.conns.get_mut(&conn)?.session_mut()
     }
 
-    /// Whether the peer of a connection is on this machine, so that loopback addresses mean the same to both.
-    pub(super) fn is_near(&self, conn: &Conn) -> bool {
-        let ip = conn.remote.map(|remote| remote.ip().to_canonical());
-        ip.is_some_and(|ip| ip.is_loopback() || self.own_addresses.contains(&ip))
-    }
-
-    /// What this node says of itself in a handshake.
-    pub(super) fn hello(&self) -> LocalHello<'_> {
-        LocalHello {
-            id: &self.id,
-            instance: self.instance,
-            interval: self.settings.heartbeat_interval,
-            caps: 0,
-            context: &self.settings.cluster_name,
-            secrets: &self.settings.secrets,
-        }
-    }
-
-    /// The wall-clock time, as far as it is known: few inputs tell it.
-    pub(super) fn wall_time(&self) -> WallTime {
-        let (wall, at) = self.wall;
-        wall + (self.now - at)
-    }
-
     // Handlers
 
-    /// One input of a running or stopping node; `self.out.now` is its time.
+    /// One input of a running or stopping node.
     // Inputs are large: inlined, it moves none.
     #[inline]
-    pub(super) fn handle(&mut self, input: Input) {
-        self.advance_clocks();
+    pub(super) fn handle(&mut self, cx: &mut Cx<'_>, input: Input) {
         match input {
-            Input::Accepted { conn, remote } => self.accepted(conn, remote),
-            Input::Closed { conn } => self.closed(conn),
-            Input::Connected { conn, remote } => self.connected(conn, remote),
-            Input::DialFailed { conn, error } => self.dial_failed(conn, error),
+            Input::Accepted { conn, remote } => self.accepted(cx, conn, remote),
+            Input::Closed { conn } => self.closed(cx, conn),
+            Input::Connected { conn, remote } => self.connected(cx, conn, remote),
+            Input::DialFailed { conn, error } => self.dial_failed(cx, conn, error),
             Input::Received { conn, data, wall } => {
-                self.wall = (wall, self.now);
-                self.received(conn, data, wall);
+                cx.local.wall = (wall, cx.now());
+                self.received(cx, conn, data, wall);
             }
-            Input::Resolved { addrs, lookup } => self.resolved(lookup, addrs),
-            Input::Send { payload, to } => self.send_payload(&to, payload),
-            Input::Transmitted { bytes, conn } => self.sent(conn, bytes),
-            Input::SetSecrets { accepted, primary } => self.settings.secrets = Secrets::new(Some(&primary), &accepted),
-            Input::SetSeeds(contacts) => self.set_seeds(contacts),
-            Input::Tick => self.tick(),
+            Input::Resolved { addrs, lookup } => self.resolved(cx, lookup, addrs),
+            Input::Send { payload, to } => self.send_payload(cx, &to, payload),
+            Input::Transmitted { bytes, conn } => self.sent(cx, conn, bytes),
+            Input::SetSecrets { accepted, primary } => cx.local.settings.secrets = Secrets::new(Some(&primary), &accepted),
+            Input::SetSeeds(contacts) => self.set_seeds(cx, contacts),
+            Input::Tick => self.tick(cx),
             Input::Halt
             | Input::Listening { .. }
             | Input::Report(_)
@@ -546,40 +515,40 @@ impl Node {
         }
     }
 
-    fn tick(&mut self) {
-        while let Some(target) = self.dial_timers.pop_due(self.now) {
-            self.dial_due(target);
+    fn tick(&mut self, cx: &mut Cx<'_>) {
+        while let Some(target) = self.dial_timers.pop_due(cx.now()) {
+            self.dial_due(cx, target);
         }
-        while let Some(conn) = self.heartbeats.pop_due(self.now) {
-            self.send_heartbeat(conn);
+        while let Some(conn) = self.heartbeats.pop_due(cx.now()) {
+            self.send_heartbeat(cx, conn);
         }
-        while let Some(timer) = self.timers.pop_due(self.now) {
+        while let Some(timer) = cx.local.timers.pop_due(cx.now()) {
             match timer {
-                Timer::DialRate => self.start_queued_dials(),
-                Timer::Forget => self.forget(),
-                Timer::Reports => self.sum_up_reports(),
-                Timer::Settled => self.ask_next(),
-                Timer::Steady(conn) => self.session_held(conn),
-                Timer::Stop => self.stop_deadline(),
-                Timer::TakeIn => self.take_in(),
+                Timer::DialRate => self.start_queued_dials(cx),
+                Timer::Forget => self.forget(cx),
+                Timer::Reports => self.sum_up_reports(cx),
+                Timer::Settled => self.ask_next(cx),
+                Timer::Steady(conn) => self.session_held(cx, conn),
+                Timer::Stop => self.stop_deadline(cx),
+                Timer::TakeIn => self.take_in(cx),
             }
         }
-        if self.held.is_some_and(|until| self.run < until) {
+        if self.held.is_some_and(|until| cx.run() < until) {
             return;
         }
         self.held = None;
-        while let Some(wait) = self.waits.pop_due(self.run) {
+        while let Some(wait) = cx.local.waits.pop_due(cx.run()) {
             match wait {
-                Wait::Admission(conn) => self.admission_overdue(conn),
-                Wait::Answer => self.answer_overdue(),
-                Wait::Connect(conn) => self.dial_overdue(conn),
-                Wait::Handshake(conn) => self.handshake_overdue(conn),
-                Wait::Lookup(lookup) => self.lookup_overdue(lookup),
-                Wait::Probe(conn) => self.probe_overdue(conn),
+                Wait::Admission(conn) => self.admission_overdue(cx, conn),
+                Wait::Answer => self.answer_overdue(cx),
+                Wait::Connect(conn) => self.dial_overdue(cx, conn),
+                Wait::Handshake(conn) => self.handshake_overdue(cx, conn),
+                Wait::Lookup(lookup) => self.lookup_overdue(cx, lookup),
+                Wait::Probe(conn) => self.probe_overdue(cx, conn),
             }
         }
-        while let Some(conn) = self.looks.pop_due(self.run) {
-            self.silence_due(conn);
+        while let Some(conn) = self.looks.pop_due(cx.run()) {
+            self.silence_due(cx, conn);
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use super::Machine;
+use super::{Active, Machine};
 use crate::ClusterStatus;
 
 /// Whether a node is ready, and why or why not.
@@ -56,9 +56,11 @@ impl Machine {
     pub fn readiness(&self, min_nodes: usize) -> Readiness {
         let why = match self.running() {
             Err(_) => ReadinessReason::NotRunning(self.status()),
-            Ok(node) if !node.seed_met && !node.seeds.is_empty() => ReadinessReason::NoSeedMet,
-            Ok(node) if node.up_count < min_nodes => ReadinessReason::TooFewNodes { connected: node.up_count, wanted: min_nodes },
-            Ok(node) => ReadinessReason::Ready { connected: node.up_count },
+            Ok(Active { node, .. }) if !node.seed_met && !node.seeds.is_empty() => ReadinessReason::NoSeedMet,
+            Ok(Active { node, .. }) if node.up_count < min_nodes => {
+                ReadinessReason::TooFewNodes { connected: node.up_count, wanted: min_nodes }
+            }
+            Ok(Active { node, .. }) => ReadinessReason::Ready { connected: node.up_count },
         };
         Readiness { ready: matches!(why, ReadinessReason::Ready { .. }), why }
     }

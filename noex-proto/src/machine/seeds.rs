@@ -5,6 +5,7 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::net::IpAddr;
 
+use super::cx::Cx;
 use super::node::{Node, Target};
 use crate::{ClusterError, ClusterEvent, ConnId, Contact, Instant, NodeId};
 
@@ -14,58 +15,58 @@ const MISMATCHES_MAX: usize = 16;
 impl Node {
     /// Replaces the seeds. Seeds that stay are left alone, new ones are dialled. A node that only a removed seed led to stays known, and is
     /// dialled at its own address unless it is up.
-    pub(super) fn set_seeds(&mut self, contacts: Vec<Contact>) {
+    pub(super) fn set_seeds(&mut self, cx: &mut Cx<'_>, contacts: Vec<Contact>) {
         let mut wanted: BTreeMap<String, Contact> =
-            contacts.iter().take(self.settings.limits.members).map(|seed| (seed.to_string(), seed.clone())).collect();
+            contacts.iter().take(cx.local.settings.limits.members).map(|seed| (seed.to_string(), seed.clone())).collect();
         let kept = |seed: &Contact| wanted.get(&seed.to_string()) == Some(seed);
         let removed: Vec<usize> = self.seeds.iter().filter(|(_, seed)| !kept(seed)).map(|(number, _)| *number).collect();
         for seed in self.seeds.values() {
             wanted.remove(&seed.to_string());
         }
         for number in removed {
-            self.remove_seed(number);
+            self.remove_seed(cx, number);
         }
         for seed in contacts {
             // In the order given, each once.
             if wanted.remove(&seed.to_string()).is_some() {
-                self.add_seed(seed);
+                self.add_seed(cx, seed);
             }
         }
     }
 
-    fn add_seed(&mut self, seed: Contact) {
+    fn add_seed(&mut self, cx: &mut Cx<'_>, seed: Contact) {
         let target = Target::Seed(self.next_seed);
         self.next_seed += 1;
         // Nobody is dialled for a node that is up.
         self.seed_met |= seed.id().is_some_and(|id| self.is_connected(id));
         if let Some(id) = seed.id().filter(|id| seed.is_address_of(id)) {
             // The seed's dial leads to the same address.
-            self.remove_dial(&Target::Node(id.clone()));
+            self.remove_dial(cx, &Target::Node(id.clone()));
         }
         if let Target::Seed(number) = target {
             self.seeds.insert(number, seed);
         }
-        self.add_dial(target.clone());
-        self.dial_due(target);
+        self.add_dial(cx, target.clone());
+        self.dial_due(cx, target);
     }
 
-    fn remove_seed(&mut self, number: usize) {
+    fn remove_seed(&mut self, cx: &mut Cx<'_>, number: usize) {
         let target = Target::Seed(number);
         let id = self.node_at(&target).cloned();
-        self.remove_dial(&target);
+        self.remove_dial(cx, &target);
         self.seeds.remove(&number);
         if let Some(id) = id {
-            self.led_to_no_more(id, self.now);
+            self.led_to_no_more(cx, id, cx.now());
         }
     }
 
     /// A seed leads to this node no more. Unless another one does, or the node is up or has left, it is dialled at its own address.
-    fn led_to_no_more(&mut self, id: NodeId, at: Instant) {
+    fn led_to_no_more(&mut self, cx: &mut Cx<'_>, id: NodeId, at: Instant) {
         let Some(peer) = self.peers.get(&id) else { return };
         let left = self.departed.get(&id).is_some_and(|(left, _)| peer.instance == Some(*left));
         if peer.session.is_none() && !left && self.targets_of(&id).is_empty() {
             let own = Target::Node(id);
-            self.add_dial(own.clone());
+            self.add_dial(cx, own.clone());
             self.dial_by(own, at);
         }
     }
@@ -111,7 +112,7 @@ impl Node {
     }
 
     /// The node behind a seed has proved its identity.
-    pub(super) fn found_at_seed(&mut self, conn: ConnId, id: &NodeId) {
+    pub(super) fn found_at_seed(&mut self, cx: &mut Cx<'_>, conn: ConnId, id: &NodeId) {
         let Some(target @ Target::Seed(number)) = self.conns.get(&conn).and_then(|conn| conn.target.clone()) else { return };
         let before = self.node_at(&target).cloned();
         let Some(dial) = self.dials.get_mut(&target) else { return };
@@ -125,12 +126,12 @@ impl Node {
             }
             dial.mismatches.push_back(id.clone());
             let error = ClusterError::SeedMismatch { found: id.clone(), seed: seed.clone() };
-            self.out.emit(ClusterEvent::Error(error));
+            cx.host.emit(ClusterEvent::Error(error));
         }
         self.seed_met |= self.is_connected(id);
         // Behind a name may be many nodes, of which the one that was there before is still to be met.
         if let Some(before) = before.filter(|before| before != id) {
-            self.led_to_no_more(before, self.now + self.settings.reconnect_base_delay);
+            self.led_to_no_more(cx, before, cx.now() + cx.local.settings.reconnect_base_delay);
         }
     }
 }

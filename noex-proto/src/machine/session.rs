@@ -6,6 +6,7 @@ use core::time::Duration;
 use bytes::Bytes;
 
 use super::connection::GRACEFUL;
+use super::cx::{Cx, Local};
 use super::node::{Ended, Intro, Node, Phase, Reach, Session, Stage, Wait};
 use crate::handshake::Keyed;
 use crate::message::{Control, kind as message_kind};
@@ -17,19 +18,13 @@ use crate::{Action, ClusterStatus, ConnId, Instant, Message, NodeDownReason, Nod
 impl Node {
     // Getters
 
-    /// Whether a payload may have this size.
-    pub(super) const fn can_be_sent(&self, size: usize) -> Result<(), SendError> {
-        let limit = self.settings.limits.message_bytes;
-        if size > limit { Err(SendError::TooLarge { limit, size }) } else { Ok(()) }
-    }
-
     /// Whether the application may queue a payload of this size now.
-    pub(super) fn can_send(&self, to: &NodeId, size: usize) -> Result<(), SendError> {
-        self.can_be_sent(size)?;
-        if *to == self.id {
+    pub(super) fn can_send(&self, local: &Local, to: &NodeId, size: usize) -> Result<(), SendError> {
+        local.can_be_sent(size)?;
+        if *to == local.id {
             return Err(SendError::ToSelf);
         }
-        let limits = &self.settings.limits;
+        let limits = &local.settings.limits;
         let session = self.session_with(to).ok_or_else(|| SendError::NotConnected { to: to.clone() })?;
         if !session.queue.has_room(size, limits.send_queue_bytes) {
             return Err(SendError::QueueFull { limit: limits.send_queue_bytes, to: to.clone() });
@@ -37,9 +32,9 @@ impl Node {
         Ok(())
     }
 
-    pub(super) fn secret_use(&self, id: &NodeId) -> Option<SecretUse> {
+    pub(super) fn secret_use(&self, local: &Local, id: &NodeId) -> Option<SecretUse> {
         let session = self.session_with(id)?;
-        Some(self.settings.secrets.use_of(&session.root))
+        Some(local.settings.secrets.use_of(&session.root))
     }
 
     /// The session in use with this node.
@@ -50,13 +45,13 @@ impl Node {
     // Inputs
 
     /// The handshake is complete: the connection becomes a session, which still has to be admitted.
-    pub(super) fn authenticated(&mut self, conn: ConnId, keyed: Keyed) {
+    pub(super) fn authenticated(&mut self, cx: &mut Cx<'_>, conn: ConnId, keyed: Keyed) {
         let Some(state) = self.conns.get(&conn) else { return };
-        let round_trip = self.now - state.asked;
+        let round_trip = cx.now() - state.asked;
         let (remote, in_flight) = (state.remote, state.in_flight);
-        self.waits.cancel(&Wait::Handshake(conn));
+        cx.local.waits.cancel(&Wait::Handshake(conn));
         self.leave_half_open(conn, remote);
-        self.out.counters.handshakes += 1;
+        cx.host.counters.handshakes += 1;
         let session = Session {
             id: keyed.id,
             instance: keyed.instance,
@@ -65,7 +60,7 @@ impl Node {
             sealer: keyed.sealer,
             opener: keyed.opener,
             stage: Stage::AwaitOffer,
-            heard: self.run,
+            heard: cx.run(),
             round_trip_ms: u32::try_from(round_trip.as_millis()).unwrap_or(u32::MAX),
             queue: SendQueue::after(in_flight),
             assembler: Default::default(),
@@ -80,105 +75,113 @@ impl Node {
         if let Some(state) = self.conns.get_mut(&conn) {
             state.phase = Phase::Session(Box::new(session));
         }
-        self.admit(conn);
+        self.admit(cx, conn);
     }
 
     /// A record came in. Nothing of it is decoded before its tag is verified.
-    pub(super) fn record(&mut self, conn: ConnId, frame: &Bytes, wall: WallTime) {
-        let run = self.run;
+    pub(super) fn record(&mut self, cx: &mut Cx<'_>, conn: ConnId, frame: &Bytes, wall: WallTime) {
+        let run = cx.run();
         let Some(session) = self.conn_session_mut(conn) else { return };
         let messages = match session.opener.open(frame) {
             Ok(messages) => messages,
-            Err(fault) => return self.fault(conn, fault),
+            Err(fault) => return self.fault(cx, conn, fault),
         };
         session.heard = run;
         session.reach = Reach::Open;
         // A record that leads to the question, as an introduction may, is no answer to it.
         let asked = session.probing;
         for message in messages {
-            let outcome = message.and_then(|(kind, body)| self.message(conn, frame, kind, body, wall));
+            let outcome = message.and_then(|(kind, body)| self.message(cx, conn, frame, kind, body, wall));
             if let Err(fault) = outcome {
-                return self.fault(conn, fault);
+                return self.fault(cx, conn, fault);
             }
         }
         if asked {
-            self.heard_from(conn);
+            self.heard_from(cx, conn);
         }
-        self.flush(conn);
+        self.flush(cx, conn);
     }
 
     /// One message of a record, which has its body.
-    fn message(&mut self, conn: ConnId, record: &Bytes, kind: u8, body: &[u8], wall: WallTime) -> Result<(), PeerFault> {
+    fn message(
+        &mut self,
+        cx: &mut Cx<'_>,
+        conn: ConnId,
+        record: &Bytes,
+        kind: u8,
+        body: &[u8],
+        wall: WallTime,
+    ) -> Result<(), PeerFault> {
         // The connection may have ended with an earlier message of the same record.
         let Some(session) = self.conn_session(conn) else { return Ok(()) };
         if matches!(session.stage, Stage::Last(_)) {
             return Ok(());
         }
         if kind & !message_kind::MORE == message_kind::PAYLOAD {
-            return self.payload(conn, record, body, kind & message_kind::MORE != 0);
+            return self.payload(cx, conn, record, body, kind & message_kind::MORE != 0);
         }
         let Some(control) = Control::decode(kind, body)? else { return Ok(()) };
         match control {
-            Control::Offer { n, holds } => self.offered(conn, n, holds),
+            Control::Offer { n, holds } => self.offered(cx, conn, n, holds),
             Control::Intro { count, members, process_count, uptime_ms, .. } => {
-                self.introduced(conn, Intro { count, members, process_count, uptime_ms }, wall)
+                self.introduced(cx, conn, Intro { count, members, process_count, uptime_ms }, wall)
             }
-            Control::Refused(code) => self.refused(conn, code),
+            Control::Refused(code) => self.refused(cx, conn, code),
             _ if !session.is_up() => Err(PeerFault::UnexpectedMessage),
             Control::Goodbye => {
-                self.end_conn_as(conn, Some(GRACEFUL), Ended::Harmless, NodeDownReason::GracefulShutdown);
+                self.end_conn_as(cx, conn, Some(GRACEFUL), Ended::Harmless, NodeDownReason::GracefulShutdown);
                 Ok(())
             }
             Control::Heartbeat { digest, process_count, uptime_ms } => {
-                self.heartbeat(conn, digest, process_count, uptime_ms, wall)
+                self.heartbeat(cx, conn, digest, process_count, uptime_ms, wall)
             }
-            Control::Members { digest, last, members } => self.members_told(conn, digest, last, members),
-            Control::MembersRequest { digest } => self.members_requested(conn, digest),
+            Control::Members { digest, last, members } => self.members_told(cx, conn, digest, last, members),
+            Control::MembersRequest { digest } => self.members_requested(cx, conn, digest),
             Control::Ping(echo) => {
-                let leaving = self.out.status != ClusterStatus::Running;
-                self.push_pong(conn, echo, leaving)
+                let leaving = cx.host.status != ClusterStatus::Running;
+                self.push_pong(cx, conn, echo, leaving)
             }
             Control::Pong { leaving, .. } => {
                 if leaving && session.probing {
-                    self.said_leaving(conn);
+                    self.said_leaving(cx, conn);
                 }
                 Ok(())
             }
         }
     }
 
-    fn payload(&mut self, conn: ConnId, record: &Bytes, body: &[u8], more: bool) -> Result<(), PeerFault> {
-        let limit = self.settings.limits.message_bytes;
+    fn payload(&mut self, cx: &mut Cx<'_>, conn: ConnId, record: &Bytes, body: &[u8], more: bool) -> Result<(), PeerFault> {
+        let limit = cx.local.settings.limits.message_bytes;
         let Some(session) = self.conn_session_mut(conn) else { return Ok(()) };
         if !session.is_up() {
             return Err(PeerFault::UnexpectedMessage);
         }
         if let Some(payload) = session.assembler.push(record, body, more, limit)? {
             let message = Message { from: session.id.clone(), payload };
-            self.out.counters.messages_received += 1;
-            self.out.subscriptions.push_message(&message, self.settings.limits.message_bytes_per_subscriber);
-            if self.out.actions.back() != Some(&Action::Message) {
-                self.out.actions.push_back(Action::Message);
+            cx.host.counters.messages_received += 1;
+            cx.host.subscriptions.push_message(&message, cx.local.settings.limits.message_bytes_per_subscriber);
+            if cx.host.actions.back() != Some(&Action::Message) {
+                cx.host.actions.push_back(Action::Message);
             }
         }
         Ok(())
     }
 
     /// The application sends. What [`Node::can_send`] refuses is dropped.
-    pub(super) fn send_payload(&mut self, to: &NodeId, payload: Bytes) {
-        if self.out.status != ClusterStatus::Running || self.can_send(to, payload.len()).is_err() {
+    pub(super) fn send_payload(&mut self, cx: &mut Cx<'_>, to: &NodeId, payload: Bytes) {
+        if cx.host.status != ClusterStatus::Running || self.can_send(cx.local, to, payload.len()).is_err() {
             return;
         }
         let Some(conn) = self.peers.get(to).and_then(|peer| peer.session) else { return };
         if let Some(session) = self.conn_session_mut(conn) {
             session.queue.push_payload(payload);
-            self.out.counters.messages_sent += 1;
-            self.flush(conn);
+            cx.host.counters.messages_sent += 1;
+            self.flush(cx, conn);
         }
     }
 
     /// Bytes left the adapter's queue.
-    pub(super) fn sent(&mut self, conn: ConnId, bytes: usize) {
+    pub(super) fn sent(&mut self, cx: &mut Cx<'_>, conn: ConnId, bytes: usize) {
         let Some(state) = self.conns.get_mut(&conn) else { return };
         let Some(session) = state.session_mut() else {
             state.in_flight = state.in_flight.saturating_sub(bytes);
@@ -186,21 +189,21 @@ impl Node {
         };
         session.queue.sent(bytes);
         let answers = session.answer.is_some();
-        self.flush(conn);
+        self.flush(cx, conn);
         if answers {
-            self.continue_answer(conn);
+            self.continue_answer(cx, conn);
         }
     }
 
     // Outputs
 
     /// Queues an answer to PING. A peer that makes this node queue more than it reads breaks a rule.
-    fn push_pong(&mut self, conn: ConnId, echo: u64, leaving: bool) -> Result<(), PeerFault> {
-        let limit = self.settings.limits.control_messages;
+    fn push_pong(&mut self, cx: &mut Cx<'_>, conn: ConnId, echo: u64, leaving: bool) -> Result<(), PeerFault> {
+        let limit = cx.local.settings.limits.control_messages;
         let is_full = |session: &mut Session| session.queue.has_pongs(limit);
         // One record may ask for more than is queued at a time: what the peer takes is no fault.
         if self.conn_session_mut(conn).is_some_and(is_full) {
-            self.flush(conn);
+            self.flush(cx, conn);
         }
         let Some(session) = self.conn_session_mut(conn) else { return Ok(()) };
         if is_full(session) {
@@ -212,38 +215,38 @@ impl Node {
 
     /// Queues a control message of the node's own making, and releases it. So that a peer which takes nothing makes no queue grow, it takes
     /// the place of one of its kind that still waits.
-    pub(super) fn send_control(&mut self, conn: ConnId, control: Control) {
+    pub(super) fn send_control(&mut self, cx: &mut Cx<'_>, conn: ConnId, control: Control) {
         if let Some(session) = self.conn_session_mut(conn) {
             session.queue.replace_control(control);
-            self.flush(conn);
+            self.flush(cx, conn);
         }
     }
 
     /// Queues the last message of a session behind everything else; once it is released, the connection is closed gracefully.
-    pub(super) fn send_last(&mut self, conn: ConnId, control: Control) {
+    pub(super) fn send_last(&mut self, cx: &mut Cx<'_>, conn: ConnId, control: Control) {
         if let Some(session) = self.conn_session_mut(conn) {
             session.queue.push_last(control);
-            self.flush(conn);
+            self.flush(cx, conn);
         }
     }
 
     /// Releases what the credit window allows.
-    pub(super) fn flush(&mut self, conn: ConnId) {
-        let window = self.settings.limits.send_window_bytes;
+    pub(super) fn flush(&mut self, cx: &mut Cx<'_>, conn: ConnId) {
+        let window = cx.local.settings.limits.send_window_bytes;
         let Some(session) = self.conns.get_mut(&conn).and_then(|conn| conn.session_mut()) else { return };
         if session.queue.is_finished() {
             return;
         }
         let heartbeat = Control::Heartbeat {
             digest: self.digest,
-            process_count: self.out.process_count,
-            uptime_ms: millis::count(self.now - self.started),
+            process_count: cx.host.process_count,
+            uptime_ms: millis::count(cx.now() - cx.local.started),
         };
         let mut finished = false;
         while let Some((record, last)) = session.queue.next_record(window, &heartbeat) {
             let data = session.sealer.seal(record);
             session.queue.released(data.len());
-            self.out.actions.push_back(Action::Transmit { conn, data });
+            cx.host.actions.push_back(Action::Transmit { conn, data });
             finished |= last;
         }
         if finished {
@@ -251,7 +254,7 @@ impl Node {
                 Stage::Last(ended) => *ended,
                 _ => Ended::Harmless,
             };
-            self.end_conn(conn, Some(GRACEFUL), ended);
+            self.end_conn(cx, conn, Some(GRACEFUL), ended);
         }
     }
 }

@@ -10,7 +10,7 @@ use std::vec::Vec;
 
 use bytes::Bytes;
 
-use super::{Machine, State};
+use super::Machine;
 use crate::handshake::{Initiator, InitiatorStep, LocalHello};
 use crate::keys::Secrets;
 use crate::message::{Control, Member, kind};
@@ -248,10 +248,7 @@ impl Bench {
 
     /// The digest of the machine's view.
     fn digest(&self) -> u64 {
-        match &self.machine.state {
-            State::Node(node) => node.digest,
-            State::Idle { .. } => panic!("it runs"),
-        }
+        self.machine.active().expect("it runs").node.digest
     }
 
     fn faults(&self) -> Vec<PeerFault> {

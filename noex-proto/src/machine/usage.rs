@@ -1,7 +1,7 @@
 //! How full everything is that has a limit.
 
+use super::Machine;
 use super::node::Node;
-use super::{Machine, State};
 use crate::{Limits, NodeStatus};
 
 /// How much of each of the [`Limits`] is in use, under the same names. Where a limit holds for each peer, address or subscriber, it is the
@@ -44,21 +44,18 @@ impl Machine {
     /// The limits in force; `None` while the node neither runs nor stops.
     #[must_use]
     pub const fn limits(&self) -> Option<&Limits> {
-        match &self.state {
-            State::Idle { .. } => None,
-            State::Node(node) => Some(&node.settings.limits),
+        match self.active() {
+            Some(active) => Some(&active.local.settings.limits),
+            None => None,
         }
     }
 
     /// How much of each limit is in use. While the node is stopped, only what waits for subscribers is.
     #[must_use]
     pub fn usage(&self) -> Usage {
-        let of_node = match &self.state {
-            State::Idle { .. } => Usage::default(),
-            State::Node(node) => node.usage(),
-        };
-        let (events, bytes) = self.out().subscriptions.fullest();
-        let lookups_in_flight = self.out().lookups.under_way();
+        let of_node = self.active().map(|active| active.node.usage()).unwrap_or_default();
+        let (events, bytes) = self.host.subscriptions.fullest();
+        let lookups_in_flight = self.host.lookups.under_way();
         Usage { events_per_subscriber: events, lookups_in_flight, message_bytes_per_subscriber: bytes, ..of_node }
     }
 }

@@ -3,8 +3,9 @@
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use super::super::State;
+use super::super::cx::Cx;
 use super::super::node::{Node, Target, Timer, Wait};
+use super::super::{Active, Machine, Run};
 use super::{ADDRESS, Bench, SECOND, node};
 use crate::{ClusterConfig, ConnId, Input, Instant};
 
@@ -19,36 +20,38 @@ fn busy() -> Bench {
     bench
 }
 
-fn audit(bench: &mut Bench, change: fn(&mut Node)) -> bool {
-    let State::Node(node) = &mut bench.machine.state else { panic!("it runs") };
-    change(node);
-    catch_unwind(AssertUnwindSafe(|| node.audit())).is_ok()
+fn audit(bench: &mut Bench, change: fn(&mut Cx<'_>, &mut Node)) -> bool {
+    let Machine { host, run } = &mut bench.machine;
+    let Run::Active(active) = run else { panic!("it runs") };
+    let Active { local, node } = &mut **active;
+    change(&mut Cx { host, local }, node);
+    catch_unwind(AssertUnwindSafe(|| node.audit(host, local))).is_ok()
 }
 
 #[test]
 fn an_audit_sees_each_count_that_drifts() {
-    assert!(audit(&mut busy(), |_| {}), "sound");
-    let drifts: [fn(&mut Node); 20] = [
-        |node| node.chosen_count += 1,
-        |node| node.closing.extend(node.conns.keys().copied()),
-        |node| node.dials_in_flight -= 1,
-        |node| node.digest += 1,
-        |node| node.half_open_count += 1,
-        |node| node.pulse *= 2,
-        |node| node.reaching += 1,
-        |node| node.session_count += 1,
-        |node| node.up_count += 1,
-        |node| node.half_open.clear(),
-        |node| node.dial_timers.set(Target::Seed(9), Instant::START),
-        |node| node.dials.values_mut().for_each(|dial| dial.conn = None),
-        |node| node.dials.clear(),
-        |node| node.heartbeats.insert(ConnId(99), Instant::START),
-        |node| node.timers.set(Timer::Steady(ConnId(99)), Instant::START),
-        |node| node.timers.set(Timer::TakeIn, Instant::START),
-        |node| node.waits.cancel(&Wait::Handshake(*node.conns.last_key_value().expect("a stranger").0)),
-        |node| node.peers.values_mut().for_each(|peer| peer.session = None),
-        |node| node.peers.values_mut().for_each(|peer| peer.admission.sessions.clear()),
-        |node| node.out.lookups.abandon(),
+    assert!(audit(&mut busy(), |_, _| {}), "sound");
+    let drifts: [fn(&mut Cx<'_>, &mut Node); 20] = [
+        |_, node| node.chosen_count += 1,
+        |_, node| node.closing.extend(node.conns.keys().copied()),
+        |_, node| node.dials_in_flight -= 1,
+        |_, node| node.digest += 1,
+        |_, node| node.half_open_count += 1,
+        |_, node| node.pulse *= 2,
+        |_, node| node.reaching += 1,
+        |_, node| node.session_count += 1,
+        |_, node| node.up_count += 1,
+        |_, node| node.half_open.clear(),
+        |_, node| node.dial_timers.set(Target::Seed(9), Instant::START),
+        |_, node| node.dials.values_mut().for_each(|dial| dial.conn = None),
+        |_, node| node.dials.clear(),
+        |_, node| node.heartbeats.insert(ConnId(99), Instant::START),
+        |cx, _| cx.local.timers.set(Timer::Steady(ConnId(99)), Instant::START),
+        |cx, _| cx.local.timers.set(Timer::TakeIn, Instant::START),
+        |cx, node| cx.local.waits.cancel(&Wait::Handshake(*node.conns.last_key_value().expect("a stranger").0)),
+        |_, node| node.peers.values_mut().for_each(|peer| peer.session = None),
+        |_, node| node.peers.values_mut().for_each(|peer| peer.admission.sessions.clear()),
+        |cx, _| cx.host.lookups.abandon(),
     ];
     for (place, drift) in drifts.into_iter().enumerate() {
         assert!(!audit(&mut busy(), drift), "drift {place}");

@@ -9,7 +9,7 @@ use std::vec::Vec;
 use proptest::collection::vec as many;
 use proptest::prelude::*;
 
-use super::{ADDRESS, Bench, INTERVAL, MS, Rogue, SECRET, State, heartbeat, intro, members, offer};
+use super::{ADDRESS, Bench, INTERVAL, MS, Rogue, SECRET, heartbeat, intro, members, offer};
 use crate::handshake::{HandshakeFailure, LocalHello, RejectCode, Responder, ResponderStep, reject_frame};
 use crate::keys::Secrets;
 use crate::machine::node::{Node, Phase, Target};
@@ -63,10 +63,7 @@ impl World {
     }
 
     fn node(&self) -> &Node {
-        match &self.bench.machine.state {
-            State::Node(node) => node,
-            State::Idle { .. } => panic!("it runs"),
-        }
+        &self.bench.machine.active().expect("it runs").node
     }
 
     /// What the driver is asked for.
@@ -162,7 +159,11 @@ impl World {
         }
         let secrets = Secrets::new(Some(&Secret::from(SECRET)), &[]);
         let own = self.bench.machine.local_node_id().expect("running");
-        let (id, instance) = if how / 8 % 8 == 7 { (own, self.node().instance) } else { (id(how / 8), [1 + how % 2; 16]) };
+        let (id, instance) = if how / 8 % 8 == 7 {
+            (own, self.bench.machine.active().expect("it runs").local.instance)
+        } else {
+            (id(how / 8), [1 + how % 2; 16])
+        };
         let hello = LocalHello { caps: 0, context: "noex", id: &id, instance, interval: INTERVAL, secrets: &secrets };
         let mut responder = Responder::new([9; 32]);
         let challenge = match responder.on_frame(&hello, &self.bench.frame(conn, since)) {
@@ -217,12 +218,12 @@ impl World {
             if dial.looking {
                 let (host, _) = node.address_of(target);
                 let host = host.expect_err("a name");
-                prop_assert!(node.out.lookups.wanted().any(|(wanted, _)| wanted == host));
+                prop_assert!(self.bench.machine.host.lookups.wanted().any(|(wanted, _)| wanted == host));
             }
         }
         prop_assert_eq!(node.dial_queue.len(), node.dials.values().filter(|dial| dial.queued.is_some()).count());
         prop_assert_eq!(node.dials_in_flight, node.reaching + node.dials.values().filter(|dial| dial.conn.is_some()).count());
-        prop_assert!(node.dials_in_flight <= 3 && node.out.lookups.under_way() <= 1);
+        prop_assert!(node.dials_in_flight <= 3 && self.bench.machine.host.lookups.under_way() <= 1);
         for (conn, state) in &node.conns {
             if matches!(state.phase, Phase::Dialling | Phase::Initiating(_)) {
                 let dial = state.target.as_ref().and_then(|target| node.dials.get(target));

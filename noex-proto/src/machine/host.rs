@@ -1,0 +1,89 @@
+//! What outlives a run: what leaves the machine, and what is counted and numbered over all runs.
+
+use alloc::collections::VecDeque;
+
+use super::Counters;
+use super::node::Target;
+use crate::lookups::Lookups;
+use crate::recording::Recorder;
+use crate::reports::LocalReports;
+use crate::subscription::Subscriptions;
+use crate::{Action, ClusterError, ClusterEvent, ClusterStatus, ConnId, Instant, Limits, LocalFault};
+
+/// What outlives a run.
+#[derive(Clone, Debug)]
+pub(crate) struct Host {
+    pub(crate) actions: VecDeque<Action>,
+    pub(crate) counters: Counters,
+    /// The bound of each event queue, of the last start.
+    pub(crate) event_limit: usize,
+    /// The number of the last connection.
+    pub(crate) last_conn: u64,
+    pub(crate) local_reports: LocalReports,
+    /// The latest moment seen.
+    pub(crate) now: Instant,
+    pub(crate) lookups: Lookups<Target>,
+    /// What the application said of its processes, before the start or later.
+    pub(crate) process_count: u64,
+    pub(crate) recorder: Option<Recorder>,
+    pub(crate) status: ClusterStatus,
+    pub(crate) subscriptions: Subscriptions,
+    /// The inputs since the last audit.
+    #[cfg(debug_assertions)]
+    pub(crate) unaudited: usize,
+    /// The number of the last up-period.
+    pub(crate) ups: u64,
+}
+
+impl Default for Host {
+    fn default() -> Self {
+        Self {
+            actions: VecDeque::new(),
+            counters: Counters::default(),
+            event_limit: Limits::default().events_per_subscriber,
+            last_conn: 0,
+            lookups: Lookups::default(),
+            local_reports: LocalReports::default(),
+            now: Instant::START,
+            process_count: 0,
+            recorder: None,
+            status: ClusterStatus::default(),
+            subscriptions: Subscriptions::default(),
+            #[cfg(debug_assertions)]
+            unaudited: 0,
+            ups: 0,
+        }
+    }
+}
+
+impl Host {
+    pub(crate) fn emit(&mut self, event: ClusterEvent) {
+        self.emit_up(event, 0);
+    }
+
+    /// Emits an event; `up` numbers the up-period that a node up begins.
+    pub(crate) fn emit_up(&mut self, event: ClusterEvent, up: u64) {
+        self.subscriptions.push_event(&event, up, self.event_limit);
+        self.actions.push_back(Action::Event(event));
+    }
+
+    /// Reports a fault of the local system, unless the same was reported within the last minute.
+    pub(crate) fn report_local(&mut self, fault: LocalFault) {
+        if self.local_reports.admit(self.now, &fault) {
+            self.emit(ClusterEvent::Error(ClusterError::Local(fault)));
+        } else {
+            self.counters.reports_held_back += 1;
+        }
+    }
+
+    pub(crate) fn set_status(&mut self, status: ClusterStatus) {
+        self.status = status;
+        self.emit(ClusterEvent::StatusChange(status));
+    }
+
+    /// Numbers a new connection.
+    pub(crate) const fn new_conn(&mut self) -> ConnId {
+        self.last_conn += 1;
+        ConnId(self.last_conn)
+    }
+}
