@@ -224,10 +224,10 @@ impl<R: Runtime> Cluster<R> {
     /// [`WaitError::TimedOut`] after `timeout`, or a year, by the clock of the runtime that the node runs in; [`WaitError::NotStarted`] as soon
     /// as the node is not running.
     pub async fn wait_for_nodes(&self, count: usize, timeout: Duration) -> Result<(), WaitError> {
-        const NOT_STARTED: WaitError = WaitError::NotStarted(ClusterNotStartedError);
-        let run = self.shared().lock().run.clone().ok_or(NOT_STARTED)?;
+        let not_started = WaitError::NotStarted(ClusterNotStartedError::default());
+        let run = self.shared().lock().run.clone().ok_or(not_started)?;
         // Of this run: the next one may have begun meanwhile.
-        let outcome = |state: &State<R>| run.end.get().map_or_else(|| state.machine.has_nodes(count), |_| Err(NOT_STARTED));
+        let outcome = |state: &State<R>| run.end.get().map_or_else(|| state.machine.has_nodes(count), |_| Err(not_started));
         let over = self.shared().until(&self.shared().events, |state| match outcome(state) {
             Err(WaitError::TimedOut { .. }) => None,
             outcome => Some(outcome),

@@ -11,6 +11,7 @@ use crate::{Cause, Contact, DialError, InvalidClusterConfigError, NodeId};
 
 /// What an error event reports. None of them is fatal.
 #[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
 pub enum ClusterError {
     /// Two running processes claim one identity. The one that was there first keeps it; the other one reports the conflict, as does
     /// every node that refused it.
@@ -72,6 +73,7 @@ pub enum ClusterError {
 
 /// Why a dial led to no session.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[non_exhaustive]
 pub enum Unreached {
     /// The connection ended, or the peer did not answer in time, before the session was up.
     Closed,
@@ -85,6 +87,7 @@ pub enum Unreached {
 
 /// The rule that a peer broke.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+#[non_exhaustive]
 pub enum PeerFault {
     /// It did not prove a secret that is accepted here: wrong secret, or another cluster name.
     AuthenticationFailed,
@@ -166,6 +169,7 @@ impl fmt::Display for PeerFault {
 
 /// Why a peer refused this node, as it said.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[non_exhaustive]
 pub enum Refusal {
     /// It could not verify this node's proof: wrong secret, or another cluster name.
     AuthenticationFailed,
@@ -253,6 +257,7 @@ impl fmt::Display for Refusal {
 /// A fault of the local system. None of them stops the node.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum LocalFault {
     /// Accepting connections fails, and is retried.
     Accept {
@@ -368,7 +373,8 @@ impl Error for ClusterError {
 }
 
 /// The cluster was read or used while it is not running.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[non_exhaustive]
 pub struct ClusterNotStartedError;
 
 impl fmt::Display for ClusterNotStartedError {
@@ -381,6 +387,7 @@ impl Error for ClusterNotStartedError {}
 
 /// A message was not taken. Nothing was queued.
 #[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
 pub enum SendError {
     /// No session with the node is up.
     NotConnected {
@@ -423,6 +430,7 @@ impl Error for SendError {}
 
 /// Why secrets were not taken. Nothing changed.
 #[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
 pub enum SetSecretsError {
     /// A secret breaks a rule, or there are too many. The field is the argument's name.
     Invalid(InvalidClusterConfigError),
@@ -443,6 +451,7 @@ impl Error for SetSecretsError {}
 
 /// Why contact addresses were not taken. Nothing changed.
 #[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
 pub enum SetSeedsError {
     /// A text is no contact address, or there are too many.
     Invalid(InvalidClusterConfigError),
@@ -463,6 +472,7 @@ impl Error for SetSeedsError {}
 
 /// Why a start was refused. The node is stopped, or goes on as it was.
 #[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
 pub enum StartError {
     /// The cluster is running, starting or stopping.
     AlreadyRunning,
@@ -514,6 +524,7 @@ impl Error for StartError {
 
 /// Why waiting for nodes ended without them.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
 pub enum WaitError {
     /// The node is not running, or was stopped meanwhile.
     NotStarted(ClusterNotStartedError),

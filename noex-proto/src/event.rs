@@ -11,6 +11,7 @@ use crate::{ClusterError, NodeId, NodeInfo, SendError, TimeFormat, WallTime};
 /// Whether the local node takes part in a cluster.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, Hash, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum ClusterStatus {
     /// It takes part: it listens, and the cluster can be read.
     Running,
@@ -26,6 +27,7 @@ pub enum ClusterStatus {
 /// What the local node knows of its session with another node.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum NodeStatus {
     /// An authenticated session is up.
     Connected,
@@ -38,6 +40,7 @@ pub enum NodeStatus {
 /// Why a node went down.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum NodeDownReason {
     /// The connection ended or was reset, or a new session took the place of one that had died.
     ConnectionClosed,
@@ -51,6 +54,7 @@ pub enum NodeDownReason {
 
 /// Something that happened in the cluster, or to the local node. `F` says which type wall-clock times have.
 #[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
 pub enum ClusterEvent<F: TimeFormat = WallTime> {
     /// A fault, by culprit. Never fatal.
     Error(ClusterError),
@@ -113,6 +117,7 @@ impl<F: TimeFormat> ClusterEvent<F> {
 
 /// What became of a message to all nodes.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[non_exhaustive]
 pub struct Broadcast {
     /// For how many nodes it was queued.
     pub queued: usize,
@@ -123,6 +128,7 @@ pub struct Broadcast {
 
 /// Bytes that another node sent to this one.
 #[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
 pub struct Message {
     /// The node whose session they came over.
     pub from: NodeId,
@@ -130,8 +136,17 @@ pub struct Message {
     pub payload: Bytes,
 }
 
+impl Message {
+    /// A message, such as one for the test of a handler.
+    #[must_use]
+    pub fn new(from: NodeId, payload: impl Into<Bytes>) -> Self {
+        Self { from, payload: payload.into() }
+    }
+}
+
 /// This subscriber was too slow, and messages were dropped.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[non_exhaustive]
 pub struct MessagesLagged {
     /// How many messages were dropped.
     pub missed: u64,
@@ -147,6 +162,7 @@ impl core::error::Error for MessagesLagged {}
 
 /// Which of the local node's secrets a session was authenticated with.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[non_exhaustive]
 pub enum SecretUse {
     /// One of the secrets that are accepted beside the primary one, by its place in that list.
     Accepted(usize),

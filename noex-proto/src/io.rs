@@ -189,6 +189,7 @@ mod texts {
 /// Why a connection to an address was not made.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum ConnectError {
     /// The local system could not try, as where it has no descriptor, port or right left: it says nothing about the address.
     Local(Cause),
@@ -214,6 +215,7 @@ impl fmt::Display for ConnectError {
 /// Why a dial of a host led to no connection.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum DialError {
     /// The lookup of the name has not ended in time. It goes on, and the host is dialled as soon as it has an answer.
     LookupTimedOut,

@@ -200,6 +200,7 @@ impl core::error::Error for InvalidNodeIdError {}
 
 /// The rule that makes a text no node id.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[non_exhaustive]
 pub enum NodeIdFault {
     /// Brackets hold something other than an IPv6 address, or do not close.
     HostBrackets,

@@ -14,6 +14,7 @@ use crate::{NodeDownReason, NodeId, NodeStatus, TimeFormat, WallTime};
 /// as whole milliseconds since 1970, in keys that end in `_at_ms`; durations as whole milliseconds, in keys that end in `_ms`.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(from = "Written", into = "Written", bound = "F: TimeFormat")]
+#[non_exhaustive]
 pub struct NodeInfo<F: TimeFormat = WallTime> {
     /// The node's identity.
     pub id: NodeId,
@@ -36,6 +37,7 @@ pub struct NodeInfo<F: TimeFormat = WallTime> {
 /// How a node went down last.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(from = "WrittenDown", into = "WrittenDown", bound = "F: TimeFormat")]
+#[non_exhaustive]
 pub struct LastDown<F: TimeFormat = WallTime> {
     /// When, by the local clock: the time at which bytes came last, from whomever, and what has passed since on the clock of timers. Where
     /// the machine slept meanwhile, for which that clock may stand still, it is too early by that time.

@@ -74,6 +74,7 @@ fn write(value: &impl Serialize, buffer: &mut Vec<u8>) {
 
 /// An input as a recording holds it.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Recorded {
     /// How many actions it led to; `None` if the machine did not come back from it.
     pub actions: Option<usize>,
@@ -205,6 +206,7 @@ impl Iterator for Recording<'_> {
 
 /// Why a recording cannot be read, or not to its end.
 #[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
 pub enum RecordingError {
     /// It has a format that this version does not read.
     Format {

@@ -92,6 +92,7 @@ struct Active {
 
 /// What the machine has counted since it was made. Counters never go back.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[non_exhaustive]
 pub struct Counters {
     /// Connections accepted.
     pub accepted: u64,

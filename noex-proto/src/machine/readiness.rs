@@ -7,6 +7,7 @@ use crate::ClusterStatus;
 
 /// Whether a node is ready, and why or why not.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
 pub struct Readiness {
     /// Whether it is: true for [`ReadinessReason::Ready`] and for nothing else.
     pub ready: bool,

@@ -7,6 +7,7 @@ use crate::{Limits, NodeStatus};
 /// How much of each of the [`Limits`] is in use, under the same names. Where a limit holds for each peer, address or subscriber, it is the
 /// most that any of them has.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[non_exhaustive]
 pub struct Usage {
     /// Connections that were ended and whose last bytes are still on their way.
     pub closing_connections: usize,

@@ -34,15 +34,8 @@ fn id() -> NodeId {
 }
 
 fn info() -> NodeInfo {
-    NodeInfo {
-        id: id(),
-        last_down: None,
-        last_heartbeat_at: Some(WallTime::default()),
-        process_count: 7,
-        started_at: None,
-        status: NodeStatus::Connected,
-        uptime: Duration::from_millis(61_900),
-    }
+    let text = r#"{"id":"b@10.0.0.2:4369","last_down":null,"last_heartbeat_at_ms":0,"process_count":7,"started_at_ms":null,"status":"connected","uptime_ms":61900}"#;
+    serde_json::from_str(text).unwrap()
 }
 
 #[test]
@@ -217,7 +210,7 @@ fn callers_are_told_which_call_was_refused_and_why() {
     let not_started = "the cluster is not running: call start first";
     check(&[
         (SendError::NotConnected { to: id() }, "node b@10.0.0.2:4369 is not connected"),
-        (SendError::NotStarted(ClusterNotStartedError), not_started),
+        (SendError::NotStarted(ClusterNotStartedError::default()), not_started),
         (SendError::QueueFull { limit: 9, to: id() }, "the queue to b@10.0.0.2:4369 is full (limit 9 bytes)"),
         (SendError::ToSelf, "a node does not send to itself"),
         (SendError::TooLarge { limit: 9, size: 10 }, "a message of 10 bytes is over the limit of 9"),
@@ -230,17 +223,19 @@ fn callers_are_told_which_call_was_refused_and_why() {
         (StartError::Stopped, "the cluster was stopped while it started"),
     ]);
     check(&[
-        (WaitError::NotStarted(ClusterNotStartedError), not_started),
+        (WaitError::NotStarted(ClusterNotStartedError::default()), not_started),
         (WaitError::TimedOut { connected: 1, wanted: 3 }, "timed out with 1 of 3 nodes connected"),
     ]);
-    check(&[(SetSecretsError::NotStarted(ClusterNotStartedError), not_started)]);
+    check(&[(SetSecretsError::NotStarted(ClusterNotStartedError::default()), not_started)]);
     check(&[
         (ReadinessReason::NoSeedMet, "no seed has been met since the start"),
         (ReadinessReason::NotRunning(ClusterStatus::Stopping), "the node is stopping"),
         (ReadinessReason::Ready { connected: 2 }, "ready, with 2 nodes connected"),
         (ReadinessReason::TooFewNodes { connected: 0, wanted: 1 }, "0 of 1 nodes connected"),
     ]);
-    check(&[(MessagesLagged { missed: 4 }, "subscriber too slow, 4 messages dropped")]);
+    let mut lagged = MessagesLagged::default();
+    lagged.missed = 4;
+    check(&[(lagged, "subscriber too slow, 4 messages dropped")]);
 }
 
 #[test]

@@ -159,13 +159,14 @@ async fn node<R: Runtime>(options: Options) -> Result<(), Box<dyn error::Error>>
                 match status {
                     // Unknown again where it was stopped meanwhile.
                     ClusterStatus::Running => cluster.local_node_id().iter().for_each(|id| say("self", id)),
-                    ClusterStatus::Starting | ClusterStatus::Stopping => {}
                     ClusterStatus::Stopped => break,
+                    _ => {}
                 }
             }
             Heard::Event(ClusterEvent::Error(error)) => say("error", error),
             Heard::Event(ClusterEvent::Lagged { missed }) => say("lagged", missed),
-            Heard::Message(Ok(Message { from, payload })) => say("message", format_args!("from {from}: {}", shown(&payload))),
+            Heard::Event(other) => say("event", other),
+            Heard::Message(Ok(Message { from, payload, .. })) => say("message", format_args!("from {from}: {}", shown(&payload))),
             Heard::Message(Err(lagged)) => say("error", lagged),
         }
     }
@@ -262,7 +263,7 @@ fn list<R: Runtime>(cluster: &Cluster<R>) -> Result<(), ClusterNotStartedError> 
 }
 
 fn send<R: Runtime>(cluster: &Cluster<R>, payload: Bytes) -> Result<(), SendError> {
-    let Broadcast { queued, refused } = cluster.broadcast(payload)?;
+    let Broadcast { queued, refused, .. } = cluster.broadcast(payload)?;
     refused.iter().for_each(|(_, error)| say("error", error));
     say("sent", queued);
     Ok(())

@@ -251,5 +251,6 @@ fn picture(status: &mut ClusterStatus, up: &mut BTreeSet<NodeId>, event: &Cluste
                 up.clear();
             }
         }
+        other => unreachable!("{other:?} is new"),
     }
 }

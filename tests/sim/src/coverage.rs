@@ -123,6 +123,7 @@ impl Coverage {
             ClusterError::SeedMismatch { .. } => "error: seed mismatch",
             ClusterError::SeedUnreachable { .. } => "error: seed unreachable",
             ClusterError::Suppressed { .. } => "error: reports held back",
+            other => unreachable!("{other:?} is new"),
         });
     }
 

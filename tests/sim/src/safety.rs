@@ -286,6 +286,7 @@ impl Monitor {
             }
             ClusterEvent::Error(ClusterError::SeedMismatch { .. }) => self.unreachable.clear(),
             ClusterEvent::Error(_) => {}
+            other => unreachable!("{other:?} is new"),
         }
         Ok(())
     }
@@ -430,13 +431,11 @@ pub(crate) fn check_timeout(due: Option<Instant>, now: Instant, queued: bool, ti
 
 /// A machine that is stopped: nothing is left.
 pub(crate) fn check_stopped(usage: &Usage, due: Option<Instant>) -> Check {
-    let subscribers = Usage {
-        events_per_subscriber: usage.events_per_subscriber,
-        // A lookup cannot be taken back.
-        lookups_in_flight: usage.lookups_in_flight,
-        message_bytes_per_subscriber: usage.message_bytes_per_subscriber,
-        ..Usage::default()
-    };
+    let mut subscribers = Usage::default();
+    subscribers.events_per_subscriber = usage.events_per_subscriber;
+    // A lookup cannot be taken back.
+    subscribers.lookups_in_flight = usage.lookups_in_flight;
+    subscribers.message_bytes_per_subscriber = usage.message_bytes_per_subscriber;
     if due.is_some() || *usage != subscribers {
         return broken(Invariant::NothingAfterStop, format!("stopped, and {usage:?} and the deadline {due:?} are left"));
     }
@@ -491,21 +490,32 @@ pub(crate) struct Picture {
 impl Picture {
     pub(crate) fn of(machine: &noex_proto::Machine) -> Self {
         let nodes = machine.nodes().unwrap_or_default();
-        let (counters, usage) = (machine.counters(), machine.usage());
+        let (mut counters, mut usage) = (machine.counters(), machine.usage());
+        // What a stranger, and the dial that its end makes room for, may change.
+        for changed in [
+            &mut counters.dial_failures,
+            &mut counters.dials,
+            &mut counters.evicted,
+            &mut counters.faults,
+            &mut counters.reports_held_back,
+        ] {
+            *changed = 0;
+        }
+        for changed in [
+            &mut usage.closing_connections,
+            &mut usage.connections,
+            &mut usage.dials_in_flight,
+            &mut usage.events_per_subscriber,
+            &mut usage.half_open,
+            &mut usage.half_open_per_address,
+        ] {
+            *changed = 0;
+        }
         Self {
-            // What a stranger, and the dial that its end makes room for, may change.
-            counters: Counters { dial_failures: 0, dials: 0, evicted: 0, faults: 0, reports_held_back: 0, ..counters },
+            counters,
             nodes: nodes.into_iter().map(|info| (info.id, info.status, info.process_count)).collect(),
             status: machine.status(),
-            usage: Usage {
-                closing_connections: 0,
-                connections: 0,
-                dials_in_flight: 0,
-                events_per_subscriber: 0,
-                half_open: 0,
-                half_open_per_address: 0,
-                ..usage
-            },
+            usage,
         }
     }
 

@@ -86,6 +86,7 @@ impl Rules {
                 }
             }
             Action::Event(ClusterEvent::Error(_) | ClusterEvent::Lagged { .. }) | Action::Message => {}
+            Action::Event(other) => unreachable!("{other:?} is new"),
             Action::Stopped => {
                 assert_eq!(self.status, ClusterStatus::Stopped);
                 assert_eq!(self.known, self.closed, "every connection is closed before the stop is complete");

@@ -185,7 +185,7 @@ impl Report {
             ClusterEvent::Error(error) => Self::Error(error),
             ClusterEvent::NodeDown { id, reason } => Self::Down { who: place(&id)?, reason },
             ClusterEvent::NodeUp(node) => Self::Up { who: place(&node.id)? },
-            ClusterEvent::Lagged { .. } | ClusterEvent::StatusChange(_) => return None,
+            _ => return None,
         })
     }
 

@@ -293,6 +293,7 @@ impl State {
                 }
                 ClusterEvent::NodeUp(_) | ClusterEvent::NodeDown { .. } => told.event(&event, None),
                 ClusterEvent::Error(_) | ClusterEvent::Lagged { .. } | ClusterEvent::StatusChange(_) => Ok(()),
+                other => unreachable!("{other:?} is new"),
             };
             if let Err((_, detail)) = check {
                 return self.violate(host, Invariant::SlowSubscriber, detail);

@@ -349,6 +349,7 @@ impl Run<'_> {
             }
             ClusterStatus::Stopping => self.after(200, Act::Start(node)),
             ClusterStatus::Running | ClusterStatus::Starting => {}
+            other => unreachable!("{other:?} is new"),
         }
     }
 

@@ -59,10 +59,10 @@ pub(super) fn counts_that_drift() {
         let bend = Bend { in_flight: Some(in_flight), ..Bend::default() };
         assert_eq!(found(bend), Some(Invariant::BooksBalance));
     }
-    let usages: [fn(Usage) -> Usage; 3] = [
-        |usage| Usage { half_open_per_address: usage.half_open_per_address + 1, ..usage },
-        |usage| Usage { half_open_per_address: 0, ..usage },
-        |usage| Usage { message_bytes_per_subscriber: usage.message_bytes_per_subscriber + 1, ..usage },
+    let usages: [fn(&mut Usage); 3] = [
+        |usage| usage.half_open_per_address += 1,
+        |usage| usage.half_open_per_address = 0,
+        |usage| usage.message_bytes_per_subscriber += 1,
     ];
     for usage in usages {
         let bend = Bend { usage: Some(usage), ..Bend::default() };

@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use noex_proto::{
     Action, Close, ClusterConfig, ClusterError, ClusterEvent, ClusterStatus, ConnId, Counters, DialError, Instant, Limits,
-    LocalFault, LookupId, Machine, NodeDownReason, NodeId, NodeInfo, Unreached, Usage,
+    LocalFault, LookupId, Machine, NodeDownReason, NodeId, Unreached, Usage,
 };
 
 use super::recovery::{
@@ -174,7 +174,7 @@ fn more_than_a_limit_allows() {
     assert_eq!(held.invariant, Invariant::Bounded, "{held}");
 
     let mut world = pair();
-    world.bend.usage = Some(|usage| Usage { half_open: usage.half_open * 1000, ..usage });
+    world.bend.usage = Some(|usage| usage.half_open *= 1000);
     let table = world.run_for(Duration::from_secs(1)).expect_err("a violation");
     assert_eq!(table.invariant, Invariant::Bounded, "{table}");
 
@@ -266,8 +266,11 @@ fn a_conflict_that_nobody_hears_of() {
 #[test]
 fn a_counter_that_goes_back() {
     let mut monitor = Monitor::default();
-    assert_eq!(monitor.counters(Counters { ups: 2, dials: 1, ..Counters::default() }), Ok(()));
-    let back = monitor.counters(Counters { ups: 1, dials: 5, ..Counters::default() });
+    let mut counters = Counters::default();
+    (counters.ups, counters.dials) = (2, 1);
+    assert_eq!(monitor.counters(counters), Ok(()));
+    (counters.ups, counters.dials) = (1, 5);
+    let back = monitor.counters(counters);
     assert_eq!(of(back), Some(Invariant::CountersGrow));
 }
 
@@ -335,8 +338,9 @@ fn an_up_that_is_not_told() {
     assert_eq!(violation.invariant, Invariant::EventsMatchView, "{violation}");
     // Told, and not as the peer has said.
     let young = broken_pair(|_, _, action| match action {
-        Action::Event(ClusterEvent::NodeUp(info)) => {
-            vec![Action::Event(ClusterEvent::NodeUp(NodeInfo { uptime: Duration::ZERO, ..info }))]
+        Action::Event(ClusterEvent::NodeUp(mut info)) => {
+            info.uptime = Duration::ZERO;
+            vec![Action::Event(ClusterEvent::NodeUp(info))]
         }
         action => vec![action],
     });
@@ -496,7 +500,8 @@ fn a_dial_after_the_stop() {
         action => vec![action],
     });
     assert_eq!(closes.invariant, Invariant::NothingAfterStop, "{closes}");
-    let left = Usage { connections: 1, ..Usage::default() };
+    let mut left = Usage::default();
+    left.connections = 1;
     assert_eq!(of(safety::check_stopped(&left, None)), Some(Invariant::NothingAfterStop));
     assert_eq!(of(safety::check_stopped(&Usage::default(), Some(Instant::from_millis(5)))), Some(Invariant::NothingAfterStop));
 }

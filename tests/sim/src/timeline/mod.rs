@@ -67,6 +67,7 @@ impl From<ClusterStatus> for Life {
             ClusterStatus::Running | ClusterStatus::Starting => Self::Running,
             ClusterStatus::Stopped => Self::Stopped,
             ClusterStatus::Stopping => Self::Leaving,
+            other => unreachable!("{other:?} is new"),
         }
     }
 }
@@ -289,6 +290,7 @@ impl Lane {
                 self.life.set(at, Some(Life::from(*status)));
                 Kind::Status
             }
+            other => unreachable!("{other:?} is new"),
         };
         keep(&mut self.marks, Mark { at, kind, text: event.to_string() });
     }

@@ -82,6 +82,7 @@ impl Subscriber {
                     self.told.event(&event, None)
                 }
                 ClusterEvent::Error(_) => Ok(()),
+                other => unreachable!("{other:?} is new"),
             };
             check.map_err(|(_, detail)| detail)?;
             if let ClusterEvent::NodeUp(info) = event {
@@ -247,6 +248,7 @@ impl World {
                 false
             }
             Err(SendError::TooLarge { limit, size }) => size <= limit,
+            Err(other) => unreachable!("{other:?} is new"),
         };
         if refused {
             self.violate(Some(from), Invariant::EventsMatchView, format!("a message to {to}, which is up, was refused"));
@@ -265,7 +267,7 @@ impl World {
         let running = at.monitor.status == ClusterStatus::Running;
         let sent = at.machine.broadcast(now, Bytes::from(payload));
         let fits = match &sent {
-            Ok(Broadcast { queued, refused }) => {
+            Ok(Broadcast { queued, refused, .. }) => {
                 let full = |to: &NodeId| refused.iter().any(|(refused, _)| refused == to);
                 at.monitor.up.iter_mut().filter(|(to, _)| !full(to)).for_each(|(_, up)| up.sent += 1);
                 let known = |(to, error): &(NodeId, SendError)| {
@@ -276,6 +278,7 @@ impl World {
             Err(SendError::NotStarted(_)) => !running,
             Err(SendError::TooLarge { limit, size }) => size > limit,
             Err(SendError::NotConnected { .. } | SendError::QueueFull { .. } | SendError::ToSelf) => false,
+            Err(other) => unreachable!("{other:?} is new"),
         };
         if !fits {
             self.violate(Some(from), Invariant::EventsMatchView, format!("a message to all that are up: {sent:?}"));

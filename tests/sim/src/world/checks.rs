@@ -70,9 +70,16 @@ impl World {
         [action]
     }
 
+    #[cfg(test)]
+    pub(super) fn bent_usage(&self, mut usage: noex_proto::Usage) -> noex_proto::Usage {
+        if let Some(bend) = self.bend.usage {
+            bend(&mut usage);
+        }
+        usage
+    }
+
+    #[cfg(not(test))]
     pub(super) fn bent_usage(&self, usage: noex_proto::Usage) -> noex_proto::Usage {
-        #[cfg(test)]
-        let usage = self.bend.usage.map_or(usage, |bend| bend(usage));
         usage
     }
 

@@ -507,6 +507,7 @@ impl World {
                 }
             }
             ClusterEvent::Lagged { .. } | ClusterEvent::StatusChange(_) => {}
+            other => unreachable!("{other:?} is new"),
         }
         self.line(Some(host), &text);
         if self.recording {

@@ -112,7 +112,7 @@ pub(crate) struct Bend {
     pub(crate) in_flight: Option<fn(Option<usize>) -> Option<usize>>,
     /// What a machine would do that reads the same bytes in pieces.
     pub(crate) twin: Option<fn(&mut Vec<noex_proto::Action>)>,
-    pub(crate) usage: Option<fn(noex_proto::Usage) -> noex_proto::Usage>,
+    pub(crate) usage: Option<fn(&mut noex_proto::Usage)>,
 }
 
 /// A node down, for whoever judges it.
@@ -452,6 +452,7 @@ impl World {
             NodeDownReason::ConnectionRefused => "down: connection refused",
             NodeDownReason::GracefulShutdown => "down: graceful shutdown",
             NodeDownReason::HeartbeatTimeout => "down: heartbeat timeout",
+            other => unreachable!("{other:?} is new"),
         });
         let local = self.hosts[host].local(self.now).since_start();
         self.downs.push(Down { at: self.now, host, id: id.clone(), local, reason });

@@ -227,6 +227,7 @@ impl Inquiry {
             DialError::TimedOut => failed(Failing::TimedOut),
             DialError::Unreachable => failed(Failing::Unreachable),
             DialError::Unresolved => known.iter().any(|(_, known)| known.nothing),
+            other => unreachable!("{other:?} is new"),
         };
         if is_true { Ok(()) } else { Err((Invariant::BlameIsTrue, format!("{error}, which nobody said"))) }
     }
