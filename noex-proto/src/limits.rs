@@ -9,9 +9,18 @@ use crate::config::{InvalidClusterConfigError, within};
 
 /// How much of everything a node keeps or does at most, whatever its peers and its application do.
 ///
-/// Every limit is at least 1. Change one with `Limits { members: 100, ..Limits::default() }`.
+/// Every limit is at least 1, and has a method of its name that sets it:
+///
+/// ```
+/// use noex_proto::{ClusterConfig, Limits};
+///
+/// let limits = Limits::default().members(100).message_bytes(1 << 20);
+/// assert_eq!(limits.members, 100);
+/// assert!(ClusterConfig::new("app1").limits(limits).check().is_ok());
+/// ```
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
 pub struct Limits {
     /// Connections that this node has ended and whose last bytes are still on their way. At the limit a further one is cut off at once,
     /// but for a stop, which every peer is told of; strangers at half of it.
@@ -37,7 +46,7 @@ pub struct Limits {
     /// Accepted connections that are not authenticated yet. At the limit the oldest one of the address with the most makes room.
     pub half_open: usize,
     /// The same from one address, or one IPv6 /64 network. At the limit its oldest one makes room. At most
-    /// [`half_open`](Self::half_open).
+    /// [`half_open`](field@Self::half_open).
     pub half_open_per_address: usize,
     /// Name lookups under way at one moment. At the limit the next ones wait; those of hosts that others only told of, or that took long the
     /// last time, at three quarters of it, rounded up.
@@ -49,10 +58,10 @@ pub struct Limits {
     /// a peer that sends one is disconnected, [`PeerFault::MessageTooLarge`](crate::PeerFault::MessageTooLarge).
     pub message_bytes: usize,
     /// Bytes of messages waiting for one subscriber, each with 64 on top; a first one always has room. At the limit messages are dropped,
-    /// and it gets [`MessagesLagged`](crate::MessagesLagged). At least [`message_bytes`](Self::message_bytes).
+    /// and it gets [`MessagesLagged`](crate::MessagesLagged). At least [`message_bytes`](field@Self::message_bytes).
     pub message_bytes_per_subscriber: usize,
     /// Bytes of messages waiting to be sent to one peer, each with 64 on top; a first one always has room. At the limit a message is not
-    /// taken: [`SendError::QueueFull`](crate::SendError::QueueFull). At least [`message_bytes`](Self::message_bytes).
+    /// taken: [`SendError::QueueFull`](crate::SendError::QueueFull). At least [`message_bytes`](field@Self::message_bytes).
     pub send_queue_bytes: usize,
     /// Bytes that were handed to the adapter for one peer and have not left it. At the limit the rest stays in the peer's queue, where
     /// heartbeats overtake it.
@@ -80,6 +89,43 @@ impl Default for Limits {
             send_window_bytes: 256 << 10,
         }
     }
+}
+
+macro_rules! setters {
+    ($($limit:ident)*) => {
+        impl Limits {
+            $(
+                #[doc = concat!("Sets [`", stringify!($limit), "`](field@Self::", stringify!($limit), ").")]
+                #[must_use]
+                pub const fn $limit(mut self, limit: usize) -> Self {
+                    self.$limit = limit;
+                    self
+                }
+            )*
+        }
+
+        // A limit without a setter does not compile.
+        const _: fn(&Limits) = |Limits { $($limit: _),* }| ();
+    };
+}
+
+setters! {
+    closing_connections
+    control_messages
+    departed_nodes
+    dials_in_flight
+    dials_per_second
+    disconnected_nodes
+    error_reports_per_second
+    events_per_subscriber
+    half_open
+    half_open_per_address
+    lookups_in_flight
+    members
+    message_bytes
+    message_bytes_per_subscriber
+    send_queue_bytes
+    send_window_bytes
 }
 
 impl Limits {

@@ -39,7 +39,7 @@ fn a_transfer_delays_no_heartbeat() {
     let runtime = Builder::new_current_thread().enable_all().event_interval(122).build().unwrap();
     runtime.block_on(async {
         let brisk = |name| lively(name).heartbeat_miss_threshold(3);
-        let limits = || Limits { message_bytes_per_subscriber: 2 * SIZE * MESSAGES, ..Limits::default() };
+        let limits = || Limits::default().message_bytes_per_subscriber(2 * SIZE * MESSAGES);
         let b = start::<Tokio>(brisk("b").limits(limits())).await;
         // Its threads keep the sockets on both sides ready, so that the runtime never idles.
         let proxy = Proxy::new(id(&b).port());

@@ -167,7 +167,7 @@ impl Arrangement {
             .heartbeat_interval(site.interval)
             .reconnect_max_delay(self.longest_delay)
             .forget_after(self.forget_after)
-            .limits(Limits { dials_in_flight: self.dials_in_flight, ..Limits::default() })
+            .limits(Limits::default().dials_in_flight(self.dials_in_flight))
     }
 
     fn happen(&self, net: &mut Net, frozen: &mut BTreeSet<Host>, happening: &Happening) {

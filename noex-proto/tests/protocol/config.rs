@@ -120,13 +120,10 @@ fn each_limit_has_its_rule() {
     }
     let limits = Limits::default();
     for (field, limits) in [
-        ("limits.message_bytes", Limits { message_bytes: (1 << 30) + 1, ..limits.clone() }),
-        ("limits.send_queue_bytes", Limits { send_queue_bytes: limits.message_bytes - 1, ..limits.clone() }),
-        (
-            "limits.message_bytes_per_subscriber",
-            Limits { message_bytes_per_subscriber: limits.message_bytes - 1, ..limits.clone() },
-        ),
-        ("limits.half_open_per_address", Limits { half_open_per_address: 257, ..limits }),
+        ("limits.message_bytes", limits.clone().message_bytes((1 << 30) + 1)),
+        ("limits.send_queue_bytes", limits.clone().send_queue_bytes(limits.message_bytes - 1)),
+        ("limits.message_bytes_per_subscriber", limits.clone().message_bytes_per_subscriber(limits.message_bytes - 1)),
+        ("limits.half_open_per_address", limits.half_open_per_address(257)),
     ] {
         let error = fault(&config().limits(limits));
         assert_eq!(error.field(), field);
@@ -136,7 +133,7 @@ fn each_limit_has_its_rule() {
 
 #[test]
 fn seeds_count_once() {
-    let limited = |seeds: &[&str]| config().limits(Limits { members: 2, ..Limits::default() }).seeds(seeds).check();
+    let limited = |seeds: &[&str]| config().limits(Limits::default().members(2)).seeds(seeds).check();
     assert_eq!(limited(&["a@h:1", "a@H:1", "b@h:1", "a@h:1"]), Ok(()));
     assert_eq!(limited(&["a@h:1", "b@h:1", "c@h:1"]).unwrap_err().field(), "seeds");
 }

@@ -213,7 +213,7 @@ fn who_left_is_forgotten_too() {
 #[test]
 fn of_those_told_of_at_most_as_many_are_kept_as_may_be() {
     // 0 may know 3 others in all.
-    let few = Limits { members: 2, disconnected_nodes: 1, ..Limits::default() };
+    let few = Limits::default().members(2).disconnected_nodes(1);
     let mut net = network(8);
     for host in 1..8 {
         net.start(host, config("n", host).seeds((host > 1).then(|| id("n", 1).to_string())));

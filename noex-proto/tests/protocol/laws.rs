@@ -31,14 +31,14 @@ fn config(side: usize) -> ClusterConfig {
         .seeds([id(1 - side).to_string(), "seed.example".into(), "seed.example.:7000".into(), "c@other.example:1".into()])
         .cluster_secret("correct horse battery staple")
         .heartbeat_interval(Duration::from_secs(1))
-        .limits(Limits {
-            half_open: 6,
-            half_open_per_address: 4,
-            closing_connections: 3,
-            lookups_in_flight: LOOKUPS,
-            send_window_bytes: 64,
-            ..Limits::default()
-        })
+        .limits(
+            Limits::default()
+                .half_open(6)
+                .half_open_per_address(4)
+                .closing_connections(3)
+                .lookups_in_flight(LOOKUPS)
+                .send_window_bytes(64),
+        )
 }
 
 /// Two machines, and between them queues whose inputs come in any order of the two sides.

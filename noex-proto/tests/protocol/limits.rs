@@ -16,24 +16,23 @@ fn limits(change: impl FnOnce(&mut Limits)) -> Limits {
 }
 
 fn minimum() -> Limits {
-    Limits {
-        closing_connections: 1,
-        control_messages: 1,
-        departed_nodes: 1,
-        dials_in_flight: 1,
-        dials_per_second: 1,
-        disconnected_nodes: 1,
-        error_reports_per_second: 1,
-        events_per_subscriber: 1,
-        half_open: 1,
-        half_open_per_address: 1,
-        lookups_in_flight: 1,
-        members: 1,
-        message_bytes: 1,
-        message_bytes_per_subscriber: 1,
-        send_queue_bytes: 1,
-        send_window_bytes: 1,
-    }
+    Limits::default()
+        .closing_connections(1)
+        .control_messages(1)
+        .departed_nodes(1)
+        .dials_in_flight(1)
+        .dials_per_second(1)
+        .disconnected_nodes(1)
+        .error_reports_per_second(1)
+        .events_per_subscriber(1)
+        .half_open(1)
+        .half_open_per_address(1)
+        .lookups_in_flight(1)
+        .members(1)
+        .message_bytes(1)
+        .message_bytes_per_subscriber(1)
+        .send_queue_bytes(1)
+        .send_window_bytes(1)
 }
 
 /// `b` dials `a`, each with its limits.

@@ -75,7 +75,7 @@ fn all_seeds_of_one_host_wait_for_one_lookup() {
 fn a_lookup_that_took_long_leaves_a_quarter_to_others() {
     for time in [36 * SECOND, 3 * SECOND] {
         let mut net = Net::new(2);
-        let limits = Limits { lookups_in_flight: 4, ..Limits::default() };
+        let limits = Limits::default().lookups_in_flight(4);
         let slow = || (0..8).map(|n| format!("b@slow-{n}.example:1"));
         net.lookup_time = time;
         net.no_dial(1, 0);

@@ -33,7 +33,7 @@ fn heard(net: &Net, host: usize, of: (&str, usize)) -> WallTime {
 
 #[test]
 fn payloads_of_all_sizes_arrive_whole_and_in_order() {
-    let mut net = pair(Limits { send_queue_bytes: 64 << 20, message_bytes_per_subscriber: 64 << 20, ..Limits::default() });
+    let mut net = pair(Limits::default().send_queue_bytes(64 << 20).message_bytes_per_subscriber(64 << 20));
     let sizes = [0, 1, (64 << 10) - 1, 64 << 10, (64 << 10) + 1, 0, 1 << 20, (1 << 20) + 1, 16 << 20, 0, 7];
     let sent: Vec<Bytes> = sizes.iter().enumerate().map(|(salt, size)| payload(*size, salt)).collect();
     for message in &sent {
@@ -51,7 +51,7 @@ fn payloads_of_all_sizes_arrive_whole_and_in_order() {
 #[test]
 fn a_heartbeat_overtakes_a_transfer_that_takes_longer_than_a_peer_may_be_silent() {
     // 16 KiB in each 10 ms: the whole takes more than ten seconds.
-    let mut net = pair(Limits { send_window_bytes: 16 << 10, ..Limits::default() });
+    let mut net = pair(Limits::default().send_window_bytes(16 << 10));
     net.nodes[0].slow = 40 * MS;
     net.send(0, &id("b", 1), payload(16 << 20, 1)).unwrap();
     let begin = net.now.since_start();
@@ -76,7 +76,7 @@ fn a_heartbeat_overtakes_a_transfer_that_takes_longer_than_a_peer_may_be_silent(
 
 #[test]
 fn a_broadcast_says_for_whom_it_was_queued_and_for_whom_not() {
-    let limits = Limits { message_bytes: 1000, send_queue_bytes: 1500, send_window_bytes: 1, ..Limits::default() };
+    let limits = Limits::default().message_bytes(1000).send_queue_bytes(1500).send_window_bytes(1);
     let mut net = Net::new(4);
     let seed = id("n", 0).to_string();
     for host in 0..4 {
@@ -174,7 +174,7 @@ fn from_the_first_up_on_nothing_is_lost_among_eight_that_seed_each_other() {
 #[test]
 fn what_arrives_before_the_connection_breaks_is_a_prefix_and_nothing_is_sent_again() {
     for broken_at in [1, 3, 10, 40] {
-        let mut net = pair(Limits { send_window_bytes: 4 << 10, ..Limits::default() });
+        let mut net = pair(Limits::default().send_window_bytes(4 << 10));
         net.nodes[0].slow = MS;
         for number in 0..1000 {
             net.send(0, &id("b", 1), payload(5000, number)).unwrap();

@@ -60,7 +60,7 @@ struct Rated {
 
 impl Rated {
     fn new() -> Self {
-        let limits = Limits { dials_per_second: DIALS, error_reports_per_second: REPORTS, ..Limits::default() };
+        let limits = Limits::default().dials_per_second(DIALS).error_reports_per_second(REPORTS);
         let mut machine = Machine::new();
         machine.start(Instant::START, config("a", 0).limits(limits)).unwrap();
         let (dialling, dials, reports, faults) = (vec![], vec![], vec![], vec![]);

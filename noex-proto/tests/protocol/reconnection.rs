@@ -147,7 +147,7 @@ fn dials_in_flight_are_bounded() {
     for seed in 1..=seeds {
         net.no_dial(0, seed);
     }
-    let limits = Limits { dials_in_flight: 10, ..Limits::default() };
+    let limits = Limits::default().dials_in_flight(10);
     net.start(0, config("a", 0).seeds((1..=seeds).map(|seed| id("s", seed).to_string())).limits(limits));
     for (seconds, dialled) in [(9, 10), (19, 20), (29, 30)] {
         net.run(seconds * SECOND - net.now.since_start());
@@ -163,7 +163,7 @@ fn dials_that_lead_to_sessions_are_in_flight_no_longer() {
     for seed in 1..=seeds {
         net.start(seed, config("s", seed));
     }
-    let limits = Limits { dials_in_flight: 1, ..Limits::default() };
+    let limits = Limits::default().dials_in_flight(1);
     net.start(0, config("a", 0).seeds((1..=seeds).map(|seed| id("s", seed).to_string())).limits(limits));
     net.run(SECOND);
     assert_eq!(net.ups(0), seeds);
@@ -175,7 +175,7 @@ fn dials_that_lead_to_sessions_are_in_flight_no_longer() {
 fn the_rate_of_dials_is_bounded() {
     let seeds = 120;
     let mut net = Net::new(seeds + 1);
-    let limits = Limits { dials_per_second: 50, ..Limits::default() };
+    let limits = Limits::default().dials_per_second(50);
     let a = config("a", 0).reconnect_max_delay(SECOND).limits(limits);
     net.start(0, a.seeds((1..=seeds).map(|seed| id("s", seed).to_string())));
     for second in 1..=20 {
@@ -364,7 +364,7 @@ fn a_dial_that_always_fails_alike_is_reported_once_and_again_when_it_fails_other
 #[test]
 fn a_dial_to_a_node_that_is_forgotten_makes_room_for_one_that_waits() {
     let mut net = Net::new(3);
-    let limits = Limits { dials_in_flight: 1, ..Limits::default() };
+    let limits = Limits::default().dials_in_flight(1);
     net.start(0, config("a", 0).limits(limits).forget_after(5 * SECOND));
     net.start(1, config("b", 1).seeds([id("a", 0).to_string()]));
     net.start(2, config("c", 2).seeds([id("a", 0).to_string()]));

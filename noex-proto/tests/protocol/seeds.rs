@@ -181,7 +181,7 @@ fn a_node_that_left_is_not_dialled_when_its_seed_is_removed() {
 fn seeds_that_are_none_are_refused_and_change_nothing() {
     let mut net = Net::new(1);
     assert_eq!(set_seeds(&mut net, 0, &["b"]), Err(SetSeedsError::NotStarted(ClusterNotStartedError::default())));
-    net.start(0, config("a", 0).limits(noex_proto::Limits { members: 1, ..Default::default() }));
+    net.start(0, config("a", 0).limits(noex_proto::Limits::default().members(1)));
     let error = set_seeds(&mut net, 0, &["b@h"]).unwrap_err();
     let text = "seeds not changed: seeds hold an invalid address \"b@h\": the `:port` at the end is missing; \
                 name@host:port, host:port and host are valid";

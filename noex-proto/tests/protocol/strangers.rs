@@ -274,7 +274,7 @@ fn a_node_joins_through_a_flood_of_strangers_who_are_reported_at_a_bounded_rate(
 
 #[test]
 fn sums_of_held_back_reports_are_exact() {
-    let limits = Limits { error_reports_per_second: 3, ..Limits::default() };
+    let limits = Limits::default().error_reports_per_second(3);
     let mut net = Net::new(1);
     net.start(0, config("a", 0).limits(limits));
     net.run(SECOND);

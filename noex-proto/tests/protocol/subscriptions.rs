@@ -5,7 +5,7 @@ use noex_proto::{ClusterEvent, ClusterStatus, Input, Limits, LocalFault, NodeDow
 
 /// So many events may wait for a reader.
 fn few(events_per_subscriber: usize) -> Limits {
-    Limits { events_per_subscriber, ..Limits::default() }
+    Limits::default().events_per_subscriber(events_per_subscriber)
 }
 
 fn events(net: &mut Net, host: usize, subscription: SubscriptionId) -> Vec<ClusterEvent> {
@@ -202,7 +202,7 @@ fn a_subscriber_that_lags_while_the_node_stops_hears_of_no_downs_for_it() {
 
 #[test]
 fn a_subscriber_to_messages_is_told_how_many_it_missed_where_they_were() {
-    let room = Limits { message_bytes: 100, message_bytes_per_subscriber: 3 * (100 + 64), ..Limits::default() };
+    let room = Limits::default().message_bytes(100).message_bytes_per_subscriber(3 * (100 + 64));
     let mut net = cluster(2, room);
     let slow = net.nodes[0].machine.subscribe_messages();
     let say = |net: &mut Net, byte: u8| {

@@ -79,7 +79,7 @@ impl Cluster {
             .seeds((node > 0).then(|| format!("node0000@{}:{}", host(0), defaults::PORT)));
         let config = match self.star && node > 0 {
             // A ray of a star ingests one of those that node 0 lists, and cannot reach it.
-            true => config.limits(Limits { members: 1, ..Limits::default() }),
+            true => config.limits(Limits::default().members(1)),
             false => config,
         };
         let mut machine = Machine::new();

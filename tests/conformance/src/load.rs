@@ -68,7 +68,7 @@ impl Tally {
 }
 
 pub async fn payloads_at_full_speed_are_bounded_whoever_reads<R: Runtime>() {
-    let limits = Limits { message_bytes: 64 << 10, message_bytes_per_subscriber: 1 << 20, ..Limits::default() };
+    let limits = Limits::default().message_bytes(64 << 10).message_bytes_per_subscriber(1 << 20);
     let (a, b) = pair::<R>(lively("a"), lively("b").limits(limits)).await;
     let mut watch = Watch::new(&b);
     let subscribers = |count: usize| (0..count).map(|_| (b.messages(), Tally::default())).collect::<Vec<_>>();

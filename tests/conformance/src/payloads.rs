@@ -27,7 +27,7 @@ fn payload(number: usize, size: usize) -> Bytes {
 
 /// On a busy machine the test itself reads slowly; how that is bounded is not the matter here.
 fn patient_reader() -> Limits {
-    Limits { message_bytes_per_subscriber: 256 * MIB, ..Limits::default() }
+    Limits::default().message_bytes_per_subscriber(256 * MIB)
 }
 
 async fn exchange<R: Runtime>(from: &Cluster<R>, to: &Cluster<R>, sizes: &[usize]) {
@@ -71,7 +71,7 @@ pub async fn a_slow_reader_costs_a_bounded_queue_and_no_heartbeat<R: Runtime>() 
     const QUEUE: usize = 100 * MIB;
     let b = start::<R>(lively("b").limits(patient_reader())).await;
     let proxy = Proxy::new(id(&b).port());
-    let limits = Limits { send_queue_bytes: QUEUE, ..Limits::default() };
+    let limits = Limits::default().send_queue_bytes(QUEUE);
     // Nobody can go round the proxy.
     let a = start(lively("a").advertise_host("127.9.9.9").limits(limits).seeds([proxy.seed("b")])).await;
     meet(&a, &b).await;

@@ -181,7 +181,7 @@ pub async fn a_node_without_a_secret_warns_beyond_loopback<R: Runtime>() {
 }
 
 pub async fn a_subscriber_that_lags_is_told_and_catches_up<R: Runtime>() {
-    let limits = Limits { events_per_subscriber: 4, ..Limits::default() };
+    let limits = Limits::default().events_per_subscriber(4);
     let a = start::<R>(config("a").limits(limits)).await;
     let mut slow = Watch::new(&a);
     let mut quick = Watch::new(&a);
@@ -210,7 +210,7 @@ pub async fn a_subscriber_that_lags_is_told_and_catches_up<R: Runtime>() {
 }
 
 pub async fn a_reader_that_lags_is_told_how_many_messages_it_missed<R: Runtime>() {
-    let limits = Limits { message_bytes: 1_000, message_bytes_per_subscriber: 2_000, ..Limits::default() };
+    let limits = Limits::default().message_bytes(1_000).message_bytes_per_subscriber(2_000);
     let (a, b) = pair::<R>(config("a"), config("b").limits(limits)).await;
     let mut slow = b.messages();
     for number in 0..10_u8 {

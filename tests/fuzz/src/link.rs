@@ -109,13 +109,7 @@ struct Link {
 }
 
 fn limits() -> Limits {
-    Limits {
-        half_open: 64,
-        half_open_per_address: 64,
-        closing_connections: 64,
-        message_bytes_per_subscriber: 16 << 20,
-        ..victim::limits()
-    }
+    victim::limits().half_open(64).half_open_per_address(64).closing_connections(64).message_bytes_per_subscriber(16 << 20)
 }
 
 fn config(side: usize) -> ClusterConfig {

@@ -17,24 +17,23 @@ pub(crate) const GREATER: &str = "z@10.0.0.3:4369";
 
 /// The limits of the machine under attack: small, so that they are reached.
 pub(crate) fn limits() -> Limits {
-    Limits {
-        closing_connections: 2,
-        control_messages: 4,
-        departed_nodes: 2,
-        dials_in_flight: 3,
-        dials_per_second: 8,
-        disconnected_nodes: 3,
-        error_reports_per_second: 3,
-        events_per_subscriber: 6,
-        half_open: 4,
-        half_open_per_address: 2,
-        lookups_in_flight: 2,
-        members: 3,
-        message_bytes: 100_000,
-        message_bytes_per_subscriber: 100_000,
-        send_queue_bytes: 100_000,
-        send_window_bytes: 4096,
-    }
+    Limits::default()
+        .closing_connections(2)
+        .control_messages(4)
+        .departed_nodes(2)
+        .dials_in_flight(3)
+        .dials_per_second(8)
+        .disconnected_nodes(3)
+        .error_reports_per_second(3)
+        .events_per_subscriber(6)
+        .half_open(4)
+        .half_open_per_address(2)
+        .lookups_in_flight(2)
+        .members(3)
+        .message_bytes(100_000)
+        .message_bytes_per_subscriber(100_000)
+        .send_queue_bytes(100_000)
+        .send_window_bytes(4096)
 }
 
 /// A configuration of the node with this name at this address, with small limits.

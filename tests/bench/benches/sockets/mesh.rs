@@ -129,7 +129,7 @@ pub(crate) fn part([first, count, nodes, dials]: [usize; 4]) {
     // Two for each session where both its nodes are here, as many again for dials that cross, and some.
     allow_open_files((count * nodes * 3 / 2 + 1_000) as u64);
     let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
-    let config = |node: usize| config(node).limits(Limits { dials_in_flight: dials, ..Limits::default() });
+    let config = |node: usize| config(node).limits(Limits::default().dials_in_flight(dials));
     println!("ready");
     let mut told = hear();
     let before = Cpu::now();

@@ -112,7 +112,7 @@ fn twin(host: HostId, of: HostId, seeds: &[HostId]) -> Node {
         .reconnect_max_delay(MAX_DELAY)
         .stop_timeout(Duration::from_secs(2))
         // So few that a subscriber who reads late has to catch up.
-        .limits(Limits { events_per_subscriber: 3, ..Limits::default() });
+        .limits(Limits::default().events_per_subscriber(3));
     Node { config, id: id_of }
 }
 
@@ -127,7 +127,7 @@ impl Scenario {
         let pair = || vec![node(0, &[1]), node(1, &[0])];
         let patient = || pair().into_iter().map(|node| node.with(|config| config.heartbeat_miss_threshold(PATIENT))).collect();
         let few = |mut nodes: Vec<Node>, hub: HostId| {
-            let limits = Limits { members: 1, events_per_subscriber: 3, ..Limits::default() };
+            let limits = Limits::default().members(1).events_per_subscriber(3);
             nodes[hub].config = nodes[hub].config.clone().limits(limits);
             nodes
         };

@@ -382,7 +382,10 @@ impl Plan {
             config = config.advertise_host(self.host(plan.twin_of.unwrap_or(node)));
         }
         let limits = if self.small_limits { self.limits() } else { Limits::default() };
-        config.limits(Limits { members: plan.members.unwrap_or(limits.members), ..limits })
+        config.limits(match plan.members {
+            Some(members) => limits.members(members),
+            None => limits,
+        })
     }
 
     /// How many seeds a node may be given.
@@ -394,24 +397,23 @@ impl Plan {
     /// Limits as small as they can be with this many nodes.
     fn limits(&self) -> Limits {
         let nodes = self.nodes.len();
-        Limits {
-            closing_connections: 1,
-            control_messages: 4,
-            departed_nodes: 1,
-            dials_in_flight: 2,
-            dials_per_second: 4,
-            disconnected_nodes: 1,
-            error_reports_per_second: 1,
-            events_per_subscriber: 1,
-            half_open: nodes,
-            half_open_per_address: 2,
-            lookups_in_flight: 1,
-            members: self.nodes.iter().map(|node| node.seeds.len()).max().unwrap_or(0).max(nodes),
-            message_bytes: 4096,
-            message_bytes_per_subscriber: 4096,
-            send_queue_bytes: 4096,
-            send_window_bytes: 1,
-        }
+        Limits::default()
+            .closing_connections(1)
+            .control_messages(4)
+            .departed_nodes(1)
+            .dials_in_flight(2)
+            .dials_per_second(4)
+            .disconnected_nodes(1)
+            .error_reports_per_second(1)
+            .events_per_subscriber(1)
+            .half_open(nodes)
+            .half_open_per_address(2)
+            .lookups_in_flight(1)
+            .members(self.nodes.iter().map(|node| node.seeds.len()).max().unwrap_or(0).max(nodes))
+            .message_bytes(4096)
+            .message_bytes_per_subscriber(4096)
+            .send_queue_bytes(4096)
+            .send_window_bytes(1)
     }
 }
 

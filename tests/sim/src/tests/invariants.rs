@@ -448,7 +448,7 @@ fn a_storm_of_records() {
         assert!((0..100_000).any(|_| of(monitor.count(5, what, 3, Some(&limits))) == Some(Invariant::NoStorm)), "{what:?}");
     }
     // Between two whole seconds too, and not over more than one.
-    let limits = Limits { dials_per_second: 2, ..Limits::default() };
+    let limits = Limits::default().dials_per_second(2);
     let dials = |times: [u64; 5]| {
         let mut monitor = Monitor::default();
         let check = |ms| of(monitor.count(ms * 1_000_000, Activity::Dial, 3, Some(&limits)));
@@ -464,7 +464,7 @@ fn a_storm_of_records() {
 
 #[test]
 fn a_storm_of_dials_of_one_run_of_a_node() {
-    let limits = Limits { dials_per_second: 4, ..Limits::default() };
+    let limits = Limits::default().dials_per_second(4);
     let statuses = [ClusterStatus::Starting, ClusterStatus::Running, ClusterStatus::Stopping, ClusterStatus::Stopped];
     let mut monitor = Monitor::default();
     // Two runs within a second, each with all the dials that it may make.

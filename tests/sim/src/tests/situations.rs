@@ -78,7 +78,7 @@ fn a_node_that_leaves_a_place_empty() {
     // Of two places that it has it gives one.
     let config = |config: ClusterConfig| {
         let third = format!("{config:?}").contains("node_name: \"c\"");
-        if third { config.limits(Limits { members: 1, ..Limits::default() }) } else { config }
+        if third { config.limits(Limits::default().members(1)) } else { config }
     };
     let plan = few_members(2);
     let mut world = World::new(plan.seed);
