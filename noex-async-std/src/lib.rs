@@ -78,7 +78,7 @@ impl noex_driver::Runtime for AsyncStd {
     type Reader = TcpStream;
     type Writer = TcpStream;
 
-    fn current() -> Result<Self, String> {
+    fn current() -> Result<Self, Cause> {
         Ok(Self(()))
     }
 

@@ -124,7 +124,7 @@ impl<R: Runtime> Cluster<R> {
 
     /// The local node, as its peers see it.
     pub fn local_node_info(&self) -> Result<NodeInfo, ClusterNotStartedError> {
-        self.read(|state| state.machine.local_node_info(state.now(), wall())).map(noex_proto::NodeInfo::in_format)
+        self.read(|state| state.machine.local_node_info(state.now(), wall())).map(noex_proto::NodeInfo::into_format)
     }
 
     /// All known nodes but the local one, also those that are not connected.
@@ -144,7 +144,7 @@ impl<R: Runtime> Cluster<R> {
 
     /// One node, if it is known.
     pub fn node(&self, id: &NodeId) -> Result<Option<NodeInfo>, ClusterNotStartedError> {
-        self.read(|state| state.machine.node(id)).map(|node| node.map(noex_proto::NodeInfo::in_format))
+        self.read(|state| state.machine.node(id)).map(|node| node.map(noex_proto::NodeInfo::into_format))
     }
 
     /// Whether a session with a node is up.
@@ -171,7 +171,7 @@ impl<R: Runtime> Cluster<R> {
 
     /// The events from now on; first the nodes that are up, as ups.
     pub fn events(&self) -> EventStream<R> {
-        let poll = |machine: &mut Machine, id| machine.poll_event(id).map(noex_proto::ClusterEvent::in_format);
+        let poll = |machine: &mut Machine, id| machine.poll_event(id).map(noex_proto::ClusterEvent::into_format);
         Subscribed::new(self.shared(), Machine::subscribe_events, poll, |shared| &shared.events)
     }
 
@@ -182,23 +182,23 @@ impl<R: Runtime> Cluster<R> {
 
     /// Calls `handler` for each node that comes up, and at first for those that are up.
     pub fn on_node_up(&self, handler: impl FnMut(NodeInfo) + Send + 'static) -> Subscription<R> {
-        self.on_event(ClusterEvent::node_up, handler)
+        self.on_event(ClusterEvent::into_node_up, handler)
     }
 
     /// Calls `handler` for each node that goes down.
     pub fn on_node_down(&self, mut handler: impl FnMut(NodeId, NodeDownReason) + Send + 'static) -> Subscription<R> {
-        self.on_event(ClusterEvent::node_down, move |(id, reason)| handler(id, reason))
+        self.on_event(ClusterEvent::into_node_down, move |(id, reason)| handler(id, reason))
     }
 
     /// Calls `handler` for each change of the local node's status.
     pub fn on_status_change(&self, handler: impl FnMut(ClusterStatus) + Send + 'static) -> Subscription<R> {
-        self.on_event(ClusterEvent::status_change, handler)
+        self.on_event(ClusterEvent::into_status_change, handler)
     }
 
     /// Calls `handler` for each error event. If it panics over the report that a handler panicked, that goes to the log only, where the
     /// feature `tracing` is on.
     pub fn on_error(&self, mut handler: impl FnMut(ClusterError) + Send + 'static) -> Subscription<R> {
-        self.on_event(ClusterEvent::error, move |error| match error {
+        self.on_event(ClusterEvent::into_error, move |error| match error {
             // Two handlers that panic over each other's reports would keep each other busy for ever.
             ClusterError::Local(LocalFault::HandlerPanicked { .. }) => {
                 if let Some(message) = handlers::panic_of(|| handler(error)) {
@@ -353,5 +353,5 @@ impl<R: Runtime> Default for Cluster<R> {
 }
 
 fn system_times(nodes: Vec<noex_proto::NodeInfo>) -> Vec<NodeInfo> {
-    nodes.into_iter().map(noex_proto::NodeInfo::in_format).collect()
+    nodes.into_iter().map(noex_proto::NodeInfo::into_format).collect()
 }

@@ -6,7 +6,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Instant;
 
-use crate::{Bound, lookup};
+use crate::{Bound, Cause, lookup};
 
 /// An asynchronous runtime with TCP: all that differs between one adapter and the next.
 ///
@@ -28,7 +28,7 @@ pub trait Runtime: Clone + Debug + Send + Sync + 'static {
     ///
     /// # Errors
     /// Says what is missing where there is none.
-    fn current() -> Result<Self, String>;
+    fn current() -> Result<Self, Cause>;
 
     /// Waits for the next connection; gives it and its peer's address, without delay for small writes (`TCP_NODELAY`).
     ///

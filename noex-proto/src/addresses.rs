@@ -81,7 +81,7 @@ impl Addresses {
 
     /// The next address of the dial, and how long it may take to connect. The last one gets what is `left` of the dial's time, and at least
     /// as much as the others.
-    pub(crate) fn next(&mut self, left: Duration) -> Option<(SocketAddr, Duration)> {
+    pub(crate) fn next_address(&mut self, left: Duration) -> Option<(SocketAddr, Duration)> {
         let addr = self.course.pop_front()?;
         self.tried.retain(|tried| *tried != addr);
         self.tried.push(addr);
@@ -132,7 +132,7 @@ mod tests {
         addresses.begin(answer, 4369);
         let mut left = CONNECT_TIMEOUT;
         let mut tried = Vec::new();
-        while let Some((addr, patience)) = addresses.next(left) {
+        while let Some((addr, patience)) = addresses.next_address(left) {
             let SocketAddr::V4(v4) = addr else { unreachable!() };
             assert_eq!(v4.port(), 4369);
             tried.push((v4.ip().octets()[3], patience));
@@ -174,7 +174,7 @@ mod tests {
             resolved.rotate_right(1);
             addresses.begin(resolved.clone(), 1);
             // It takes the connection, and no session comes of it: the dial is over.
-            first.extend(addresses.next(CONNECT_TIMEOUT).map(|(addr, _)| addr.ip()));
+            first.extend(addresses.next_address(CONNECT_TIMEOUT).map(|(addr, _)| addr.ip()));
         }
         first.sort_unstable();
         first.dedup();
@@ -188,7 +188,7 @@ mod tests {
         for _ in 0..200 {
             addresses.begin(many.clone().collect(), 1);
             assert_eq!(addresses.course.len(), TRIED_AT_ONCE);
-            while addresses.next(CONNECT_TIMEOUT).is_some() {}
+            while addresses.next_address(CONNECT_TIMEOUT).is_some() {}
         }
         assert_eq!(addresses.tried.len(), ADDRESSES_MAX);
     }

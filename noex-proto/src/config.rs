@@ -4,6 +4,7 @@ use alloc::collections::BTreeSet;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
+use core::error::Error;
 use core::fmt;
 use core::net::SocketAddr;
 use core::ops::RangeInclusive;
@@ -17,7 +18,7 @@ use crate::host::{Host, is_loopback_ip};
 use crate::keys::Secrets;
 use crate::millis;
 use crate::node_id::{check_name, excerpt};
-use crate::{Contact, IntoSecret, Limits, NodeIdFault, Secret, bounds, defaults};
+use crate::{Cause, Contact, IntoSecret, Limits, NodeIdFault, Secret, bounds, defaults};
 
 /// How a node takes part in a cluster. Only its name is required; [`defaults`] says what holds otherwise.
 ///
@@ -375,6 +376,8 @@ pub(crate) struct Settings {
 /// A configuration that no node can start with.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct InvalidClusterConfigError {
+    /// What a value that is read from a text says of it.
+    cause: Option<Cause>,
     field: &'static str,
     reason: String,
 }
@@ -382,7 +385,12 @@ pub struct InvalidClusterConfigError {
 impl InvalidClusterConfigError {
     /// `rule` continues a sentence that begins with the field's name.
     pub(crate) fn new(field: &'static str, rule: &str) -> Self {
-        Self { field, reason: format!("{field} {rule}") }
+        Self { cause: None, field, reason: format!("{field} {rule}") }
+    }
+
+    /// The same, because of another error.
+    fn caused_by(self, cause: impl Error + Send + Sync + 'static) -> Self {
+        Self { cause: Some(Cause::new(cause)), ..self }
     }
 
     /// The field at fault, as its builder method is called; one of [`Limits`] as `limits.` and its name.
@@ -404,7 +412,11 @@ impl fmt::Display for InvalidClusterConfigError {
     }
 }
 
-impl core::error::Error for InvalidClusterConfigError {}
+impl Error for InvalidClusterConfigError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.cause.as_ref().map(|cause| cause.get_ref() as _)
+    }
+}
 
 /// The rule for the secrets of a node, each beside the name that the caller knows it by.
 pub(crate) fn check_secrets(
@@ -488,7 +500,7 @@ pub(crate) fn within<T: fmt::Debug + PartialOrd>(
 }
 
 fn invalid_text(field: &'static str, value: &str, fault: NodeIdFault) -> InvalidClusterConfigError {
-    InvalidClusterConfigError::new(field, &format!("{:?} is invalid: {fault}", excerpt(value)))
+    InvalidClusterConfigError::new(field, &format!("{:?} is invalid: {fault}", excerpt(value))).caused_by(fault)
 }
 
 fn parse_host(field: &'static str, host: &str) -> Result<Host, InvalidClusterConfigError> {
@@ -500,7 +512,9 @@ pub(crate) fn parse_seeds(texts: &[String], limit: usize) -> Result<Vec<Contact>
     let mut seeds = Vec::new();
     let mut known = BTreeSet::new();
     for text in texts {
-        let seed: Contact = text.parse().map_err(|error| InvalidClusterConfigError::new("seeds", &format!("hold an {error}")))?;
+        let seed: Contact = text
+            .parse()
+            .map_err(|error| InvalidClusterConfigError::new("seeds", &format!("hold an {error}")).caused_by(error))?;
         if known.insert(seed.to_string()) {
             seeds.push(seed);
         }

@@ -195,7 +195,11 @@ impl fmt::Display for InvalidContactError {
     }
 }
 
-impl Error for InvalidContactError {}
+impl Error for InvalidContactError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        Some(&self.reason)
+    }
+}
 
 #[cfg(test)]
 mod tests {

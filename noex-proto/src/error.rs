@@ -137,6 +137,8 @@ pub enum PeerFault {
     WrongTarget,
 }
 
+impl Error for PeerFault {}
+
 impl fmt::Display for PeerFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -230,6 +232,8 @@ impl Refusal {
         }
     }
 }
+
+impl Error for Refusal {}
 
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -325,6 +329,17 @@ impl Error for LocalFault {
     }
 }
 
+impl Error for Unreached {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::Closed => None,
+            Self::Dial(error) => Some(error),
+            Self::Fault(fault) => Some(fault),
+            Self::Refused(reason) => Some(reason),
+        }
+    }
+}
+
 impl fmt::Display for Unreached {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -368,7 +383,14 @@ impl fmt::Display for ClusterError {
 
 impl Error for ClusterError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
-        if let Self::Local(fault) = self { fault.source() } else { None }
+        match self {
+            // The fault is the whole of this error, and has its text.
+            Self::Local(fault) => fault.source(),
+            Self::NodeUnreachable { why, .. } | Self::SeedUnreachable { why, .. } => Some(why),
+            Self::Peer { fault, .. } => Some(fault),
+            Self::Refused { reason, .. } => Some(reason),
+            Self::IdentityConflict { .. } | Self::SeedMismatch { .. } | Self::Suppressed { .. } => None,
+        }
     }
 }
 
@@ -426,7 +448,11 @@ impl fmt::Display for SendError {
     }
 }
 
-impl Error for SendError {}
+impl Error for SendError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        if let Self::NotStarted(error) = self { Some(error) } else { None }
+    }
+}
 
 /// Why secrets were not taken. Nothing changed.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -447,7 +473,14 @@ impl fmt::Display for SetSecretsError {
     }
 }
 
-impl Error for SetSecretsError {}
+impl Error for SetSecretsError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::Invalid(error) => Some(error),
+            Self::NotStarted(error) => Some(error),
+        }
+    }
+}
 
 /// Why contact addresses were not taken. Nothing changed.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -468,7 +501,14 @@ impl fmt::Display for SetSeedsError {
     }
 }
 
-impl Error for SetSeedsError {}
+impl Error for SetSeedsError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::Invalid(error) => Some(error),
+            Self::NotStarted(error) => Some(error),
+        }
+    }
+}
 
 /// Why a start was refused. The node is stopped, or goes on as it was.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -492,8 +532,8 @@ pub enum StartError {
     },
     /// The asynchronous runtime is missing: `start` was called outside it, or it ended, or panicked for want of something, meanwhile.
     Runtime {
-        /// What is missing.
-        cause: String,
+        /// What is missing, as the runtime said it.
+        cause: Cause,
     },
     /// The cluster was stopped before the start was over.
     Stopped,
@@ -515,9 +555,9 @@ impl fmt::Display for StartError {
 impl Error for StartError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
-            Self::Bind { cause, .. } | Self::Entropy { cause } => Some(cause.get_ref()),
+            Self::Bind { cause, .. } | Self::Entropy { cause } | Self::Runtime { cause } => Some(cause.get_ref()),
             Self::Config(error) => Some(error),
-            Self::AlreadyRunning | Self::Runtime { .. } | Self::Stopped => None,
+            Self::AlreadyRunning | Self::Stopped => None,
         }
     }
 }
@@ -546,4 +586,8 @@ impl fmt::Display for WaitError {
     }
 }
 
-impl Error for WaitError {}
+impl Error for WaitError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        if let Self::NotStarted(error) = self { Some(error) } else { None }
+    }
+}

@@ -80,36 +80,36 @@ pub enum ClusterEvent<F: TimeFormat = WallTime> {
 impl<F: TimeFormat> ClusterEvent<F> {
     /// The error, if this is one.
     #[must_use]
-    pub fn error(self) -> Option<ClusterError> {
+    pub fn into_error(self) -> Option<ClusterError> {
         if let Self::Error(error) = self { Some(error) } else { None }
     }
 
     /// The node that went down, and why, if one did.
     #[must_use]
-    pub fn node_down(self) -> Option<(NodeId, NodeDownReason)> {
+    pub fn into_node_down(self) -> Option<(NodeId, NodeDownReason)> {
         if let Self::NodeDown { id, reason } = self { Some((id, reason)) } else { None }
     }
 
     /// The node that came up, if one did.
     #[must_use]
-    pub fn node_up(self) -> Option<NodeInfo<F>> {
+    pub fn into_node_up(self) -> Option<NodeInfo<F>> {
         if let Self::NodeUp(node) = self { Some(node) } else { None }
     }
 
     /// The local node's new status, if it changed.
     #[must_use]
-    pub fn status_change(self) -> Option<ClusterStatus> {
+    pub fn into_status_change(self) -> Option<ClusterStatus> {
         if let Self::StatusChange(status) = self { Some(status) } else { None }
     }
 
     /// The same event with another type of wall-clock time.
     #[must_use]
-    pub fn in_format<G: TimeFormat>(self) -> ClusterEvent<G> {
+    pub fn into_format<G: TimeFormat>(self) -> ClusterEvent<G> {
         match self {
             Self::Error(error) => ClusterEvent::Error(error),
             Self::Lagged { missed } => ClusterEvent::Lagged { missed },
             Self::NodeDown { id, reason } => ClusterEvent::NodeDown { id, reason },
-            Self::NodeUp(node) => ClusterEvent::NodeUp(node.in_format()),
+            Self::NodeUp(node) => ClusterEvent::NodeUp(node.into_format()),
             Self::StatusChange(status) => ClusterEvent::StatusChange(status),
         }
     }

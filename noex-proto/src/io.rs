@@ -3,6 +3,7 @@
 use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::error::Error;
 use core::fmt;
 use core::net::SocketAddr;
 use core::time::Duration;
@@ -201,6 +202,12 @@ pub enum ConnectError {
     Unreachable,
 }
 
+impl Error for ConnectError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        if let Self::Local(cause) = self { Some(cause.get_ref()) } else { None }
+    }
+}
+
 impl fmt::Display for ConnectError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -228,6 +235,8 @@ pub enum DialError {
     /// The name has no address.
     Unresolved,
 }
+
+impl Error for DialError {}
 
 impl fmt::Display for DialError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

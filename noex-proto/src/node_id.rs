@@ -196,7 +196,11 @@ impl fmt::Display for InvalidNodeIdError {
     }
 }
 
-impl core::error::Error for InvalidNodeIdError {}
+impl core::error::Error for InvalidNodeIdError {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        Some(&self.reason)
+    }
+}
 
 /// The rule that makes a text no node id.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -233,6 +237,8 @@ pub enum NodeIdFault {
     /// A port outside 1 to 65535.
     PortRange,
 }
+
+impl core::error::Error for NodeIdFault {}
 
 impl fmt::Display for NodeIdFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -61,7 +61,7 @@ impl<F: TimeFormat> NodeInfo<F> {
 
     /// The same node with another type of wall-clock time.
     #[must_use]
-    pub fn in_format<G: TimeFormat>(self) -> NodeInfo<G> {
+    pub fn into_format<G: TimeFormat>(self) -> NodeInfo<G> {
         let convert = |time: F::Time| G::time(F::wall(&time));
         NodeInfo {
             id: self.id,

@@ -89,7 +89,7 @@ pub struct Recorded {
 
 impl Recorded {
     /// The input as it was fed, with its secrets, which are the next ones given; `None` where these are too few.
-    pub fn with_secrets(self, secrets: &mut impl Iterator<Item = Secret>) -> Option<Input> {
+    pub fn into_input(self, secrets: &mut impl Iterator<Item = Secret>) -> Option<Input> {
         let Some(others) = self.secrets.checked_sub(1) else { return Some(self.input) };
         let primary = secrets.next()?;
         let accepted: Vec<Secret> = secrets.take(others).collect();

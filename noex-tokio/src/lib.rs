@@ -88,8 +88,8 @@ impl Runtime for Tokio {
     type Reader = OwnedReadHalf;
     type Writer = OwnedWriteHalf;
 
-    fn current() -> Result<Self, String> {
-        Handle::try_current().map(Self).map_err(|error| error.to_string())
+    fn current() -> Result<Self, Cause> {
+        Handle::try_current().map(Self).map_err(Cause::new)
     }
 
     async fn accept(&self, listener: &TcpListener) -> io::Result<(OwnedReadHalf, OwnedWriteHalf, SocketAddr)> {

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use noex_conformance::common::{PATIENCE, Watch, eventually, lively, patient, seed};
-use noex_driver::{Bound, Cluster, ClusterError, LocalFault, Runtime};
+use noex_driver::{Bound, Cause, Cluster, ClusterError, LocalFault, Runtime};
 use noex_tokio::Tokio;
 
 /// How many connections are gone before the next one that is not.
@@ -21,7 +21,7 @@ impl Runtime for Among {
     type Reader = <Tokio as Runtime>::Reader;
     type Writer = <Tokio as Runtime>::Writer;
 
-    fn current() -> Result<Self, String> {
+    fn current() -> Result<Self, Cause> {
         Tokio::current().map(Self)
     }
 

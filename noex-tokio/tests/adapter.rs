@@ -187,7 +187,7 @@ fn a_runtime_a_start_or_a_last_handle_may_be_dropped_with_its_thread() {
         ending.join().unwrap();
         let reason = living.block_on(patient(async {
             loop {
-                if let Some((_, reason)) = events.next().await.and_then(ClusterEvent::node_down) {
+                if let Some((_, reason)) = events.next().await.and_then(ClusterEvent::into_node_down) {
                     return reason;
                 }
             }

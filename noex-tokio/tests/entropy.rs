@@ -4,7 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Instant;
 
-use noex_driver::{Bound, Cluster, ClusterConfig, ClusterStatus, Runtime, StartError};
+use noex_driver::{Bound, Cause, Cluster, ClusterConfig, ClusterStatus, Runtime, StartError};
 use noex_tokio::Tokio;
 
 /// Tokio, without randomness.
@@ -16,7 +16,7 @@ impl Runtime for Predictable {
     type Reader = <Tokio as Runtime>::Reader;
     type Writer = <Tokio as Runtime>::Writer;
 
-    fn current() -> Result<Self, String> {
+    fn current() -> Result<Self, Cause> {
         Tokio::current().map(Self)
     }
 

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use futures_lite::future;
 use noex_conformance::common::{PATIENCE, config};
-use noex_driver::{Bound, Cluster, Runtime, StartError};
+use noex_driver::{Bound, Cause, Cluster, Runtime, StartError};
 use noex_tokio::Tokio;
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
@@ -39,7 +39,7 @@ impl Runtime for Slow {
     type Reader = <Tokio as Runtime>::Reader;
     type Writer = <Tokio as Runtime>::Writer;
 
-    fn current() -> Result<Self, String> {
+    fn current() -> Result<Self, Cause> {
         Tokio::current().map(Self)
     }
 

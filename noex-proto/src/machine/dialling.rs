@@ -205,7 +205,7 @@ impl Node {
     fn connect_next(&mut self, cx: &mut Cx<'_>, target: &Target) -> bool {
         let Some(dial) = self.dials.get_mut(target) else { return false };
         let left = CONNECT_TIMEOUT.saturating_sub(cx.run() - dial.began.1);
-        let Some((remote, patience)) = dial.addresses.next(left) else { return false };
+        let Some((remote, patience)) = dial.addresses.next_address(left) else { return false };
         let conn = cx.host.new_conn();
         dial.conn = Some(conn);
         cx.host.counters.dials += 1;

@@ -32,7 +32,7 @@ fn started(config: ClusterConfig, local: &str, network: LocalNetwork) -> (String
     machine.start(Instant::START, secret(config)).unwrap();
     machine
         .handle(Instant::START, Input::Listening { entropy: [1; 32], local: local.parse().unwrap(), network: Box::new(network) });
-    let errors = std::iter::from_fn(|| machine.poll_event(events)).filter_map(ClusterEvent::error).collect();
+    let errors = std::iter::from_fn(|| machine.poll_event(events)).filter_map(ClusterEvent::into_error).collect();
     (machine.local_node_id().unwrap().to_string(), errors)
 }
 

@@ -523,7 +523,7 @@ proptest! {
         for recorded in Recording::new(&recording).unwrap() {
             let recorded = recorded.unwrap();
             let (at, count) = (recorded.at, recorded.actions);
-            machine.handle(at, recorded.with_secrets(&mut secrets).unwrap());
+            machine.handle(at, recorded.into_input(&mut secrets).unwrap());
             let before = actions.len();
             actions.extend(std::iter::from_fn(|| machine.poll_action()));
             prop_assert_eq!(count, Some(actions.len() - before));

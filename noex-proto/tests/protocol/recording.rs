@@ -43,7 +43,7 @@ fn replay(inputs: Vec<Recorded>, mut secrets: impl Iterator<Item = Secret>) -> V
     let mut machine = Machine::new();
     let mut events = Vec::new();
     for recorded in inputs {
-        machine.handle(recorded.at, recorded.with_secrets(&mut secrets).unwrap());
+        machine.handle(recorded.at, recorded.into_input(&mut secrets).unwrap());
         events.extend(std::iter::from_fn(|| machine.poll_action()).filter_map(|action| match action {
             Action::Event(event) => Some(event),
             _ => None,
@@ -72,7 +72,7 @@ fn another_secret_leads_to_another_number_of_actions() {
     let mut wrong = std::iter::repeat(Secret::from("not the secret of this one"));
     let same = read(&recording).unwrap().into_iter().all(|recorded| {
         let (at, count) = (recorded.at, recorded.actions);
-        machine.handle(at, recorded.with_secrets(&mut wrong).unwrap());
+        machine.handle(at, recorded.into_input(&mut wrong).unwrap());
         count == Some(std::iter::from_fn(|| machine.poll_action()).count())
     });
     assert!(!same);
@@ -133,8 +133,8 @@ fn a_number_of_secrets_that_an_input_cannot_have_is_no_input() {
 fn too_few_secrets_are_noticed() {
     let (recording, _) = run(1 << 20);
     let rotation = read(&recording).unwrap().into_iter().find(|recorded| recorded.secrets == 2).unwrap();
-    assert!(rotation.clone().with_secrets(&mut secrets().take(1)).is_none());
-    assert!(rotation.with_secrets(&mut secrets().take(2)).is_some());
+    assert!(rotation.clone().into_input(&mut secrets().take(1)).is_none());
+    assert!(rotation.into_input(&mut secrets().take(2)).is_some());
 }
 
 #[test]

@@ -5,9 +5,9 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use noex_proto::{
-    ClusterConfig, ClusterError, ClusterEvent, ClusterNotStartedError, ClusterStatus, ConnId, DialError, Instant, LocalFault,
-    Machine, MessagesLagged, NodeDownReason, NodeId, NodeInfo, NodeStatus, PeerFault, ReadinessReason, Refusal, SendError,
-    SetSecretsError, StartError, TimeFormat, Unreached, WaitError, WallTime,
+    ClusterConfig, ClusterError, ClusterEvent, ClusterNotStartedError, ClusterStatus, ConnId, Contact, DialError, Instant,
+    LocalFault, Machine, MessagesLagged, NodeDownReason, NodeId, NodeIdFault, NodeInfo, NodeStatus, PeerFault, ReadinessReason,
+    Refusal, SendError, SetSecretsError, SetSeedsError, StartError, TimeFormat, Unreached, WaitError, WallTime,
 };
 
 fn check<T: Display>(texts: &[(T, &str)]) {
@@ -200,7 +200,7 @@ fn events_say_what_happened_and_to_whom() {
     ];
     check(texts);
     for (event, text) in texts {
-        assert_eq!(event.clone().in_format::<Untimed>().to_string(), *text, "another type of time is not seen");
+        assert_eq!(event.clone().into_format::<Untimed>().to_string(), *text, "another type of time is not seen");
     }
     check(&[(NodeStatus::Connecting, "connecting"), (NodeStatus::Disconnected, "disconnected")]);
 }
@@ -250,4 +250,46 @@ fn times_and_connections_are_told_apart_in_logs() {
     assert_eq!(Instant::from_millis(61_234).to_string(), "61.234s");
     assert_eq!(ConnId(5).to_string(), "#5");
     assert_eq!(id().as_ref(), "b@10.0.0.2:4369");
+}
+
+#[test]
+fn an_error_leads_to_what_it_is_about() {
+    use std::error::Error;
+
+    let chain = |error: &dyn Error| -> Vec<String> {
+        let mut next = error.source();
+        std::iter::from_fn(|| {
+            let source = next?;
+            next = source.source();
+            Some(source.to_string())
+        })
+        .collect()
+    };
+    let seed = || "b@10.0.0.2:4369".parse::<Contact>().unwrap();
+    let refused = Unreached::Dial(DialError::Refused);
+    let unreachable = ClusterError::SeedUnreachable { seed: seed(), why: refused };
+    assert_eq!(chain(&unreachable), ["connection refused", "connection refused"]);
+    let local = ClusterError::Local(LocalFault::Dial { cause: "no descriptor".into() });
+    assert_eq!(chain(&local), ["no descriptor"], "the fault has the text of the error");
+    let not_started = ClusterNotStartedError::default();
+    for error in [
+        &SendError::NotStarted(not_started) as &dyn Error,
+        &WaitError::NotStarted(not_started),
+        &SetSecretsError::NotStarted(not_started),
+        &SetSeedsError::NotStarted(not_started),
+    ] {
+        assert_eq!(chain(error), [not_started.to_string()]);
+    }
+    assert_eq!(chain(&StartError::Runtime { cause: "there is no reactor".into() }), ["there is no reactor"]);
+
+    // A value of the configuration that is no host or seed keeps the rule that it breaks.
+    let config = ClusterConfig::new("a").seeds(["b@h"]).check().unwrap_err();
+    let invalid = "b@h".parse::<Contact>().unwrap_err();
+    assert_eq!(
+        chain(&StartError::Config(config.clone())),
+        [config.to_string(), invalid.to_string(), invalid.reason().to_string()]
+    );
+    let host = ClusterConfig::new("a").host("256.1.1.1").check().unwrap_err();
+    assert_eq!(chain(&host), [NodeIdFault::HostDotted.to_string()]);
+    assert_eq!(chain(&"b@h".parse::<NodeId>().unwrap_err()), [NodeIdFault::MissingPort.to_string()]);
 }

@@ -223,22 +223,22 @@ impl<R: Runtime> Watch<R> {
 
     /// The ids that came up, in order.
     pub fn ups(&self) -> Vec<NodeId> {
-        self.seen.iter().cloned().filter_map(ClusterEvent::node_up).map(|node| node.id).collect()
+        self.seen.iter().cloned().filter_map(ClusterEvent::into_node_up).map(|node| node.id).collect()
     }
 
     /// The ids that went down, in order, with the reasons.
     pub fn downs(&self) -> Vec<(NodeId, NodeDownReason)> {
-        self.seen.iter().cloned().filter_map(ClusterEvent::node_down).collect()
+        self.seen.iter().cloned().filter_map(ClusterEvent::into_node_down).collect()
     }
 
     /// The errors seen, in order.
     pub fn errors(&self) -> Vec<ClusterError> {
-        self.seen.iter().cloned().filter_map(ClusterEvent::error).collect()
+        self.seen.iter().cloned().filter_map(ClusterEvent::into_error).collect()
     }
 
     /// The statuses seen, in order.
     pub fn statuses(&self) -> Vec<ClusterStatus> {
-        self.seen.iter().cloned().filter_map(ClusterEvent::status_change).collect()
+        self.seen.iter().cloned().filter_map(ClusterEvent::into_status_change).collect()
     }
 }
 

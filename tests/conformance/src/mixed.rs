@@ -5,7 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Instant;
 
-use noex_driver::{Bound, Runtime};
+use noex_driver::{Bound, Cause, Runtime};
 
 /// One of three runtimes, or what belongs to one: each node that a test starts runs on the next, beginning with the first.
 #[derive(Clone, Debug)]
@@ -49,7 +49,7 @@ impl<A: Runtime, B: Runtime, C: Runtime> Runtime for Mixed<A, B, C> {
     type Reader = Mixed<A::Reader, B::Reader, C::Reader>;
     type Writer = Mixed<A::Writer, B::Writer, C::Writer>;
 
-    fn current() -> Result<Self, String> {
+    fn current() -> Result<Self, Cause> {
         match STARTS.replace(STARTS.get() + 1) % 3 {
             0 => A::current().map(Self::A),
             1 => B::current().map(Self::B),

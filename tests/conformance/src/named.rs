@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use async_io::Timer;
-use noex_driver::{Bound, Runtime};
+use noex_driver::{Bound, Cause, Runtime};
 
 /// What a name leads to.
 #[derive(Clone, Copy, Debug)]
@@ -36,7 +36,7 @@ impl<R: Runtime> Runtime for Named<R> {
     type Reader = R::Reader;
     type Writer = R::Writer;
 
-    fn current() -> Result<Self, String> {
+    fn current() -> Result<Self, Cause> {
         R::current().map(Self)
     }
 

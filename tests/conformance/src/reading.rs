@@ -238,7 +238,7 @@ pub async fn nodes_and_configurations_are_written_and_read<R: Runtime>() {
     // What is written is whole milliseconds, and the same in the core.
     assert_eq!(serde_json::to_string(&read).unwrap(), text);
     let core: noex_proto::NodeInfo = serde_json::from_str(&text).unwrap();
-    assert_eq!((serde_json::to_string(&core).unwrap(), core.in_format()), (text, read));
+    assert_eq!((serde_json::to_string(&core).unwrap(), core.into_format()), (text, read));
     assert_eq!(node.to_string(), format!("{} (connected, 0 processes, up {}s)", id(&b), node.uptime.as_secs()));
 
     // As the original writes it, and as this one does.

@@ -37,9 +37,9 @@ pub async fn a_replayed_recording_tells_what_the_node_was_told<R: Runtime>() {
     let mut replayed = Vec::new();
     for recorded in Recording::new(&recording).unwrap() {
         let recorded = recorded.unwrap();
-        machine.handle(recorded.at, recorded.with_secrets(&mut secrets).unwrap());
+        machine.handle(recorded.at, recorded.into_input(&mut secrets).unwrap());
         replayed.extend(std::iter::from_fn(|| machine.poll_action()).filter_map(|action| match action {
-            Action::Event(event) => Some(event.in_format()),
+            Action::Event(event) => Some(event.into_format()),
             _ => None,
         }));
     }

@@ -30,7 +30,7 @@ fn replay(machine: &mut Machine, bytes: &[u8], check: impl Fn(&Recorded, usize))
     while let Some(Ok(recorded)) = reader.next() {
         assert!(reader.offset() > offset, "an input has a size");
         offset = reader.offset();
-        let input = recorded.clone().with_secrets(&mut secrets).expect("there are as many as can be");
+        let input = recorded.clone().into_input(&mut secrets).expect("there are as many as can be");
         let is_tick = matches!(input, Input::Tick);
         machine.handle(recorded.at, input);
         let before = actions.len();

@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use noex_driver::{Bound, Runtime};
+use noex_driver::{Bound, Cause, Runtime};
 use noex_tokio::Tokio;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::TcpListener;
@@ -40,7 +40,7 @@ impl Runtime for Impaired {
     type Reader = Reader;
     type Writer = OwnedWriteHalf;
 
-    fn current() -> Result<Self, String> {
+    fn current() -> Result<Self, Cause> {
         let network = *NETWORK.get().ok_or("no network")?;
         Ok(Self { network, rt: Tokio::current()? })
     }

@@ -91,7 +91,7 @@ impl Replay {
             let Some(recorded) = reader.next() else { return Ok(()) };
             let recorded = recorded.map_err(|error| ReplayError::Recording { input, error })?;
             let (now, recorded_actions) = (recorded.at, recorded.actions);
-            let fed = recorded.with_secrets(&mut secrets).ok_or(ReplayError::SecretMissing { input, at })?;
+            let fed = recorded.into_input(&mut secrets).ok_or(ReplayError::SecretMissing { input, at })?;
             let nanos = u64::try_from(now.since_start().as_nanos()).unwrap_or(u64::MAX);
             self.timeline.input(0, nanos, &fed);
             (self.end, self.inputs) = (self.end.max(now.since_start()), input);

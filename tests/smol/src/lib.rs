@@ -44,7 +44,7 @@ impl noex_driver::Runtime for Smol {
     type Reader = TcpStream;
     type Writer = TcpStream;
 
-    fn current() -> Result<Self, String> {
+    fn current() -> Result<Self, Cause> {
         // It begins by itself at the first use, so it is always there.
         Ok(Self(()))
     }

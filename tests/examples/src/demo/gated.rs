@@ -12,7 +12,7 @@ use std::task::{Poll, Waker};
 use std::thread;
 use std::time::Instant;
 
-use noex_driver::{Bound, Runtime};
+use noex_driver::{Bound, Cause, Runtime, StartError};
 
 /// The part of a runtime that belongs to one node: what befalls its tasks befalls no others.
 #[derive(Clone, Debug)]
@@ -68,7 +68,7 @@ impl<R: Runtime> Gated<R> {
     /// # Errors
     /// Says what is missing where there is none.
     pub fn new() -> io::Result<Self> {
-        let rt = R::current().map_err(io::Error::other)?;
+        let rt = R::current().map_err(|cause| io::Error::other(StartError::Runtime { cause }))?;
         Ok(Self { gate: Arc::default(), rt })
     }
 
@@ -93,7 +93,7 @@ impl<R: Runtime> Runtime for Gated<R> {
     type Reader = R::Reader;
     type Writer = R::Writer;
 
-    fn current() -> Result<Self, String> {
+    fn current() -> Result<Self, Cause> {
         let gate = ENTERED.with_borrow(Clone::clone).ok_or("it was not entered")?;
         Ok(Self { gate, rt: R::current()? })
     }
