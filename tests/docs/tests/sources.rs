@@ -70,7 +70,7 @@ fn each_error_that_holds_another_gives_it_as_its_source() {
     let sources = source::files().into_iter().filter(|path| crates.iter().any(|source| path.starts_with(source)));
     let texts: Vec<String> = sources.map(|path| fs::read_to_string(path).expect("Rust is text")).collect();
     let count = texts.iter().flat_map(|text| errors(text)).count();
-    assert!(count > 20, "only {count} errors");
+    assert!(count >= 20, "only {count} errors");
     assert_eq!(silent(&texts), Vec::<String>::new());
 }
 
