@@ -1,5 +1,6 @@
 //! The handle that an application holds.
 
+use std::marker::PhantomData;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -7,12 +8,12 @@ use bytes::Bytes;
 use futures_lite::future;
 use noex_proto::{Input, Machine, Message};
 
-use crate::shared::{Shared, State};
-use crate::time::{sleep, wall};
+use crate::drive::{Shared, State};
+use crate::time::wall;
 use crate::{
     Broadcast, ClusterConfig, ClusterError, ClusterEvent, ClusterNotStartedError, ClusterStatus, Counters, EventStream,
     LocalFault, MessageStream, NodeDownReason, NodeId, NodeInfo, Readiness, Runtime, Secret, SecretUse, SendError,
-    SetSecretsError, SetSeedsError, StartError, Subscribed, Subscription, WaitError, handlers, listen, log,
+    SetSecretsError, SetSeedsError, StartError, Subscribed, Subscription, WaitError, handlers, log, run,
 };
 
 /// A node of a cluster: this process, as the others see it, and the others, as it sees them.
@@ -20,17 +21,24 @@ use crate::{
 #[doc = crate::cluster_doc!()]
 #[derive(Clone, Debug)]
 #[must_use = "dropping the last handle stops the node"]
-pub struct Cluster<R: Runtime>(Arc<Handle<R>>);
+pub struct Cluster<R: Runtime> {
+    handle: Arc<Handle>,
+    /// Where it is started; the node itself is of no type of runtime.
+    runtime: PhantomData<fn() -> R>,
+}
 
 /// A handle that does not keep the node running, for handlers.
 #[derive(Clone, Debug)]
-pub struct WeakCluster<R: Runtime>(Weak<Handle<R>>);
+pub struct WeakCluster<R: Runtime> {
+    handle: Weak<Handle>,
+    runtime: PhantomData<fn() -> R>,
+}
 
 /// What the handles share, and no task does, so that the last handle can be told.
 #[derive(Debug)]
-struct Handle<R: Runtime>(Arc<Shared<R>>);
+struct Handle(Arc<Shared>);
 
-impl<R: Runtime> Drop for Handle<R> {
+impl Drop for Handle {
     fn drop(&mut self) {
         self.0.lock().orphaned = true;
         // The run's task stops the node. Streams of one that was stopped already end too.
@@ -60,7 +68,7 @@ impl<R: Runtime> Cluster<R> {
     }
 
     fn of(machine: Machine) -> Self {
-        Self(Arc::new(Handle(Arc::new(Shared::new(machine)))))
+        Self { handle: Arc::new(Handle(Arc::new(Shared::new(machine)))), runtime: PhantomData }
     }
 
     /// Starts the node in the caller's runtime, and returns once it listens. It waits for no seed and for no seed's name.
@@ -73,7 +81,7 @@ impl<R: Runtime> Cluster<R> {
     /// give; [`StartError::Runtime`] outside a runtime, or where it ends meanwhile; [`StartError::Stopped`] where the node was
     /// stopped before the start was over.
     pub async fn start(&self, config: ClusterConfig) -> Result<(), StartError> {
-        listen::start(self.shared(), config).await
+        run::start::<R>(self.shared(), config).await
     }
 
     /// Leaves the cluster: tells the peers, writes what is queued, closes, and returns when the port is free again. It takes as long
@@ -112,7 +120,7 @@ impl<R: Runtime> Cluster<R> {
     /// A handle that does not keep the node running.
     #[must_use]
     pub fn downgrade(&self) -> WeakCluster<R> {
-        WeakCluster(Arc::downgrade(&self.0))
+        WeakCluster { handle: Arc::downgrade(&self.handle), runtime: PhantomData }
     }
 
     // Reading
@@ -170,34 +178,34 @@ impl<R: Runtime> Cluster<R> {
     // Events and messages
 
     /// The events from now on; first the nodes that are up, as ups.
-    pub fn events(&self) -> EventStream<R> {
+    pub fn events(&self) -> EventStream {
         let poll = |machine: &mut Machine, id| machine.poll_event(id).map(noex_proto::ClusterEvent::into_format);
         Subscribed::new(self.shared(), Machine::subscribe_events, poll, |shared| &shared.events)
     }
 
     /// The messages that arrive from now on.
-    pub fn messages(&self) -> MessageStream<R> {
+    pub fn messages(&self) -> MessageStream {
         Subscribed::new(self.shared(), Machine::subscribe_messages, Machine::poll_message, |shared| &shared.messages)
     }
 
     /// Calls `handler` for each node that comes up, and at first for those that are up.
-    pub fn on_node_up(&self, handler: impl FnMut(NodeInfo) + Send + 'static) -> Subscription<R> {
+    pub fn on_node_up(&self, handler: impl FnMut(NodeInfo) + Send + 'static) -> Subscription {
         self.on_event(ClusterEvent::into_node_up, handler)
     }
 
     /// Calls `handler` for each node that goes down.
-    pub fn on_node_down(&self, mut handler: impl FnMut(NodeId, NodeDownReason) + Send + 'static) -> Subscription<R> {
+    pub fn on_node_down(&self, mut handler: impl FnMut(NodeId, NodeDownReason) + Send + 'static) -> Subscription {
         self.on_event(ClusterEvent::into_node_down, move |(id, reason)| handler(id, reason))
     }
 
     /// Calls `handler` for each change of the local node's status.
-    pub fn on_status_change(&self, handler: impl FnMut(ClusterStatus) + Send + 'static) -> Subscription<R> {
+    pub fn on_status_change(&self, handler: impl FnMut(ClusterStatus) + Send + 'static) -> Subscription {
         self.on_event(ClusterEvent::into_status_change, handler)
     }
 
     /// Calls `handler` for each error event. If it panics over the report that a handler panicked, that goes to the log only, where the
     /// feature `tracing` is on.
-    pub fn on_error(&self, mut handler: impl FnMut(ClusterError) + Send + 'static) -> Subscription<R> {
+    pub fn on_error(&self, mut handler: impl FnMut(ClusterError) + Send + 'static) -> Subscription {
         self.on_event(ClusterEvent::into_error, move |error| match error {
             // Two handlers that panic over each other's reports would keep each other busy for ever.
             ClusterError::Local(LocalFault::HandlerPanicked { .. }) => {
@@ -211,7 +219,7 @@ impl<R: Runtime> Cluster<R> {
 
     /// Calls `handler` for each message. That some were dropped because it is too slow goes to the log only, where the feature `tracing`
     /// is on; [`messages`](Self::messages) says so in its place.
-    pub fn on_message(&self, mut handler: impl FnMut(Message) + Send + 'static) -> Subscription<R> {
+    pub fn on_message(&self, mut handler: impl FnMut(Message) + Send + 'static) -> Subscription {
         handlers::register(self.messages(), move |message| match message {
             Ok(message) => handler(message),
             Err(lagged) => log::warning(&lagged.to_string()),
@@ -227,18 +235,13 @@ impl<R: Runtime> Cluster<R> {
         let not_started = WaitError::NotStarted(ClusterNotStartedError::default());
         let run = self.shared().lock().run.clone().ok_or(not_started)?;
         // Of this run: the next one may have begun meanwhile.
-        let outcome = |state: &State<R>| run.end.get().map_or_else(|| state.machine.has_nodes(count), |_| Err(not_started));
+        let outcome = |state: &State| run.end.get().map_or_else(|| state.machine.has_nodes(count), |_| Err(not_started));
         let over = self.shared().until(&self.shared().events, |state| match outcome(state) {
             Err(WaitError::TimedOut { .. }) => None,
             outcome => Some(outcome),
         });
         // In the runtime, whose timers may panic elsewhere once it is shut down.
-        let (timer, rung) = async_channel::bounded(1);
-        let rt = run.rt.clone();
-        run.rt.spawn(async move {
-            future::or(timer.closed(), sleep(&rt, timeout)).await;
-            let _gone = timer.try_send(());
-        });
+        let rung = run.rt.alarm(timeout);
         let late = async {
             // It ends without a word where its runtime does, and then the run is over soon.
             if rung.recv().await.is_err() {
@@ -325,16 +328,16 @@ impl<R: Runtime> Cluster<R> {
         &self,
         kind: fn(ClusterEvent) -> Option<T>,
         mut handler: impl FnMut(T) + Send + 'static,
-    ) -> Subscription<R> {
+    ) -> Subscription {
         handlers::register(self.events(), move |event| kind(event).into_iter().for_each(&mut handler))
     }
 
-    fn read<T>(&self, read: impl FnOnce(&State<R>) -> T) -> T {
+    fn read<T>(&self, read: impl FnOnce(&State) -> T) -> T {
         read(&self.shared().lock())
     }
 
-    fn shared(&self) -> &Arc<Shared<R>> {
-        &self.0.0
+    fn shared(&self) -> &Arc<Shared> {
+        &self.handle.0
     }
 }
 
@@ -342,7 +345,7 @@ impl<R: Runtime> WeakCluster<R> {
     /// The handle, unless the last one is gone.
     #[must_use]
     pub fn upgrade(&self) -> Option<Cluster<R>> {
-        self.0.upgrade().map(Cluster)
+        self.handle.upgrade().map(|handle| Cluster { handle, runtime: PhantomData })
     }
 }
 

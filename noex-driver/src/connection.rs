@@ -1,51 +1,34 @@
 //! Connections: one task each, which dials where the connection is outgoing, then reads and writes at the same time.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 
-use async_channel::{Receiver, Sender};
-use bytes::{Buf, Bytes};
+use bytes::Buf;
 use futures_lite::future;
-use noex_proto::{Close, ConnId, Input, ReadBuffer, Turn};
+use noex_proto::{Close, Input, ReadBuffer, Turn};
 
-use crate::shared::Shared;
+use crate::drive::Shared;
+use crate::link::Orders;
 use crate::time::{sleep, wall};
 use crate::{Runtime, io_error, log};
-
-/// The machine's end of a connection that it has not closed.
-pub(crate) struct Link {
-    pub(crate) close: Sender<Close>,
-    /// What to write; the machine bounds how much by the credit that it has. Dropped, it ends the stream once that is written.
-    pub(crate) data: Sender<Bytes>,
-}
 
 /// After a graceful close more came than the machine wants read.
 #[derive(Debug)]
 struct Overrun;
 
-/// The task's end of a connection.
+/// What the task of a connection has.
 pub(crate) struct Connection<R: Runtime> {
-    close: Receiver<Close>,
-    conn: ConnId,
-    data: Receiver<Bytes>,
-    rt: R,
-    shared: Arc<Shared<R>>,
+    pub(crate) orders: Orders,
+    pub(crate) rt: R,
+    pub(crate) shared: Arc<Shared>,
 }
 
 impl<R: Runtime> Connection<R> {
-    /// Links a new connection to the machine; before the machine hears of it, since that may close it at once.
-    pub(crate) fn link(shared: &Arc<Shared<R>>, rt: &R, conn: ConnId, links: &mut BTreeMap<ConnId, Link>) -> Self {
-        let (close, closed) = async_channel::bounded(1);
-        let (data, queued) = async_channel::unbounded();
-        links.insert(conn, Link { close, data });
-        Self { close: closed, conn, data: queued, rt: rt.clone(), shared: shared.clone() }
-    }
-
     /// The task of an outgoing connection.
     pub(crate) async fn dial(self, remote: SocketAddr) {
-        let Self { conn, ref rt, ref shared, .. } = self;
-        let given_up = async { self.close.recv().await.map_or(None, |_| None) };
+        let Self { ref orders, ref rt, ref shared } = self;
+        let conn = orders.conn;
+        let given_up = async { orders.close.recv().await.map_or(None, |_| None) };
         match future::or(given_up, async { Some(rt.connect(remote).await) }).await {
             Some(Ok(stream)) => {
                 shared.feed(Input::Connected { conn, remote });
@@ -63,7 +46,7 @@ impl<R: Runtime> Connection<R> {
     pub(crate) async fn serve(self, (mut reader, mut writer): (R::Reader, R::Writer)) {
         let closing = OnceLock::new();
         let closed = async {
-            if let Ok(Close::Graceful { linger, read_at_most }) = self.close.recv().await {
+            if let Ok(Close::Graceful { linger, read_at_most }) = self.orders.close.recv().await {
                 closing.get_or_init(|| read_at_most);
                 sleep(&self.rt, linger).await;
             }
@@ -79,7 +62,7 @@ impl<R: Runtime> Connection<R> {
         future::or(closed, exchange).await;
         drop((reader, writer));
         // The machine waits for this after a graceful close alone, and otherwise ignores it.
-        self.shared.feed(Input::Closed { conn: self.conn });
+        self.shared.feed(Input::Closed { conn: self.orders.conn });
     }
 
     /// Reads to the end. What comes after a close is read too, since closing a socket with unread bytes makes TCP discard what was
@@ -87,9 +70,9 @@ impl<R: Runtime> Connection<R> {
     async fn receive(&self, reader: &mut R::Reader, closing: &OnceLock<usize>) -> Result<(), Overrun> {
         let (mut buffer, mut turn, mut thrown_away) = (ReadBuffer::new(), Turn::default(), 0);
         while let Ok(length @ 1..) = self.rt.read(reader, buffer.space()).await {
-            log::bytes("read", self.conn, length);
+            log::bytes("read", self.orders.conn, length);
             match closing.get() {
-                None => self.shared.feed(Input::Received { conn: self.conn, data: buffer.take(length), wall: wall() }),
+                None => self.shared.feed(Input::Received { conn: self.orders.conn, data: buffer.take(length), wall: wall() }),
                 Some(most) => {
                     thrown_away += length;
                     if thrown_away > *most {
@@ -103,8 +86,8 @@ impl<R: Runtime> Connection<R> {
         }
         self.shared.drive(|state| {
             // After a graceful close this input would say that the writing is done with too.
-            if state.links.contains_key(&self.conn) {
-                state.handle(Input::Closed { conn: self.conn });
+            if state.links.contains_key(&self.orders.conn) {
+                state.handle(Input::Closed { conn: self.orders.conn });
             }
         });
         Ok(())
@@ -114,13 +97,13 @@ impl<R: Runtime> Connection<R> {
     /// peer sent before.
     async fn transmit(&self, writer: &mut R::Writer, closing: &OnceLock<usize>) {
         let mut turn = Turn::default();
-        while let Ok(mut data) = self.data.recv().await {
+        while let Ok(mut data) = self.orders.data.recv().await {
             while !data.is_empty() {
                 let Ok(length @ 1..) = self.rt.write(writer, &data).await else { return };
-                log::bytes("written", self.conn, length);
+                log::bytes("written", self.orders.conn, length);
                 data.advance(length);
                 if closing.get().is_none() {
-                    self.shared.feed(Input::Transmitted { bytes: length, conn: self.conn });
+                    self.shared.feed(Input::Transmitted { bytes: length, conn: self.orders.conn });
                 }
                 if turn.is_over(length) {
                     future::yield_now().await;

@@ -7,17 +7,17 @@ use std::{mem, thread};
 use futures_lite::future;
 use noex_proto::{Input, LocalFault, SubscriptionId};
 
-use crate::shared::Shared;
-use crate::{Runtime, Subscribed};
+use crate::Subscribed;
+use crate::drive::Shared;
 
 /// A registered handler, with [`unsubscribe`](Self::unsubscribe). Dropping this keeps the handler.
 #[derive(Debug)]
-pub struct Subscription<R: Runtime> {
+pub struct Subscription {
     id: SubscriptionId,
-    shared: Arc<Shared<R>>,
+    shared: Arc<Shared>,
 }
 
-impl<R: Runtime> Subscription<R> {
+impl Subscription {
     /// Removes the handler: once this returns, it is not called for anything further, but for a call that is under way or just begins.
     /// Handlers may call this, also for themselves; calling it twice is harmless.
     pub fn unsubscribe(&self) {
@@ -28,15 +28,14 @@ impl<R: Runtime> Subscription<R> {
 }
 
 /// Calls a handler for each item, on a thread of its own: it may block without holding up anybody, and outlives every runtime.
-pub(crate) fn register<R: Runtime, T: 'static>(
-    mut subscribed: Subscribed<R, T>,
-    mut handler: impl FnMut(T) + Send + 'static,
-) -> Subscription<R> {
+pub(crate) fn register<T: 'static>(mut subscribed: Subscribed<T>, mut handler: impl FnMut(T) + Send + 'static) -> Subscription {
     let subscription = Subscription { id: subscribed.id, shared: subscribed.shared.clone() };
     thread::spawn(move || {
         while let Some(item) = future::block_on(subscribed.next()) {
-            let rt = subscribed.shared.lock().runtime();
-            if let Some(message) = panic_of(|| rt.enter(|| handler(item))) {
+            let run = subscribed.shared.lock().run().clone();
+            let mut item = Some(item);
+            let mut call = || item.take().into_iter().for_each(&mut handler);
+            if let Some(message) = panic_of(|| run.rt.enter(&mut call)) {
                 // What logs this may panic too.
                 panic_of(|| subscribed.shared.feed(Input::Report(LocalFault::HandlerPanicked { message })));
             }

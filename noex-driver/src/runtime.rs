@@ -6,7 +6,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Instant;
 
-use crate::{Bound, Cause, lookup};
+use crate::{Bound, Cause, resolver};
 
 /// An asynchronous runtime with TCP: all that differs between one adapter and the next.
 ///
@@ -81,7 +81,7 @@ pub trait Runtime: Clone + Debug + Send + Sync + 'static {
     /// goes on after its future is dropped only where it cannot be helped. The driver bounds how many there are. As it stands it asks the
     /// system's resolver on a thread of its own.
     fn resolve(&self, host: &str, port: u16) -> impl Future<Output = io::Result<Vec<SocketAddr>>> + Send {
-        lookup::resolve(host, port)
+        resolver::resolve(host, port)
     }
 
     /// Ends writing, so that the peer reads to the end, and leaves reading open.

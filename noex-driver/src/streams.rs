@@ -9,15 +9,15 @@ use event_listener::{Event, EventListener};
 use futures_core::Stream;
 use noex_proto::{Machine, Message, MessagesLagged, SubscriptionId};
 
-use crate::shared::Shared;
-use crate::{ClusterEvent, Runtime};
+use crate::ClusterEvent;
+use crate::drive::Shared;
 
-/// A stream of [`ClusterEvent`]s, from [`Cluster::events`](crate::Cluster::events).
-pub type EventStream<R> = Subscribed<R, ClusterEvent>;
+/// A stream of [`ClusterEvent`]s, from [`Cluster::events`](crate::Cluster::events): [`next`](Subscribed::next) gives them.
+pub type EventStream = Subscribed<ClusterEvent>;
 
-/// A stream of [`Message`]s, from [`Cluster::messages`](crate::Cluster::messages). An item that is an error says how many messages
+/// A stream of [`Message`]s, from [`Cluster::messages`](crate::Cluster::messages): [`next`](Subscribed::next) gives them. An item that is an error says how many messages
 /// were dropped at this place because the stream was read too slowly.
-pub type MessageStream<R> = Subscribed<R, Result<Message, MessagesLagged>>;
+pub type MessageStream = Subscribed<Result<Message, MessagesLagged>>;
 
 /// A subscription as a stream: what happens from its creation on, in order.
 ///
@@ -27,21 +27,21 @@ pub type MessageStream<R> = Subscribed<R, Result<Message, MessagesLagged>>;
 /// while it wakes. [`next`](Self::next) needs no trait in scope; what else streams can do comes with `futures-lite` or its like.
 #[derive(Debug)]
 #[must_use = "what is not read is dropped"]
-pub struct Subscribed<R: Runtime, T> {
+pub struct Subscribed<T> {
     pub(crate) id: SubscriptionId,
     poll: fn(&mut Machine, SubscriptionId) -> Option<T>,
-    pub(crate) shared: Arc<Shared<R>>,
+    pub(crate) shared: Arc<Shared>,
     waiting: Option<EventListener>,
     /// What is notified when there may be more.
-    wakes: fn(&Shared<R>) -> &Event,
+    wakes: fn(&Shared) -> &Event,
 }
 
-impl<R: Runtime, T> Subscribed<R, T> {
+impl<T> Subscribed<T> {
     pub(crate) fn new(
-        shared: &Arc<Shared<R>>,
+        shared: &Arc<Shared>,
         subscribe: fn(&mut Machine) -> SubscriptionId,
         poll: fn(&mut Machine, SubscriptionId) -> Option<T>,
-        wakes: fn(&Shared<R>) -> &Event,
+        wakes: fn(&Shared) -> &Event,
     ) -> Self {
         let id = subscribe(&mut shared.lock().machine);
         Self { id, poll, shared: shared.clone(), waiting: None, wakes }
@@ -62,7 +62,7 @@ impl<R: Runtime, T> Subscribed<R, T> {
     }
 }
 
-impl<R: Runtime, T> Stream for Subscribed<R, T> {
+impl<T> Stream for Subscribed<T> {
     type Item = T;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<T>> {
@@ -82,7 +82,7 @@ impl<R: Runtime, T> Stream for Subscribed<R, T> {
     }
 }
 
-impl<R: Runtime, T> Drop for Subscribed<R, T> {
+impl<T> Drop for Subscribed<T> {
     fn drop(&mut self) {
         self.shared.lock().machine.unsubscribe(self.id);
     }

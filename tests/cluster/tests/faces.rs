@@ -125,7 +125,8 @@ fn adapters_have_the_same_public_items() {
         "impl Runtime for Runtime",
         "struct Runtime {\"Clone\", \"Debug\"}",
         "type Cluster = noex_driver::Cluster<Runtime>",
-        "type EventStream = noex_driver::EventStream<Runtime>",
+        "type WeakCluster = noex_driver::WeakCluster<Runtime>",
+        "use noex_driver::EventStream",
         "use noex_driver::ClusterConfig",
         "use noex_driver::StartError",
     ] {
@@ -151,22 +152,25 @@ fn documentation(attrs: &[Attribute]) -> String {
     texts.collect::<Vec<_>>().join("\n")
 }
 
-/// Rustdoc shows nothing of what an alias stands for but its methods, and of a stream's alias not even these.
+/// Rustdoc shows nothing of what an alias stands for but its methods.
 #[test]
 fn aliases_say_what_one_has_to_know() {
-    for (runtime, source, _) in ADAPTERS {
+    let alias = |source: &str, name: &str| {
         let file = syn::parse_file(source).unwrap();
-        let of = |name: &str| {
-            let mut aliases = file.items.iter().filter_map(|item| match item {
-                Item::Type(item) if item.ident == name => Some(documentation(&item.attrs)),
-                _ => None,
-            });
-            aliases.next().unwrap()
-        };
-        assert!(of("Cluster").ends_with("noex_driver::cluster_doc!"), "{runtime}: {}", of("Cluster"));
-        for stream in ["EventStream", "MessageStream"] {
-            assert!(of(stream).contains("[`next`](noex_driver::Subscribed::next)"), "{runtime}: {}", of(stream));
-        }
+        let mut aliases = file.items.iter().filter_map(|item| match item {
+            Item::Type(item) if item.ident == name => Some(documentation(&item.attrs)),
+            _ => None,
+        });
+        aliases.next().unwrap()
+    };
+    for (runtime, source, _) in ADAPTERS {
+        let text = alias(source, "Cluster");
+        assert!(text.ends_with("noex_driver::cluster_doc!"), "{runtime}: {text}");
+    }
+    let streams = include_str!("../../../noex-driver/src/streams.rs");
+    for name in ["EventStream", "MessageStream"] {
+        let text = alias(streams, name);
+        assert!(text.contains("[`next`](Subscribed::next)"), "{text}");
     }
 }
 
@@ -236,4 +240,14 @@ fn differences_are_seen() {
     assert_eq!(face(&format!("{whole} impl X {{ fn own(&self) {{}} }}"), "X").unwrap(), expected);
     let open = whole.replace("X(())", "X(pub ())");
     assert!(face(&open, "X").unwrap_err().contains("public field"));
+}
+
+/// A message of an application may hold any of these, whichever runtime its nodes run in.
+#[test]
+fn streams_and_subscriptions_name_no_runtime() {
+    let (tokio, other) = (noex_tokio::Cluster::new(), noex_async_std::Cluster::new());
+    let streams: [noex_tokio::EventStream; 2] = [tokio.events(), other.events()];
+    let handlers: [noex_async_std::Subscription; 2] = [tokio.on_error(|_| ()), other.on_error(|_| ())];
+    drop(streams);
+    handlers.iter().for_each(noex_tokio::Subscription::unsubscribe);
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use noex_conformance::common::{Watch, id, patient};
-use noex_tokio::{Cluster, ClusterConfig, NodeDownReason, Tokio};
+use noex_tokio::{Cluster, ClusterConfig, NodeDownReason};
 
 const SECRET: &str = "the secret of these examples";
 
@@ -38,7 +38,7 @@ async fn examples_leave_on_sigterm() {
     for (program, args) in PROGRAMS {
         for signal in [Signal::SIGTERM, Signal::SIGINT] {
             let worker = Cluster::new();
-            let mut watch = Watch::<Tokio>::new(&worker);
+            let mut watch = Watch::new(&worker);
             // Its port is fixed, and may still be another test's.
             let config = || ClusterConfig::new("worker1").host("127.0.0.1").port(4370).cluster_secret(SECRET);
             patient(async {

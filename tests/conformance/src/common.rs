@@ -142,15 +142,15 @@ pub async fn all<T>(futures: impl IntoIterator<Item = impl Future<Output = T>>) 
 
 /// A subscriber who remembers what it was told.
 #[derive(Debug)]
-pub struct Watch<R: Runtime> {
-    events: EventStream<R>,
+pub struct Watch {
+    events: EventStream,
     /// All that was read of the stream, until it is forgotten.
     pub seen: Vec<ClusterEvent>,
 }
 
-impl<R: Runtime> Watch<R> {
+impl Watch {
     /// Subscribes.
-    pub fn new(cluster: &Cluster<R>) -> Self {
+    pub fn new<R: Runtime>(cluster: &Cluster<R>) -> Self {
         Self { events: cluster.events(), seen: Vec::new() }
     }
 
@@ -243,6 +243,6 @@ impl<R: Runtime> Watch<R> {
 }
 
 /// The next message of a stream.
-pub async fn message<R: Runtime>(messages: &mut MessageStream<R>) -> Message {
+pub async fn message(messages: &mut MessageStream) -> Message {
     within_patience("a message arrives", messages.next()).await.expect("the stream is open").expect("the reader is fast enough")
 }

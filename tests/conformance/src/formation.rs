@@ -14,7 +14,7 @@ use crate::common::*;
 use crate::proxy::Proxy;
 
 /// Nodes that seed each other, with their watches, and none started yet.
-fn seeding_each_other<R: Runtime>(count: usize) -> (Vec<Cluster<R>>, Vec<ClusterConfig>, Vec<Watch<R>>) {
+fn seeding_each_other<R: Runtime>(count: usize) -> (Vec<Cluster<R>>, Vec<ClusterConfig>, Vec<Watch>) {
     let ports: Vec<u16> = (0..count).map(|_| free_port()).collect();
     let seeds: Vec<String> = ports.iter().enumerate().map(|(n, port)| format!("n{n}@127.0.0.1:{port}")).collect();
     let clusters: Vec<Cluster<R>> = (0..count).map(|_| Cluster::new()).collect();
@@ -38,7 +38,7 @@ async fn start_at_once<R: Runtime>(clusters: &[Cluster<R>], configs: Vec<Cluster
     }
 }
 
-async fn exactly_one_up_each<R: Runtime>(watches: &mut [Watch<R>]) {
+async fn exactly_one_up_each(watches: &mut [Watch]) {
     let (mut ups, mut downs) = (0, Vec::new());
     for watch in watches.iter_mut() {
         watch.read().await;

@@ -174,7 +174,7 @@ pub async fn a_handler_may_unsubscribe_itself_and_stop_the_node<R: Runtime>() {
     let a = Cluster::<R>::new();
     let weak = a.downgrade();
     let (word, words) = async_channel::unbounded();
-    let (give, take) = mpsc::channel::<Subscription<R>>();
+    let (give, take) = mpsc::channel::<Subscription>();
     let subscription = a.on_status_change(move |status| {
         take.recv_timeout(PATIENCE).unwrap().unsubscribe();
         let a = weak.upgrade().unwrap();

@@ -53,7 +53,7 @@ struct Tally {
 
 impl Tally {
     /// Reads what is there. Each message has its number, so that none comes twice or out of order.
-    async fn read<R: Runtime>(&mut self, messages: &mut MessageStream<R>) {
+    async fn read(&mut self, messages: &mut MessageStream) {
         while let Some(Some(message)) = future::poll_once(pin!(messages.next())).await {
             match message {
                 Ok(message) => {

@@ -49,7 +49,7 @@ pub async fn secrets_are_rotated_without_a_down<R: Runtime>() {
     let (a_id, b_id) = (id(&a), id(&b));
     let uses = || (a.secret_use(&b_id).unwrap(), b.secret_use(&a_id).unwrap());
     let mut at_a = Watch::new(&a);
-    let reconnect = async |watch: &mut Watch<R>| {
+    let reconnect = async |watch: &mut Watch| {
         watch.forget().await;
         proxy.cut();
         assert_eq!(watch.down(&b_id).await, NodeDownReason::ConnectionClosed);

@@ -12,25 +12,16 @@ use smol::net::{TcpListener, TcpStream};
 #[doc(inline)]
 pub use noex_driver::{
     Broadcast, Bytes, Cause, ClusterConfig, ClusterError, ClusterEvent, ClusterNotStartedError, ClusterStatus, Contact, Counters,
-    DialError, FromEnv, FromEnvError, IntoSecret, InvalidClusterConfigError, InvalidContactError, InvalidNodeIdError, LastDown,
-    Limits, LocalFault, Message, MessagesLagged, NodeDownReason, NodeId, NodeIdFault, NodeInfo, NodeStatus, PeerFault, Readiness,
-    ReadinessReason, Refusal, Secret, SecretUse, SendError, SetSecretsError, SetSeedsError, StartError, Unreached, WaitError,
-    bounds, defaults,
+    DialError, EventStream, FromEnv, FromEnvError, IntoSecret, InvalidClusterConfigError, InvalidContactError,
+    InvalidNodeIdError, LastDown, Limits, LocalFault, Message, MessageStream, MessagesLagged, NodeDownReason, NodeId,
+    NodeIdFault, NodeInfo, NodeStatus, PeerFault, Readiness, ReadinessReason, Refusal, Secret, SecretUse, SendError,
+    SetSecretsError, SetSeedsError, StartError, Subscription, Unreached, WaitError, bounds, defaults,
 };
 
 /// A node of a cluster, on smol: this process, as the others see it, and the others, as it sees them.
 ///
 #[doc = noex_driver::cluster_doc!()]
 pub type Cluster = noex_driver::Cluster<Smol>;
-
-/// A stream of events, from [`Cluster::events`](noex_driver::Cluster::events): [`next`](noex_driver::Subscribed::next) gives them.
-pub type EventStream = noex_driver::EventStream<Smol>;
-
-/// A stream of messages, from [`Cluster::messages`](noex_driver::Cluster::messages): [`next`](noex_driver::Subscribed::next) gives them.
-pub type MessageStream = noex_driver::MessageStream<Smol>;
-
-/// A registered handler.
-pub type Subscription = noex_driver::Subscription<Smol>;
 
 /// A handle that does not keep the node running, for handlers.
 pub type WeakCluster = noex_driver::WeakCluster<Smol>;

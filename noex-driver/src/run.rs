@@ -1,15 +1,19 @@
 //! A run: the start, then one task that listens, accepts connections and keeps the time, and the end.
 
 use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use std::{io, mem};
 
+use async_channel::Receiver;
 use futures_lite::future;
-use noex_proto::{Cause, ClusterConfig, ClusterStatus, Input, ListenOn, LocalFault, StartError};
+use noex_proto::{Cause, ClusterConfig, ClusterStatus, Input, ListenOn, LocalFault, LookupId, StartError};
 
 use crate::connection::Connection;
-use crate::shared::{Run, Shared, State};
+use crate::drive::{AnyRuntime, Run, Shared, State};
+use crate::link::Orders;
+use crate::lookup::Lookup;
 use crate::time::sleep;
 use crate::{Bound, Runtime, log, network};
 
@@ -23,7 +27,7 @@ const GONE_MAX: usize = 128;
 const NETWORK_POLL: Duration = Duration::from_millis(250);
 
 /// Starts the cluster; returns once it listens. A start that is dropped on the way leaves it stopped.
-pub(crate) async fn start<R: Runtime>(shared: &Arc<Shared<R>>, config: ClusterConfig) -> Result<(), StartError> {
+pub(crate) async fn start<R: Runtime>(shared: &Arc<Shared>, config: ClusterConfig) -> Result<(), StartError> {
     let rt = R::current().map_err(|cause| StartError::Runtime { cause })?;
     // The last run may hold the last handle of its runtime: it is dropped outside the lock.
     let (node, _last) = loop {
@@ -49,9 +53,9 @@ pub(crate) async fn start<R: Runtime>(shared: &Arc<Shared<R>>, config: ClusterCo
 // What is dropped here may be dropped as a thread ends, where a runtime's clock can be gone: the time is the machine's last.
 
 /// A start that is waited for. Dropped, it stops the node.
-struct Pending<'a, R: Runtime>(&'a Arc<Shared<R>>, &'a Run<R>);
+struct Pending<'a>(&'a Arc<Shared>, &'a Run);
 
-impl<R: Runtime> Drop for Pending<'_, R> {
+impl Drop for Pending<'_> {
     fn drop(&mut self) {
         self.0.drive(|state| {
             if self.1.end.get().is_none() {
@@ -67,12 +71,13 @@ struct Node<R: Runtime> {
     /// What a start is told that waits for the run.
     end: StartError,
     on: ListenOn,
-    run: Arc<Run<R>>,
-    shared: Arc<Shared<R>>,
+    rt: R,
+    run: Arc<Run>,
+    shared: Arc<Shared>,
 }
 
 /// A run that begins, and the one before it.
-type Begun<R> = (Node<R>, Option<Arc<Run<R>>>);
+type Begun<R> = (Node<R>, Option<Arc<Run>>);
 
 impl<R: Runtime> Drop for Node<R> {
     fn drop(&mut self) {
@@ -86,13 +91,14 @@ impl<R: Runtime> Drop for Node<R> {
 
 impl<R: Runtime> Node<R> {
     /// Begins a run.
-    fn begin(shared: &Arc<Shared<R>>, state: &mut State<R>, config: &ClusterConfig, rt: &R) -> Result<Begun<R>, StartError> {
+    fn begin(shared: &Arc<Shared>, state: &mut State, config: &ClusterConfig, rt: &R) -> Result<Begun<R>, StartError> {
         let (began, rt) = (rt.now(), rt.clone());
         let on = state.machine.start(state.now(), config.clone())?;
-        let run = Arc::new(Run { began, end: OnceLock::new(), machine_began: state.machine.now(), rt });
+        let any = Arc::new(Any(rt.clone()));
+        let run = Arc::new(Run { began, end: OnceLock::new(), machine_began: state.machine.now(), rt: any });
         let end = StartError::Runtime { cause: "it ended, or panicked, before the node listened: has it I/O and timers?".into() };
         let last = state.run.replace(run.clone());
-        Ok((Self { end, on, run, shared: shared.clone() }, last))
+        Ok((Self { end, on, rt, run, shared: shared.clone() }, last))
     }
 
     async fn serve(mut self) {
@@ -116,7 +122,7 @@ impl<R: Runtime> Node<R> {
             };
             match wait {
                 Some(Duration::ZERO) => self.shared.feed(Input::Tick),
-                Some(wait) => future::or(sleep(&self.run.rt, wait), changed).await,
+                Some(wait) => future::or(sleep(&self.rt, wait), changed).await,
                 None => changed.await,
             }
         }
@@ -124,7 +130,7 @@ impl<R: Runtime> Node<R> {
 
     /// Listens, and accepts connections for ever.
     async fn accept(&self) -> Result<Infallible, StartError> {
-        let (shared, rt) = (&self.shared, &self.run.rt);
+        let (shared, rt) = (&self.shared, &self.rt);
         // A runtime without timers says so before the port is open, and not when the first one is needed.
         drop(rt.sleep_until(rt.now()));
         let (listener, listening) = listen(rt, &self.on).await?;
@@ -134,12 +140,13 @@ impl<R: Runtime> Node<R> {
             match rt.accept(&listener).await {
                 Ok((reader, writer, remote)) => {
                     gone = 0;
-                    let connection = shared.drive(|state| {
+                    let orders = shared.drive(|state| {
                         let conn = state.machine.next_conn();
-                        let connection = Connection::link(shared, rt, conn, &mut state.links);
+                        let orders = state.link(conn);
                         state.handle(Input::Accepted { conn, remote });
-                        connection
+                        orders
                     });
+                    let connection = Connection { orders, rt: rt.clone(), shared: shared.clone() };
                     rt.spawn(connection.serve((reader, writer)));
                 }
                 Err(error) if gone < GONE_MAX && is_of_peer(error.kind()) => gone += 1,
@@ -151,6 +158,38 @@ impl<R: Runtime> Node<R> {
             }
             future::yield_now().await;
         }
+    }
+}
+
+/// The runtime of a run, for those who do not know its type.
+#[derive(Debug)]
+struct Any<R>(R);
+
+impl<R: Runtime> AnyRuntime for Any<R> {
+    fn alarm(&self, after: Duration) -> Receiver<()> {
+        let (alarm, rung) = async_channel::bounded(1);
+        let rt = self.0.clone();
+        self.0.spawn(async move {
+            future::or(alarm.closed(), sleep(&rt, after)).await;
+            let _gone = alarm.try_send(());
+        });
+        rung
+    }
+
+    fn dial(&self, shared: &Arc<Shared>, orders: Orders, remote: SocketAddr) {
+        self.0.spawn(Connection { orders, rt: self.0.clone(), shared: shared.clone() }.dial(remote));
+    }
+
+    fn enter(&self, code: &mut dyn FnMut()) {
+        self.0.enter(code);
+    }
+
+    fn look_up(&self, shared: &Arc<Shared>, run: &Arc<Run>, lookup: LookupId, host: String) {
+        self.0.spawn(Lookup::new(shared, run, lookup, host).ask(self.0.clone()));
+    }
+
+    fn now(&self) -> Instant {
+        self.0.now()
     }
 }
 

@@ -1,0 +1,215 @@
+//! The machine, what belongs to it, and the one function that drives it. None of it depends on the type of the runtime.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant as RealInstant};
+
+use async_channel::Receiver;
+use event_listener::Event;
+use noex_proto::{Action, ClusterEvent, ClusterStatus, ConnId, Input, Instant, LookupId, Machine, StartError};
+
+use crate::link::{Link, Orders};
+use crate::log;
+
+/// What the handles, the streams and the tasks of one cluster share.
+pub(crate) struct Shared {
+    /// Notified when there are events, and with them whenever the status, the members or the end of a run may have changed.
+    pub(crate) events: Event,
+    /// Notified when there are messages.
+    pub(crate) messages: Event,
+    /// Notified when the timer has to look at its deadline again.
+    pub(crate) timer: Event,
+    state: Mutex<State>,
+}
+
+/// What the lock guards.
+pub(crate) struct State {
+    /// The connections that the machine has not closed.
+    pub(crate) links: BTreeMap<ConnId, Link>,
+    pub(crate) machine: Machine,
+    /// Whether the last handle is gone, so that there will be no further run.
+    pub(crate) orphaned: bool,
+    /// The last run.
+    pub(crate) run: Option<Arc<Run>>,
+}
+
+/// One run's runtime and clock. The machine's time goes on from where it stood, whatever clock the next runtime has.
+#[derive(Debug)]
+pub(crate) struct Run {
+    pub(crate) began: RealInstant,
+    /// Set once the port is free again, which is a little after the machine has stopped: what a start is told that still waits.
+    pub(crate) end: OnceLock<StartError>,
+    pub(crate) machine_began: Instant,
+    pub(crate) rt: Arc<dyn AnyRuntime>,
+}
+
+/// A [`Runtime`](crate::Runtime), whatever its types are.
+pub(crate) trait AnyRuntime: fmt::Debug + Send + Sync {
+    /// Something comes after this time, or a year, unless the receiver is dropped before; an error comes where the runtime ends.
+    fn alarm(&self, after: Duration) -> Receiver<()>;
+
+    /// Spawns the task of an outgoing connection.
+    fn dial(&self, shared: &Arc<Shared>, orders: Orders, remote: SocketAddr);
+
+    /// Runs code as [`Runtime::enter`](crate::Runtime::enter) does.
+    fn enter(&self, code: &mut dyn FnMut());
+
+    /// Spawns the task of a lookup, which belongs to this run.
+    fn look_up(&self, shared: &Arc<Shared>, run: &Arc<Run>, lookup: LookupId, host: String);
+
+    /// The time by the runtime's clock.
+    fn now(&self) -> RealInstant;
+}
+
+/// What a step leads to beyond the machine: what is to be spawned, and who is to be woken. Both may run code of the application, so they wait
+/// until the lock is released.
+#[derive(Default)]
+struct Outcome {
+    dials: Vec<(Orders, SocketAddr)>,
+    events: Vec<ClusterEvent>,
+    lookups: Vec<(LookupId, String)>,
+    messages: bool,
+    rearm: bool,
+    /// The run that it is spawned in.
+    run: Option<Arc<Run>>,
+}
+
+impl Shared {
+    pub(crate) fn new(machine: Machine) -> Self {
+        let state = State { links: BTreeMap::new(), machine, orphaned: false, run: None };
+        Self { events: Event::new(), messages: Event::new(), timer: Event::new(), state: Mutex::new(state) }
+    }
+
+    /// For reading, and for what queues no action. Never held across an await.
+    pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Feeds the machine one input and does all that follows.
+    pub(crate) fn feed(self: &Arc<Self>, input: Input) {
+        self.drive(|state| state.handle(input));
+    }
+
+    /// Takes one step under the lock, performs every action that it leads to, and re-arms the timer.
+    pub(crate) fn drive<T>(self: &Arc<Self>, step: impl FnOnce(&mut State) -> T) -> T {
+        // Declared first, so that it is dropped outside the lock should anything below panic.
+        let result;
+        let mut state = self.lock();
+        let armed = state.machine.poll_timeout();
+        result = step(&mut state);
+        let outcome = state.perform(armed);
+        drop(state);
+        self.follow(outcome);
+        result
+    }
+
+    /// Spawns and wakes what a step led to.
+    fn follow(self: &Arc<Self>, outcome: Outcome) {
+        let Outcome { dials, events, lookups, messages, rearm, run } = outcome;
+        if let Some(run) = run {
+            dials.into_iter().for_each(|(orders, remote)| run.rt.dial(self, orders, remote));
+            lookups.into_iter().for_each(|(lookup, host)| run.rt.look_up(self, &run, lookup, host));
+        }
+        if rearm {
+            self.timer.notify(usize::MAX);
+        }
+        if messages {
+            self.messages.notify(usize::MAX);
+        }
+        if !events.is_empty() {
+            self.events.notify(usize::MAX);
+            events.iter().for_each(log::event);
+        }
+    }
+
+    /// Waits until `check` gives something. It is called under the lock, at first and when `wakes` is notified, and queues no action.
+    pub(crate) async fn until<T>(&self, wakes: &Event, mut check: impl FnMut(&mut State) -> Option<T>) -> T {
+        let mut changed = None;
+        loop {
+            let found = check(&mut self.lock());
+            if let Some(found) = found {
+                return found;
+            }
+            // Once more with a listener in place, for what came before it was.
+            match changed.take() {
+                None => changed = Some(wakes.listen()),
+                Some(changed) => changed.await,
+            }
+        }
+    }
+
+    /// Wakes all who wait for events or messages, where they have come to an end.
+    pub(crate) fn wake(&self) {
+        self.events.notify(usize::MAX);
+        self.messages.notify(usize::MAX);
+    }
+}
+
+impl State {
+    /// Performs all actions that are queued; `armed` is the deadline that the timer goes by.
+    fn perform(&mut self, armed: Option<Instant>) -> Outcome {
+        let mut outcome = Outcome::default();
+        while let Some(action) = self.machine.poll_action() {
+            match action {
+                Action::Close { conn, how } => {
+                    // To send, here and below, fails where the task is gone with its runtime.
+                    let _gone = self.links.remove(&conn).map(|link| link.close.try_send(how));
+                }
+                Action::Connect { conn, remote } => outcome.dials.push((self.link(conn), remote)),
+                Action::Event(event) => outcome.events.push(event),
+                Action::Message => outcome.messages = true,
+                Action::Resolve { host, lookup } => outcome.lookups.push((lookup, host)),
+                Action::Transmit { conn, data } => {
+                    let _gone = self.links.get(&conn).map(|link| link.data.try_send(data));
+                }
+                Action::Stopped => outcome.rearm = true,
+            }
+        }
+        // A deadline that only moved later needs no wake: the timer finds out when it wakes at the old one.
+        outcome.rearm |= self.machine.poll_timeout().is_some_and(|due| armed.is_none_or(|armed| due < armed));
+        if !outcome.dials.is_empty() || !outcome.lookups.is_empty() {
+            outcome.run = Some(self.run().clone());
+        }
+        outcome
+    }
+
+    /// Links a new connection to the machine; before the machine hears of it, since that may close it at once.
+    pub(crate) fn link(&mut self, conn: ConnId) -> Orders {
+        let (link, orders) = Link::new(conn);
+        self.links.insert(conn, link);
+        orders
+    }
+
+    /// The machine's time.
+    pub(crate) fn now(&self) -> Instant {
+        let run = self.run.as_ref();
+        run.map_or(Instant::START, |run| run.machine_began + run.rt.now().saturating_duration_since(run.began))
+    }
+
+    pub(crate) fn handle(&mut self, input: Input) {
+        self.machine.handle(self.now(), input);
+    }
+
+    /// The last run.
+    pub(crate) fn run(&self) -> &Arc<Run> {
+        self.run.as_ref().expect("nothing happens before the first run")
+    }
+
+    /// Whether the machine has stopped, and the task of its run has not freed the port yet.
+    pub(crate) fn is_ending(&self) -> bool {
+        self.is_stopped() && self.run.as_ref().is_some_and(|run| run.end.get().is_none())
+    }
+
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.machine.status() == ClusterStatus::Stopped
+    }
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let status = self.lock().machine.status();
+        f.debug_struct("Shared").field("status", &status).finish_non_exhaustive()
+    }
+}
