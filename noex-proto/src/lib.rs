@@ -108,6 +108,7 @@ mod limits;
 mod listen_on;
 mod lookups;
 mod machine;
+mod mesh;
 mod message;
 mod millis;
 mod node_id;

@@ -28,26 +28,26 @@ impl Machine {
         let lookups = self.host.lookups.under_way();
         let Some(active) = self.active() else { return Books { lookups, ..Books::default() } };
         Books {
-            closing: active.node.closing.len(),
-            connections: active.node.conns.len(),
-            dials: active.node.dials_in_flight,
-            half_open: active.node.half_open_count,
+            closing: active.node.links.closing().len(),
+            connections: active.node.links.len(),
+            dials: active.node.dialler.slots().in_flight(),
+            half_open: active.node.links.half_open().count(),
             lookups,
-            sessions: active.node.session_count,
+            sessions: active.node.links.session_count(),
         }
     }
 
     /// Whom the node asks for members, and since when, as long as no answer has come.
     #[must_use]
     pub fn question(&self) -> Option<(NodeId, Instant)> {
-        self.active()?.node.asked.as_ref().map(|asked| (asked.id.clone(), asked.since))
+        self.active()?.node.gossip.asked().map(|asked| (asked.id.clone(), asked.since))
     }
 
     /// How many bytes of a connection were handed over and, by the machine's count, not reported as sent. `None` for one that it has ended,
     /// or never had.
     #[must_use]
     pub fn bytes_in_flight(&self, conn: ConnId) -> Option<usize> {
-        let conn = self.active()?.node.conns.get(&conn)?;
-        Some(conn.session().map_or(conn.in_flight, |session| session.queue.in_flight()))
+        let link = self.active()?.node.links.get(conn)?;
+        Some(link.session().map_or(link.in_flight, |session| session.queue().in_flight()))
     }
 }

@@ -3,8 +3,8 @@
 use alloc::collections::VecDeque;
 
 use super::Counters;
-use super::node::Target;
 use crate::lookups::Lookups;
+use crate::mesh::dialler::Target;
 use crate::recording::Recorder;
 use crate::reports::LocalReports;
 use crate::subscription::Subscriptions;

@@ -1,25 +1,20 @@
 //! Start and stop.
 
 use alloc::boxed::Box;
-use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use core::net::{IpAddr, SocketAddr};
 
 use rand_chacha::ChaCha12Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
-use super::cx::{Cx, Local};
-use super::host::Host;
-use super::node::{Ended, Node, Phase, Stage, Timer};
-use super::{Active, Machine, Run};
+use super::{Active, Host, Machine, Run};
 use crate::config::Settings;
-use crate::digest::member_digest;
-use crate::message::Control;
-use crate::reports::{LocalReports, PeerReports, ReportLimiter};
+use crate::mesh::cx::{Cx, Local, Timer};
+use crate::mesh::node::Node;
+use crate::mesh::reporter::Reporter;
+use crate::reports::LocalReports;
 use crate::time::RunTime;
-use crate::timers::{Queue, Timers};
-use crate::{
-    Action, Close, ClusterConfig, ClusterStatus, ConnId, LocalFault, LocalNetwork, NodeId, Refusal, WallTime, advertise,
-};
+use crate::timers::Timers;
+use crate::{Action, ClusterConfig, ClusterStatus, LocalFault, LocalNetwork, NodeId, WallTime, advertise};
 
 /// How many of the machine's own addresses are remembered; a peer at another one is taken for one of another machine.
 const OWN_ADDRESSES_MAX: usize = 1024;
@@ -68,7 +63,7 @@ impl Machine {
             Run::Starting(_) => self.stopped(),
             Run::Active(active) => {
                 active.abort_all(&mut self.host);
-                active.node.closing.clear();
+                active.node.links.forget_closing();
                 self.host.status = ClusterStatus::Stopping;
             }
         }
@@ -78,8 +73,7 @@ impl Machine {
     pub(super) fn finish_if_stopped(&mut self) {
         if let Run::Active(active) = &mut self.run
             && self.host.status == ClusterStatus::Stopping
-            && active.node.session_count == 0
-            && active.node.closing.is_empty()
+            && active.node.is_over()
         {
             active.abort_all(&mut self.host);
             self.host.lookups.abandon();
@@ -119,41 +113,7 @@ impl Active {
             host.report_local(LocalFault::NoSecret);
         }
         let now = host.now;
-        let node = Node {
-            closing_most: settings.limits.closing_connections,
-            digest: member_digest(&instance, &id),
-            pulse: settings.heartbeat_interval,
-            dial_tokens: settings.limits.dials_per_second,
-            dial_tokens_at: now,
-            next_exchange: now,
-            held: None,
-            dial_timers: Timers::new(),
-            heartbeats: Queue::new(),
-            looks: Queue::new(),
-            conns: BTreeMap::new(),
-            closing: BTreeSet::new(),
-            half_open: BTreeMap::new(),
-            half_open_count: 0,
-            peers: BTreeMap::new(),
-            up_count: 0,
-            chosen_count: 0,
-            session_count: 0,
-            departed: BTreeMap::new(),
-            admissions: 0,
-            seeds: BTreeMap::new(),
-            next_seed: 0,
-            dials: BTreeMap::new(),
-            dial_queue: BTreeMap::new(),
-            hint_had_its_turn: false,
-            dials_in_flight: 0,
-            reaching: 0,
-            seed_met: false,
-            asked: None,
-            told: VecDeque::new(),
-            conflict_reported: None,
-            peer_reports: PeerReports::default(),
-            reports: ReportLimiter::default(),
-        };
+        let node = Node::new(&settings, &id, &instance, now);
         let local = Local {
             settings,
             id,
@@ -166,6 +126,8 @@ impl Active {
             run: RunTime::START,
             timers: Timers::new(),
             waits: Timers::new(),
+            admissions: 0,
+            reporter: Reporter::default(),
         };
         Self { local, node }
     }
@@ -176,57 +138,21 @@ impl Active {
         self.node.set_seeds(&mut Cx { host, local: &mut self.local }, seeds);
     }
 
+    /// Tells every peer, after what is queued for it, and gives up what is not a session yet.
     fn begin_stop(&mut self, host: &mut Host) {
         let Self { local, node } = self;
         let mut cx = Cx { host, local };
+        if !cx.is_running() {
+            return;
+        }
         node.advance_clocks(&mut cx);
-        node.begin_stop(&mut cx);
+        cx.host.set_status(ClusterStatus::Stopping);
+        let deadline = cx.now() + cx.local.settings.stop_timeout;
+        cx.local.timers.set(Timer::Stop, deadline);
+        node.stop(&mut cx);
     }
 
     fn abort_all(&mut self, host: &mut Host) {
-        self.node.abort_all(&mut Cx { host, local: &mut self.local });
-    }
-}
-
-impl Node {
-    /// Tells every peer, after what is queued for it, and gives up what is not a session yet.
-    fn begin_stop(&mut self, cx: &mut Cx<'_>) {
-        if cx.host.status != ClusterStatus::Running {
-            return;
-        }
-        cx.host.set_status(ClusterStatus::Stopping);
-        cx.local.timers.set(Timer::Stop, cx.now() + cx.local.settings.stop_timeout);
-        self.dials.clear();
-        self.dial_queue.clear();
-        cx.host.lookups.abandon();
-        self.dials_in_flight = self.reaching;
-        // What was closed before has been told why, and the driver goes on to close it: nobody's stop waits for a stranger.
-        self.closing.clear();
-        // All of the sessions there are hear of it, whoever comes meanwhile.
-        self.closing_most = cx.local.settings.limits.closing_connections.saturating_add(self.session_count);
-        let conns: alloc::vec::Vec<ConnId> = self.conns.keys().copied().collect();
-        for conn in conns {
-            match self.conns.get(&conn).map(|conn| &conn.phase) {
-                Some(Phase::Session(session)) => match session.stage {
-                    Stage::Last(_) => {}
-                    Stage::Up => self.send_last(cx, conn, Control::Goodbye),
-                    _ => self.refuse(cx, conn, Refusal::Leaving),
-                },
-                _ => self.end_conn(cx, conn, Some(Close::Abort), Ended::Harmless),
-            }
-        }
-    }
-
-    /// The stop has taken as long as it may.
-    pub(super) fn stop_deadline(&mut self, cx: &mut Cx<'_>) {
-        self.abort_all(cx);
-        self.closing.clear();
-    }
-
-    fn abort_all(&mut self, cx: &mut Cx<'_>) {
-        self.session_count = 0;
-        while let Some((conn, _)) = self.conns.pop_first() {
-            cx.host.actions.push_back(Action::Close { conn, how: Close::Abort });
-        }
+        self.node.links.abort(&mut Cx { host, local: &mut self.local });
     }
 }

@@ -1,41 +1,17 @@
 //! The machine: a cluster node without a clock, a socket or a thread.
 //!
-//! [`Machine`] is the whole of the public face. What it does is spread over one room per behaviour:
-//!
-//! | module | what it decides |
-//! |---|---|
-//! | `lifecycle` | start, stop, the deadline of a stop |
-//! | `connection` | connections before they are authenticated: limits, handshakes, faults |
-//! | `admission` | which session of a pair is used, restarts and identity conflicts |
-//! | `session` | records in and out, payloads, credit |
-//! | `membership` | who is up: ups, downs, the digest of the view, forgetting |
-//! | `detection` | heartbeats, silence, the node's own pauses |
-//! | `dialling` | whom to dial and when: backoff, reconnection, rumors |
-//! | `lookup` | what a name leads to |
-//! | `seeds` | contact addresses, and the nodes that were found there |
-//! | `gossip` | who asks whom for members, and what becomes of the answer |
-//!
-//! `abstraction` decides nothing: it tells whether two states are alike. Nor do `audit`, `books`, `readiness` and `usage`: they read.
+//! [`Machine`] is the whole of the public face. `lifecycle` starts and stops a node, `host` is what outlives a run. What a running node
+//! does is decided in `mesh`. The other modules only read: `abstraction` tells whether two states are alike, `audit` derives counts from
+//! tables, and `books`, `readiness` and `usage` answer questions.
 
 mod abstraction;
-mod admission;
 #[cfg(debug_assertions)]
 mod audit;
 #[cfg(feature = "testing")]
 mod books;
-mod connection;
-mod cx;
-mod detection;
-mod dialling;
-mod gossip;
 mod host;
 mod lifecycle;
-mod lookup;
-mod membership;
-mod node;
 mod readiness;
-mod seeds;
-mod session;
 #[cfg(test)]
 mod tests;
 mod usage;
@@ -48,6 +24,8 @@ use core::time::Duration;
 use bytes::Bytes;
 
 use crate::config::{Settings, check_secrets, parse_seeds};
+use crate::mesh::cx::{Cx, Local};
+use crate::mesh::node::Node;
 use crate::recording::Recorder;
 use crate::subscription::SubscriptionId;
 use crate::{
@@ -55,11 +33,10 @@ use crate::{
     Message, MessagesLagged, NodeId, NodeInfo, NodeStatus, Secret, SecretUse, SendError, SetSecretsError, SetSeedsError,
     StartError, WaitError, WallTime,
 };
+pub(crate) use abstraction::{Abstract, Abstraction};
 #[cfg(feature = "testing")]
 pub use books::Books;
-use cx::Local;
-use host::Host;
-use node::Node;
+pub(crate) use host::Host;
 pub use readiness::{Readiness, ReadinessReason};
 pub use usage::Usage;
 
@@ -88,6 +65,18 @@ enum Run {
 struct Active {
     local: Local,
     node: Node,
+}
+
+impl Active {
+    /// One input of a running or stopping node; `host.now` is its time.
+    // Inputs are large: inlined, it moves none.
+    #[inline]
+    fn handle(&mut self, host: &mut Host, input: Input) {
+        let Self { local, node } = self;
+        let mut cx = Cx { host, local };
+        node.advance_clocks(&mut cx);
+        node.handle(&mut cx, input);
+    }
 }
 
 /// What the machine has counted since it was made. Counters never go back.
@@ -185,7 +174,7 @@ impl Machine {
     /// # Errors
     /// While the status is not `Running`.
     pub fn nodes(&self) -> Result<Vec<NodeInfo>, ClusterNotStartedError> {
-        self.running().map(|active| active.node.infos().collect())
+        self.running().map(|active| active.node.peers.iter().map(|(id, peer)| peer.info(id)).collect())
     }
 
     /// The other nodes with which a session is up, in the order of their ids.
@@ -193,7 +182,7 @@ impl Machine {
     /// # Errors
     /// While the status is not `Running`.
     pub fn connected_nodes(&self) -> Result<Vec<NodeInfo>, ClusterNotStartedError> {
-        self.running().map(|active| active.node.members().map(|(info, _)| info).collect())
+        self.running().map(|active| active.node.peers.members().map(|(info, _)| info).collect())
     }
 
     /// The ids of all other nodes that are known, in order.
@@ -201,7 +190,7 @@ impl Machine {
     /// # Errors
     /// While the status is not `Running`.
     pub fn node_ids(&self) -> Result<Vec<NodeId>, ClusterNotStartedError> {
-        self.running().map(|active| active.node.peers.keys().cloned().collect())
+        self.running().map(|active| active.node.peers.iter().map(|(id, _)| id.clone()).collect())
     }
 
     /// One other node, if it is known.
@@ -217,7 +206,7 @@ impl Machine {
     /// # Errors
     /// While the status is not `Running`.
     pub fn is_node_connected(&self, id: &NodeId) -> Result<bool, ClusterNotStartedError> {
-        self.running().map(|active| active.node.is_connected(id))
+        self.running().map(|active| active.node.peers.is_up(id))
     }
 
     /// The number of other nodes with which a session is up.
@@ -225,7 +214,7 @@ impl Machine {
     /// # Errors
     /// While the status is not `Running`.
     pub fn connected_node_count(&self) -> Result<usize, ClusterNotStartedError> {
-        self.running().map(|active| active.node.up_count)
+        self.running().map(|active| active.node.peers.up_count())
     }
 
     /// Whether sessions with at least `count` other nodes are up, for waits.
@@ -259,7 +248,7 @@ impl Machine {
     /// # Errors
     /// While the status is not `Running`.
     pub fn session(&self, id: &NodeId) -> Result<Option<ConnId>, ClusterNotStartedError> {
-        self.running().map(|active| active.node.peers.get(id).and_then(|peer| peer.session))
+        self.running().map(|active| active.node.peers.session(id))
     }
 
     /// What the machine has counted since it was made.
@@ -304,11 +293,13 @@ impl Machine {
         let node = self.active().map(|active| &active.node);
         match input {
             Input::Accepted { conn, .. } => *conn != self.next_conn(),
-            Input::Closed { conn } => node.is_none_or(|node| !node.conns.contains_key(conn) && !node.closing.contains(conn)),
+            Input::Closed { conn } => {
+                node.is_none_or(|node| node.links.get(*conn).is_none() && !node.links.closing().contains(conn))
+            }
             Input::Connected { conn, .. }
             | Input::DialFailed { conn, .. }
             | Input::Received { conn, .. }
-            | Input::Transmitted { conn, .. } => node.is_none_or(|node| !node.conns.contains_key(conn)),
+            | Input::Transmitted { conn, .. } => node.is_none_or(|node| node.links.get(*conn).is_none()),
             _ => false,
         }
     }
@@ -370,7 +361,7 @@ impl Machine {
     pub fn broadcast(&mut self, now: Instant, payload: Bytes) -> Result<Broadcast, SendError> {
         let Active { local, node } = self.running().map_err(SendError::NotStarted)?;
         local.can_be_sent(payload.len())?;
-        let members: Vec<NodeId> = node.members().map(|(info, _)| info.id).collect();
+        let members: Vec<NodeId> = node.peers.members().map(|(info, _)| info.id).collect();
         let mut sent = Broadcast::default();
         for to in members {
             match self.send(now, &to, payload.clone()) {
@@ -413,7 +404,7 @@ impl Machine {
     pub fn subscribe_events(&mut self) -> SubscriptionId {
         match &self.run {
             Run::Stopped | Run::Starting(_) => self.host.subscriptions.subscribe_events(core::iter::empty()),
-            Run::Active(active) => self.host.subscriptions.subscribe_events(active.node.members()),
+            Run::Active(active) => self.host.subscriptions.subscribe_events(active.node.peers.members()),
         }
     }
 
@@ -432,7 +423,7 @@ impl Machine {
     pub fn poll_event(&mut self, subscription: SubscriptionId) -> Option<ClusterEvent> {
         match &self.run {
             Run::Stopped | Run::Starting(_) => self.host.subscriptions.poll_event(subscription, core::iter::empty),
-            Run::Active(active) => self.host.subscriptions.poll_event(subscription, || active.node.members()),
+            Run::Active(active) => self.host.subscriptions.poll_event(subscription, || active.node.peers.members()),
         }
     }
 

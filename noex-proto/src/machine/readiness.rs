@@ -57,11 +57,11 @@ impl Machine {
     pub fn readiness(&self, min_nodes: usize) -> Readiness {
         let why = match self.running() {
             Err(_) => ReadinessReason::NotRunning(self.status()),
-            Ok(Active { node, .. }) if !node.seed_met && !node.seeds.is_empty() => ReadinessReason::NoSeedMet,
-            Ok(Active { node, .. }) if node.up_count < min_nodes => {
-                ReadinessReason::TooFewNodes { connected: node.up_count, wanted: min_nodes }
+            Ok(Active { node, .. }) if !node.dialler.seed_met() && node.dialler.has_seeds() => ReadinessReason::NoSeedMet,
+            Ok(Active { node, .. }) if node.peers.up_count() < min_nodes => {
+                ReadinessReason::TooFewNodes { connected: node.peers.up_count(), wanted: min_nodes }
             }
-            Ok(Active { node, .. }) => ReadinessReason::Ready { connected: node.up_count },
+            Ok(Active { node, .. }) => ReadinessReason::Ready { connected: node.peers.up_count() },
         };
         Readiness { ready: matches!(why, ReadinessReason::Ready { .. }), why }
     }

@@ -248,7 +248,7 @@ impl Bench {
 
     /// The digest of the machine's view.
     fn digest(&self) -> u64 {
-        self.machine.active().expect("it runs").node.digest
+        self.machine.active().expect("it runs").node.peers.digest()
     }
 
     fn faults(&self) -> Vec<PeerFault> {

@@ -1,8 +1,8 @@
 //! How full everything is that has a limit.
 
 use super::Machine;
-use super::node::Node;
-use crate::{Limits, NodeStatus};
+use crate::Limits;
+use crate::mesh::node::Node;
 
 /// How much of each of the [`Limits`] is in use, under the same names. Where a limit holds for each peer, address or subscriber, it is the
 /// most that any of them has.
@@ -63,24 +63,22 @@ impl Machine {
 
 impl Node {
     fn usage(&self) -> Usage {
-        let lost = |peer: &&alloc::boxed::Box<super::node::Peer>| {
-            peer.status == NodeStatus::Disconnected && peer.admission.sessions.is_empty()
-        };
-        let queues = self.conns.values().filter_map(|conn| conn.session()).map(|session| &session.queue);
+        let queues = self.links.sessions().map(|(_, session)| session.queue());
         let (control_messages, send_queue_bytes, send_window_bytes) =
             queues.fold((0, 0, 0), |(control, queued, in_flight), queue| {
                 (queue.control_len().max(control), queue.queued().max(queued), queue.in_flight().max(in_flight))
             });
+        let half_open = self.links.half_open();
         Usage {
-            closing_connections: self.closing.len(),
-            connections: self.conns.len(),
+            closing_connections: self.links.closing().len(),
+            connections: self.links.len(),
             control_messages,
-            departed_nodes: self.departed.len(),
-            dials_in_flight: self.dials_in_flight,
-            disconnected_nodes: self.peers.values().filter(lost).count(),
-            half_open: self.half_open_count,
-            half_open_per_address: self.half_open.values().map(alloc::collections::BTreeSet::len).max().unwrap_or(0),
-            members: self.up_count,
+            departed_nodes: self.peers.departed().len(),
+            dials_in_flight: self.dialler.slots().in_flight(),
+            disconnected_nodes: self.peers.disconnected(),
+            half_open: half_open.count(),
+            half_open_per_address: half_open.origins().map(alloc::collections::BTreeSet::len).max().unwrap_or(0),
+            members: self.peers.up_count(),
             nodes: self.peers.len(),
             send_queue_bytes,
             send_window_bytes,

@@ -10,7 +10,7 @@ use syn::spanned::Spanned;
 use syn::{Attribute, Fields, ImplItem, Item, Type};
 
 /// What decides nothing: it tells or compares for tests, or shows a fuzz target what is not public.
-const APART: [&str; 3] = ["abstraction.rs", "fuzzing.rs", "usage.rs"];
+const APART: [&str; 4] = ["abstraction.rs", "audit.rs", "fuzzing.rs", "usage.rs"];
 
 /// A file of the machine.
 pub(crate) struct Source {

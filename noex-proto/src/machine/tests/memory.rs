@@ -14,7 +14,7 @@ use super::{Bench, Control, INTERVAL, SECRET, heartbeat, members, node};
 use crate::frame::RECORD_MAX;
 use crate::handshake::{Initiator, LocalHello};
 use crate::keys::{Secrets, hmac};
-use crate::machine::gossip::Answer;
+use crate::mesh::gossip::Answer;
 use crate::message::{Assembler, kind};
 use crate::record::{BODY_MAX, MESSAGES_MAX, PIECE, RecordBuilder, Sealer};
 use crate::send_queue::SendQueue;

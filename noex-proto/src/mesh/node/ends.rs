@@ -1,0 +1,151 @@
+//! The end of a connection, and all that follows from it; the end of the node.
+
+use super::{Node, Nodes};
+use crate::mesh::cx::{Cx, Ended, Timer, Wait};
+use crate::mesh::dialler::{After, Target};
+use crate::mesh::links::Phase;
+use crate::mesh::pairing::Stage;
+use crate::mesh::session::Session;
+use crate::message::Control;
+use crate::{Close, ConnId, NodeDownReason, NodeId, Refusal, Unreached};
+
+impl Node {
+    // Connections
+
+    /// The read side ended, or a graceful close is done.
+    pub(super) fn closed(&mut self, cx: &mut Cx<'_>, conn: ConnId) {
+        if !self.links.is_closed(conn) {
+            self.end_conn(cx, conn, Some(Close::Abort), Ended::Failed(Unreached::Closed));
+        }
+    }
+
+    /// A session is over for this reason, which its peer did not give.
+    pub(super) fn session_lost(&mut self, cx: &mut Cx<'_>, conn: ConnId, reason: NodeDownReason) {
+        self.end_conn_as(cx, conn, Some(Close::Abort), Ended::Harmless, reason);
+    }
+
+    /// Ends a connection, asks the driver to close it unless it never was, and draws the consequences: the node is down where the session
+    /// was up, another session may have its turn, the dial is retried.
+    pub(super) fn end_conn(&mut self, cx: &mut Cx<'_>, conn: ConnId, how: Option<Close>, ended: Ended) {
+        self.end_conn_as(cx, conn, how, ended, NodeDownReason::ConnectionClosed);
+    }
+
+    /// [`Node::end_conn`] with the reason of the down, if there is one.
+    pub(super) fn end_conn_as(
+        &mut self,
+        cx: &mut Cx<'_>,
+        conn: ConnId,
+        how: Option<Close>,
+        ended: Ended,
+        reason: NodeDownReason,
+    ) {
+        if matches!(self.links.get(conn).map(|link| &link.phase), Some(Phase::Reaching(_))) {
+            self.dialler.slots_mut().release_probe();
+            self.start_queued_dials(cx);
+        }
+        let Some(link) = self.links.end(cx, conn, how) else { return };
+        if let Phase::Session(session) = link.phase {
+            self.session_ended(cx, conn, &session, reason);
+        }
+        if let Some(target) = link.target {
+            self.dial_ended(cx, &target, conn, ended);
+        }
+    }
+
+    /// A session is no more. If it was chosen or in use, whatever waited for it has its turn.
+    fn session_ended(&mut self, cx: &mut Cx<'_>, conn: ConnId, session: &Session, reason: NodeDownReason) {
+        self.forget_request(cx, conn);
+        let id = &session.id;
+        let Some(peer) = self.peers.get_mut(id) else { return };
+        peer.pair.end(conn);
+        if peer.pair.chosen() == Some(conn) {
+            self.peers.choose(id, None);
+            self.decide_all(cx, id);
+        } else if peer.session == Some(conn) {
+            peer.pair.unused();
+            cx.local.waits.cancel(&Wait::Probe(conn));
+            self.go_down(cx, conn, session, reason);
+            self.decide_all(cx, id);
+        }
+        self.forget_if_never_up(cx, id);
+        self.cap_disconnected(cx);
+    }
+
+    /// The session in use is no more: the node is down, and dialled again. While this node stops, nobody goes down for it.
+    fn go_down(&mut self, cx: &mut Cx<'_>, conn: ConnId, session: &Session, reason: NodeDownReason) {
+        let id = &session.id;
+        self.peers.go_down(cx, id, session.instance, reason);
+        cx.local.timers.cancel(&Timer::Steady(conn));
+        let left = self.peers.up().filter_map(|(_, _, conn)| Some(self.links.session(conn)?.interval()));
+        self.detector.down(cx.local.settings.heartbeat_interval, conn, &session.watch, left);
+        if !cx.is_running() {
+            return;
+        }
+        // Before the cap, which may forget this very node, and its dial with it.
+        let left = reason == NodeDownReason::GracefulShutdown;
+        if left {
+            self.remove_dial(cx, &Target::Node(id.clone()));
+        }
+        self.dialler.redial(cx, id, left);
+        self.cap_disconnected(cx);
+    }
+
+    /// A dialled connection ended before its session was up: the dial tries its next address, or is over.
+    fn dial_ended(&mut self, cx: &mut Cx<'_>, target: &Target, conn: ConnId, ended: Ended) {
+        let known = Nodes { links: &self.links, peers: &self.peers };
+        match self.dialler.ended(cx, target, conn, ended, &known) {
+            None => {}
+            Some(After::Next(connect)) => self.connect(cx, connect),
+            Some(After::Over(failed)) => {
+                if let Some(why) = failed {
+                    self.dial_missed(cx, target, why);
+                }
+                self.start_queued_dials(cx);
+            }
+        }
+    }
+
+    /// The last session with a node has ended. If it was never up and nobody dials it, its entry holds nothing and is forgotten; where
+    /// others told of it meanwhile, which is not said twice, it is dialled.
+    fn forget_if_never_up(&mut self, cx: &mut Cx<'_>, id: &NodeId) {
+        let own = Target::Node(id.clone());
+        if !self.peers.is_never_up(id) || self.dialler.contains(&own) {
+            return;
+        }
+        let rumored = self.peers.get(id).is_some_and(|peer| peer.instance.is_some());
+        if !rumored || self.dialler.seed_at(id).is_some() {
+            self.peers.forget(id);
+        } else {
+            self.dialler.add(cx, own.clone());
+            self.dialler.dial_by(own, cx.now() + cx.local.settings.reconnect_base_delay);
+        }
+    }
+
+    // The node
+
+    /// Tells every peer, after what is queued for it, and gives up what is not a session yet.
+    pub(crate) fn stop(&mut self, cx: &mut Cx<'_>) {
+        self.dialler.clear(cx);
+        self.links.stop(&cx.local.settings.limits);
+        let conns: alloc::vec::Vec<ConnId> = self.links.iter().map(|(conn, _)| conn).collect();
+        for conn in conns {
+            match self.links.session(conn).map(|session| &session.stage) {
+                Some(Stage::Last(_)) => {}
+                Some(Stage::Up) => self.send_last(cx, conn, Control::Goodbye),
+                Some(_) => self.refuse(cx, conn, Refusal::Leaving),
+                None => self.end_conn(cx, conn, Some(Close::Abort), Ended::Harmless),
+            }
+        }
+    }
+
+    /// The stop has taken as long as it may.
+    pub(super) fn stop_deadline(&mut self, cx: &mut Cx<'_>) {
+        self.links.abort(cx);
+        self.links.forget_closing();
+    }
+
+    /// Whether nothing is left of the node that its stop waits for. Unauthenticated peers cannot hold it up.
+    pub(crate) fn is_over(&self) -> bool {
+        self.links.session_count() == 0 && self.links.closing().is_empty()
+    }
+}

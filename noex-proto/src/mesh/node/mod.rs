@@ -1,0 +1,220 @@
+//! A node of a mesh: the one place that connects the parts.
+//!
+//! | file | what it carries from one part to another |
+//! |---|---|
+//! | `opening` | a connection from its beginning to its session |
+//! | `admission` | a session to its use, by the steps of `pairing` |
+//! | `traffic` | records, messages and payloads |
+//! | `ends` | the end of a connection, and all that follows from it |
+//! | `dials` | dials, lookups and seeds |
+//! | `rumors` | requests for members, their answers, and forgetting |
+
+mod admission;
+#[cfg(debug_assertions)]
+mod audit;
+mod dials;
+mod ends;
+mod opening;
+mod rumors;
+mod traffic;
+
+use crate::machine::{Abstract, Abstraction};
+use alloc::vec::Vec;
+use core::hash::Hasher;
+use core::net::SocketAddr;
+
+use super::cx::{Cx, InstanceId, Local, Timer, Wait};
+use super::detector::{Checked, Detector};
+use super::dialler::{Dialler, Known, Target};
+use super::gossip::Gossip;
+use super::links::Links;
+use super::peers::Peers;
+use crate::config::Settings;
+use crate::keys::Secrets;
+use crate::{ConnId, Input, Instant, NodeId};
+
+/// A node of a mesh: its parts.
+#[derive(Clone, Debug)]
+pub(crate) struct Node {
+    pub(crate) links: Links<Target>,
+    pub(crate) peers: Peers,
+    pub(crate) detector: Detector,
+    pub(crate) dialler: Dialler,
+    pub(crate) gossip: Gossip,
+}
+
+/// The nodes that are known, as the dialler asks for them.
+struct Nodes<'a> {
+    links: &'a Links<Target>,
+    peers: &'a Peers,
+}
+
+impl Known for Nodes<'_> {
+    fn is_up(&self, id: &NodeId) -> bool {
+        self.peers.is_up(id)
+    }
+
+    fn was_up(&self, id: &NodeId) -> bool {
+        self.peers.get(id).is_some_and(|peer| peer.up > 0)
+    }
+
+    fn is_taken(&self, id: &NodeId) -> bool {
+        self.peers.up().any(|(other, _, _)| other != id && other.port() == id.port() && other.host() == id.host())
+    }
+
+    fn addresses_up(&self) -> Vec<SocketAddr> {
+        let up = self.peers.up().filter_map(|(id, _, conn)| Some((id, self.links.get(conn)?)));
+        let known = up.flat_map(|(id, link)| {
+            let own = id.host_ip().map(|ip| SocketAddr::new(ip, id.port()));
+            [own, link.remote.filter(|_| link.target.is_some())]
+        });
+        known.flatten().collect()
+    }
+}
+
+impl Node {
+    pub(crate) fn new(settings: &Settings, id: &NodeId, instance: &InstanceId, now: Instant) -> Self {
+        Self {
+            links: Links::new(&settings.limits),
+            peers: Peers::new(instance, id),
+            detector: Detector::new(settings.heartbeat_interval),
+            dialler: Dialler::new(now, &settings.limits),
+            gossip: Gossip::new(now),
+        }
+    }
+
+    // Handlers
+
+    /// Brings the clocks to the time of the present input.
+    pub(crate) fn advance_clocks(&mut self, cx: &mut Cx<'_>) {
+        self.detector.advance_clocks(cx);
+    }
+
+    /// When the next deadline falls due.
+    pub(crate) fn next_deadline(&self, local: &Local) -> Option<Instant> {
+        self.detector.next_deadline(local, self.dialler.next_deadline())
+    }
+
+    /// One input of a running or stopping node.
+    // Inputs are large: inlined, it moves none.
+    #[inline]
+    pub(crate) fn handle(&mut self, cx: &mut Cx<'_>, input: Input) {
+        match input {
+            Input::Accepted { conn, remote } => self.accepted(cx, conn, remote),
+            Input::Closed { conn } => self.closed(cx, conn),
+            Input::Connected { conn, remote } => self.connected(cx, conn, remote),
+            Input::DialFailed { conn, error } => self.dial_failed(cx, conn, error),
+            Input::Received { conn, data, wall } => {
+                cx.local.wall = (wall, cx.now());
+                self.received(cx, conn, data, wall);
+            }
+            Input::Resolved { addrs, lookup } => self.resolved(cx, lookup, addrs),
+            Input::Send { payload, to } => self.send_payload(cx, &to, payload),
+            Input::Transmitted { bytes, conn } => self.transmitted(cx, conn, bytes),
+            Input::SetSecrets { accepted, primary } => cx.local.settings.secrets = Secrets::new(Some(&primary), &accepted),
+            Input::SetSeeds(contacts) => self.set_seeds(cx, contacts),
+            Input::Tick => self.tick(cx),
+            Input::Halt
+            | Input::Listening { .. }
+            | Input::Report(_)
+            | Input::SetProcessCount(_)
+            | Input::Start(_)
+            | Input::Stop => {
+                unreachable!("the machine itself handles what outlives a run")
+            }
+        }
+    }
+
+    fn tick(&mut self, cx: &mut Cx<'_>) {
+        while let Some(target) = self.dialler.due(cx.now()) {
+            self.dial_due(cx, target);
+        }
+        while let Some(conn) = self.detector.due_heartbeat(cx.now()) {
+            self.send_heartbeat(cx, conn);
+        }
+        while let Some(timer) = cx.local.timers.pop_due(cx.local.now) {
+            match timer {
+                Timer::DialRate => self.start_queued_dials(cx),
+                Timer::Forget => self.forget(cx),
+                Timer::Reports => cx.sum_up_reports(),
+                Timer::Settled => self.ask_next(cx),
+                Timer::Steady(conn) => self.session_held(cx, conn),
+                Timer::Stop => self.stop_deadline(cx),
+                Timer::TakeIn => self.ingest(cx),
+            }
+        }
+        if self.detector.is_holding(cx.run()) {
+            return;
+        }
+        while let Some(wait) = cx.local.waits.pop_due(cx.local.run) {
+            match wait {
+                Wait::Admission(conn) => self.admission_overdue(cx, conn),
+                Wait::Answer => self.answer_overdue(cx),
+                Wait::Connect(conn) => self.dial_overdue(cx, conn),
+                Wait::Handshake(conn) => self.handshake_overdue(cx, conn),
+                Wait::Lookup(lookup) => self.lookup_overdue(cx, lookup),
+                Wait::Probe(conn) => self.probe_overdue(cx, conn),
+            }
+        }
+        while let Some(conn) = self.detector.due_look(cx.run()) {
+            self.idle_check(cx, conn);
+        }
+    }
+
+    /// A heartbeat is due. One that still waits to be released is not followed by another.
+    fn send_heartbeat(&mut self, cx: &mut Cx<'_>, conn: ConnId) {
+        if let Some(session) = self.links.session_mut(conn) {
+            self.detector.next_heartbeat(cx, conn, &mut session.watch);
+            session.queue.push_heartbeat();
+            self.flush(cx, conn);
+        }
+    }
+
+    /// It is time to look at a session: is it silent?
+    fn idle_check(&mut self, cx: &mut Cx<'_>, conn: ConnId) {
+        let full = self.dialler.slots().is_full_for_probes(&cx.local.settings.limits);
+        let Some(session) = self.links.session_mut(conn) else { return };
+        match self.detector.check(cx, conn, &mut session.watch, full) {
+            Checked::Alive => {}
+            Checked::AskPort => self.probe_port(cx, conn),
+            Checked::Silent => self.session_lost(cx, conn, crate::NodeDownReason::HeartbeatTimeout),
+        }
+    }
+
+    /// A peer that this node dialled may have been silent for an interval: is its port still open? A bare connect asks; it sends nothing and
+    /// becomes no session.
+    fn probe_port(&mut self, cx: &mut Cx<'_>, conn: ConnId) {
+        let remote = self.links.get(conn).and_then(|link| link.remote);
+        if let Some(remote) = remote.filter(|_| cx.is_running()) {
+            self.dialler.slots_mut().take_probe();
+            self.links.probe_port(cx, conn, remote);
+        }
+    }
+
+    /// The port of a silent peer accepts.
+    fn port_accepts(&mut self, cx: &Cx<'_>, conn: ConnId) {
+        if let Some(session) = self.links.session_mut(conn) {
+            self.detector.port_accepts(cx, conn, &mut session.watch);
+        }
+    }
+
+    /// The port of a silent peer does not accept.
+    fn port_fails(&mut self, cx: &mut Cx<'_>, conn: ConnId, refused: bool) {
+        if let Some(session) = self.links.session_mut(conn)
+            && self.detector.port_fails(cx, conn, &mut session.watch, refused)
+        {
+            self.session_lost(cx, conn, crate::NodeDownReason::ConnectionRefused);
+        }
+    }
+}
+
+impl Abstract for Node {
+    fn write(&self, to: &mut Abstraction<'_, impl Hasher>) {
+        let Self { links, peers, detector, dialler, gossip } = self;
+        to.part(links);
+        to.part(peers);
+        to.part(detector);
+        to.part(dialler);
+        to.part(gossip);
+    }
+}

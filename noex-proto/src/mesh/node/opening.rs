@@ -1,0 +1,190 @@
+//! A connection from its beginning to its session.
+
+use core::net::SocketAddr;
+
+use bytes::Bytes;
+
+use super::{Node, Nodes};
+use crate::handshake::{HandshakeFailure, Keyed, RejectCode, Said, reject_frame};
+use crate::mesh::cx::{Cx, Ended};
+use crate::mesh::dialler::Target;
+use crate::mesh::links::{GRACEFUL, Phase, Read};
+use crate::mesh::session::Session;
+use crate::reports::PeerReport;
+use crate::{Close, ClusterError, ConnId, ConnectError, DialError, NodeId, PeerFault, Refusal, Unreached, WallTime};
+
+impl Node {
+    // Beginnings
+
+    /// An unauthenticated peer came in.
+    pub(super) fn accepted(&mut self, cx: &mut Cx<'_>, conn: ConnId, remote: SocketAddr) {
+        cx.host.new_conn();
+        cx.host.counters.accepted += 1;
+        if let Some(victim) = self.links.victim(cx, remote) {
+            cx.host.counters.evicted += 1;
+            self.reject(cx, victim, RejectCode::Busy);
+        }
+        self.links.accept(cx, conn, remote);
+    }
+
+    /// A connect succeeded.
+    pub(super) fn connected(&mut self, cx: &mut Cx<'_>, conn: ConnId, remote: SocketAddr) {
+        let Some(link) = self.links.get(conn) else { return };
+        match link.phase {
+            Phase::Dialling => {
+                let node = match &link.target {
+                    Some(Target::Node(id)) => Some(id.clone()),
+                    _ => None,
+                };
+                self.links.begin_handshake(cx, conn, remote, node.as_ref());
+            }
+            Phase::Reaching(session) => {
+                self.end_conn(cx, conn, Some(Close::Abort), Ended::Harmless);
+                self.port_accepts(cx, session);
+            }
+            _ => {}
+        }
+    }
+
+    /// The connection was not made.
+    pub(super) fn dial_failed(&mut self, cx: &mut Cx<'_>, conn: ConnId, error: ConnectError) {
+        self.connect_is_over(cx, conn, None, error);
+    }
+
+    /// The connection was not made in time.
+    pub(super) fn dial_overdue(&mut self, cx: &mut Cx<'_>, conn: ConnId) {
+        self.connect_is_over(cx, conn, Some(Close::Abort), ConnectError::TimedOut);
+    }
+
+    fn connect_is_over(&mut self, cx: &mut Cx<'_>, conn: ConnId, how: Option<Close>, error: ConnectError) {
+        let Some(link) = self.links.get(conn) else { return };
+        match link.phase {
+            Phase::Dialling => {
+                let ended = match error {
+                    ConnectError::Local(cause) => {
+                        if let Some(target) = &link.target {
+                            self.dialler.missed_locally(target, cause);
+                        }
+                        Ended::Local
+                    }
+                    ConnectError::Refused => Ended::Failed(Unreached::Dial(DialError::Refused)),
+                    ConnectError::TimedOut => Ended::Failed(Unreached::Dial(DialError::TimedOut)),
+                    ConnectError::Unreachable => Ended::Failed(Unreached::Dial(DialError::Unreachable)),
+                };
+                self.end_conn(cx, conn, how, ended);
+            }
+            Phase::Reaching(session) => {
+                self.end_conn(cx, conn, how, Ended::Harmless);
+                self.port_fails(cx, session, error == ConnectError::Refused);
+            }
+            _ => {}
+        }
+    }
+
+    // Bytes
+
+    /// Bytes came in; frame by frame they go where the connection's phase says.
+    pub(super) fn received(&mut self, cx: &mut Cx<'_>, conn: ConnId, mut data: Bytes, wall: WallTime) {
+        loop {
+            match self.links.read(conn, &mut data) {
+                Ok(Some(Read::Record(record))) => self.record(cx, conn, &record, wall),
+                Ok(Some(Read::Handshake(frame))) => self.handshake_frame(cx, conn, &frame),
+                Ok(None) => return,
+                Err(fault) => return self.fault(cx, conn, fault),
+            }
+        }
+    }
+
+    fn handshake_frame(&mut self, cx: &mut Cx<'_>, conn: ConnId, frame: &[u8]) {
+        match self.links.handshake_frame(cx, conn, frame) {
+            Ok(None) => {}
+            Ok(Some(keyed)) => self.authenticated(cx, conn, keyed),
+            Err(HandshakeFailure::Refused(reason)) => self.rejected(cx, conn, reason),
+            Err(HandshakeFailure::Fault { fault, reject: None }) => self.fault(cx, conn, fault),
+            Err(HandshakeFailure::Fault { fault, reject: Some(code) }) => {
+                self.count_fault(cx, conn, fault);
+                self.reject(cx, conn, code);
+            }
+        }
+    }
+
+    /// The handshake is complete: the connection becomes a session, which still has to be admitted.
+    fn authenticated(&mut self, cx: &mut Cx<'_>, conn: ConnId, keyed: Keyed) {
+        self.links.authenticated(cx, conn, keyed);
+        self.admit(cx, conn);
+    }
+
+    /// The peer said, unauthenticated, why it does not want this node.
+    fn rejected(&mut self, cx: &mut Cx<'_>, conn: ConnId, reason: Refusal) {
+        self.report_refusal(cx, conn, reason);
+        self.end_conn(cx, conn, Some(GRACEFUL), Ended::from(reason));
+    }
+
+    /// Refuses an unauthenticated peer with a hint for its log, which may be lost.
+    fn reject(&mut self, cx: &mut Cx<'_>, conn: ConnId, code: RejectCode) {
+        self.links.send_frame(cx, conn, reject_frame(code));
+        let how = self.links.how_to_reject(cx);
+        self.end_conn(cx, conn, Some(how), Ended::Harmless);
+    }
+
+    pub(super) fn handshake_overdue(&mut self, cx: &mut Cx<'_>, conn: ConnId) {
+        self.fault(cx, conn, PeerFault::HandshakeTimeout);
+    }
+
+    // Faults
+
+    /// The peer broke a rule: the connection ends without a reply.
+    pub(super) fn fault(&mut self, cx: &mut Cx<'_>, conn: ConnId, fault: PeerFault) {
+        self.count_fault(cx, conn, fault);
+        self.end_conn(cx, conn, Some(Close::Abort), Ended::Failed(Unreached::Fault(fault)));
+    }
+
+    pub(super) fn count_fault(&mut self, cx: &mut Cx<'_>, conn: ConnId, fault: PeerFault) {
+        let Some(link) = self.links.get(conn) else { return };
+        cx.host.counters.faults += 1;
+        let (Some(addr), why) = (link.remote, Unreached::Fault(fault)) else { return };
+        if self.is_no_news(conn, why) {
+            return;
+        }
+        let session = link.session();
+        let id = session.map(|session| session.id.clone());
+        let Said { claimed, wanted } = link.said();
+        if link.target.is_some() || session.is_some_and(Session::is_up) {
+            cx.report(ClusterError::Peer { addr, claimed, fault, id, wanted });
+            return;
+        }
+        // Nodes that advertise one name are met on the way to each other.
+        let own = &cx.local.id;
+        let is_shared = |id: &NodeId| id.host_ip().is_none() && id.host() == own.host() && id.port() == own.port();
+        if fault == PeerFault::WrongTarget && wanted.as_ref().is_some_and(is_shared) {
+            return;
+        }
+        // Whoever dials without ever coming up may do so for ever.
+        let ip = addr.ip().to_canonical();
+        let report = PeerReport { claimed: claimed.clone(), id: id.clone(), ip, wanted: wanted.clone(), why };
+        cx.report_once(report, ClusterError::Peer { addr, claimed, fault, id, wanted });
+    }
+
+    pub(super) fn report_refusal(&self, cx: &mut Cx<'_>, conn: ConnId, reason: Refusal) {
+        let why = Unreached::Refused(reason);
+        let Some(link) = self.links.get(conn).filter(|_| !self.is_no_news(conn, why)) else { return };
+        let Some(addr) = link.remote else { return };
+        let error = ClusterError::Refused { addr, reason };
+        let session = link.session().filter(|session| link.target.is_none() && !session.is_up());
+        let Some(id) = session.map(|session| session.id.clone()) else {
+            cx.report(error);
+            return;
+        };
+        // A node that has no room dials too, and refuses its own session.
+        let ip = addr.ip().to_canonical();
+        cx.report_once(PeerReport { claimed: None, id: Some(id), ip, wanted: None, why }, error);
+    }
+
+    /// Whether the end of a connection in this way is no failure of its dial, or was reported of it.
+    fn is_no_news(&self, conn: ConnId, why: Unreached) -> bool {
+        let known = Nodes { links: &self.links, peers: &self.peers };
+        self.links.target(conn).is_some_and(|target| {
+            self.dialler.is_detour(target, conn, why, &known) || self.dialler.is_reported(target, conn, why)
+        })
+    }
+}

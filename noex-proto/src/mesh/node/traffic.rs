@@ -1,0 +1,210 @@
+//! Records, messages and payloads.
+
+use bytes::Bytes;
+
+use super::Node;
+use crate::mesh::cx::{Cx, Ended, Local};
+use crate::mesh::links::GRACEFUL;
+use crate::mesh::pairing::{Intro, Offer, Stage};
+use crate::mesh::session::Session;
+use crate::message::{Control, kind as message_kind};
+use crate::{Action, ConnId, Message, NodeDownReason, NodeId, PeerFault, SecretUse, SendError, WallTime};
+
+impl Node {
+    // Getters
+
+    /// Whether the application may queue a payload of this size now.
+    pub(crate) fn can_send(&self, local: &Local, to: &NodeId, size: usize) -> Result<(), SendError> {
+        local.can_be_sent(size)?;
+        if *to == local.id {
+            return Err(SendError::ToSelf);
+        }
+        let limits = &local.settings.limits;
+        let session = self.session_with(to).ok_or_else(|| SendError::NotConnected { to: to.clone() })?;
+        if !session.queue.has_room(size, limits.send_queue_bytes) {
+            return Err(SendError::QueueFull { limit: limits.send_queue_bytes, to: to.clone() });
+        }
+        Ok(())
+    }
+
+    pub(crate) fn secret_use(&self, local: &Local, id: &NodeId) -> Option<SecretUse> {
+        let session = self.session_with(id)?;
+        Some(local.settings.secrets.use_of(&session.root))
+    }
+
+    /// The session in use with this node.
+    pub(super) fn session_with(&self, id: &NodeId) -> Option<&Session> {
+        self.links.session(self.peers.session(id)?)
+    }
+
+    // In
+
+    /// A record came in. Nothing of it is decoded before its tag is verified.
+    pub(super) fn record(&mut self, cx: &mut Cx<'_>, conn: ConnId, record: &Bytes, wall: WallTime) {
+        let Some(session) = self.links.session_mut(conn) else { return };
+        let messages = match session.opener.open(record) {
+            Ok(messages) => messages,
+            Err(fault) => return self.fault(cx, conn, fault),
+        };
+        session.watch.heard(cx.run());
+        // A record that leads to the question, as an introduction may, is no answer to it.
+        let asked = session.probing;
+        for message in messages {
+            let outcome = message.and_then(|(kind, body)| self.message(cx, conn, record, kind, body, wall));
+            if let Err(fault) = outcome {
+                return self.fault(cx, conn, fault);
+            }
+        }
+        if asked {
+            self.heard_from(cx, conn);
+        }
+        self.flush(cx, conn);
+    }
+
+    /// One message of a record, which has its body.
+    fn message(
+        &mut self,
+        cx: &mut Cx<'_>,
+        conn: ConnId,
+        record: &Bytes,
+        kind: u8,
+        body: &[u8],
+        wall: WallTime,
+    ) -> Result<(), PeerFault> {
+        // The connection may have ended with an earlier message of the same record.
+        let Some(session) = self.links.session(conn) else { return Ok(()) };
+        if matches!(session.stage, Stage::Last(_)) {
+            return Ok(());
+        }
+        if kind & !message_kind::MORE == message_kind::PAYLOAD {
+            return self.payload(cx, conn, record, body, kind & message_kind::MORE != 0);
+        }
+        let Some(control) = Control::decode(kind, body)? else { return Ok(()) };
+        match control {
+            Control::Offer { n, holds } => self.offered(cx, conn, Offer { count: n, holds }),
+            Control::Intro { count, members, process_count, uptime_ms, .. } => {
+                self.introduced(cx, conn, Intro { count, members, process_count, uptime_ms }, wall)
+            }
+            Control::Refused(code) => self.refused(cx, conn, code),
+            _ if !session.is_up() => Err(PeerFault::UnexpectedMessage),
+            Control::Goodbye => {
+                self.end_conn_as(cx, conn, Some(GRACEFUL), Ended::Harmless, NodeDownReason::GracefulShutdown);
+                Ok(())
+            }
+            Control::Heartbeat { digest, process_count, uptime_ms } => {
+                self.heartbeat(cx, conn, digest, process_count, uptime_ms, wall)
+            }
+            Control::Members { digest, last, members } => self.members_told(cx, conn, digest, last, members),
+            Control::MembersRequest { digest } => self.members_requested(cx, conn, digest),
+            Control::Ping(echo) => self.pinged(cx, conn, echo),
+            Control::Pong { leaving, .. } => {
+                if leaving && session.probing {
+                    // The probed incarnation makes room at once.
+                    self.end_conn(cx, conn, Some(GRACEFUL), Ended::Harmless);
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// A heartbeat came in: news of its sender, and the digest of its view.
+    fn heartbeat(
+        &mut self,
+        cx: &mut Cx<'_>,
+        conn: ConnId,
+        digest: u64,
+        process_count: u64,
+        uptime_ms: u64,
+        wall: WallTime,
+    ) -> Result<(), PeerFault> {
+        let own = self.peers.digest();
+        let Some(session) = self.links.session(conn) else { return Ok(()) };
+        let Some(peer) = self.peers.get_mut(&session.id) else { return Ok(()) };
+        peer.beat(cx.now(), process_count, uptime_ms, wall);
+        if digest == own {
+            peer.view.agreed(cx.now());
+        } else if self.gossip.differs(cx, &mut peer.view, own, digest) {
+            self.ask(cx, conn, false);
+        }
+        Ok(())
+    }
+
+    fn pinged(&mut self, cx: &mut Cx<'_>, conn: ConnId, echo: u64) -> Result<(), PeerFault> {
+        let (limit, leaving) = (cx.local.settings.limits.control_messages, !cx.is_running());
+        // One record may ask for more than is queued at a time: what the peer takes is no fault.
+        if self.links.session(conn).is_some_and(|session| session.queue.has_pongs(limit)) {
+            self.flush(cx, conn);
+        }
+        let Some(session) = self.links.session_mut(conn) else { return Ok(()) };
+        session.push_pong(limit, echo, leaving)
+    }
+
+    fn payload(&mut self, cx: &mut Cx<'_>, conn: ConnId, record: &Bytes, body: &[u8], more: bool) -> Result<(), PeerFault> {
+        let limits = &cx.local.settings.limits;
+        let Some(session) = self.links.session_mut(conn) else { return Ok(()) };
+        if let Some(payload) = session.piece(record, body, more, limits.message_bytes)? {
+            let message = Message { from: session.id.clone(), payload };
+            cx.host.counters.messages_received += 1;
+            cx.host.subscriptions.push_message(&message, limits.message_bytes_per_subscriber);
+            if cx.host.actions.back() != Some(&Action::Message) {
+                cx.host.actions.push_back(Action::Message);
+            }
+        }
+        Ok(())
+    }
+
+    // Out
+
+    /// The application sends. What [`Node::can_send`] refuses is dropped.
+    pub(super) fn send_payload(&mut self, cx: &mut Cx<'_>, to: &NodeId, payload: Bytes) {
+        if !cx.is_running() || self.can_send(cx.local, to, payload.len()).is_err() {
+            return;
+        }
+        let Some(conn) = self.peers.session(to) else { return };
+        if let Some(session) = self.links.session_mut(conn) {
+            session.queue.push_payload(payload);
+            cx.host.counters.messages_sent += 1;
+            self.flush(cx, conn);
+        }
+    }
+
+    /// Bytes left the driver's queue.
+    pub(super) fn transmitted(&mut self, cx: &mut Cx<'_>, conn: ConnId, bytes: usize) {
+        if self.links.transmitted(conn, bytes) {
+            return;
+        }
+        let Some(session) = self.links.session_mut(conn) else { return };
+        session.queue.sent(bytes);
+        let answers = session.answer.is_some();
+        self.flush(cx, conn);
+        if answers {
+            self.continue_answer(cx, conn);
+        }
+    }
+
+    /// Queues a control message of the node's own making, and releases it. So that a peer which takes nothing makes no queue grow, it takes
+    /// the place of one of its kind that still waits.
+    pub(super) fn send_control(&mut self, cx: &mut Cx<'_>, conn: ConnId, control: Control) {
+        if let Some(session) = self.links.session_mut(conn) {
+            session.queue.replace_control(control);
+            self.flush(cx, conn);
+        }
+    }
+
+    /// Queues the last message of a session behind everything else; once it is released, the connection is closed gracefully.
+    pub(super) fn send_last(&mut self, cx: &mut Cx<'_>, conn: ConnId, control: Control) {
+        if let Some(session) = self.links.session_mut(conn) {
+            session.queue.push_last(control);
+            self.flush(cx, conn);
+        }
+    }
+
+    /// Releases what the credit window allows.
+    pub(super) fn flush(&mut self, cx: &mut Cx<'_>, conn: ConnId) {
+        let digest = self.peers.digest();
+        let over = self.links.session_mut(conn).and_then(|session| session.flush(cx, conn, digest));
+        if let Some(ended) = over {
+            self.end_conn(cx, conn, Some(GRACEFUL), ended);
+        }
+    }
+}

@@ -1,0 +1,451 @@
+//! The nodes that are known: who is up, the digest of the view, and how long the lost and those that left are remembered.
+
+use crate::machine::{Abstract, Abstraction};
+use alloc::boxed::Box;
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+use core::hash::Hasher;
+use core::ops::Bound;
+use core::time::Duration;
+
+use super::cx::{Cx, InstanceId, Timer};
+use super::gossip::View;
+use super::pairing::{Intro, Pair};
+#[cfg(debug_assertions)]
+use super::{cx::Local, session::Session};
+use crate::digest::member_digest;
+use crate::subscription::Member;
+use crate::time::Moment;
+use crate::{ClusterEvent, ConnId, Instant, LastDown, Limits, NodeDownReason, NodeId, NodeInfo, NodeStatus, WallTime};
+
+/// The nodes that are known, the view, and the tombstones.
+#[derive(Clone, Debug)]
+pub(crate) struct Peers {
+    // A row is boxed: the nodes of a tree are half empty.
+    table: BTreeMap<NodeId, Box<Peer>>,
+    up_count: usize,
+    /// The number of peers with a chosen session, which is not up yet.
+    chosen_count: usize,
+    /// The digest of the view: this node and all that are up.
+    digest: u64,
+    /// The nodes that left, each with the incarnation that did and when, so that a late rumor does not bring it back.
+    departed: BTreeMap<NodeId, (InstanceId, Instant)>,
+}
+
+/// What is known of another node.
+#[derive(Clone, Debug)]
+pub(crate) struct Peer {
+    pub(crate) status: NodeStatus,
+    process_count: u64,
+    uptime_ms: u64,
+    last_down: Option<LastDown>,
+    last_heartbeat_at: Option<WallTime>,
+    /// The incarnation that was up last, or that others told of.
+    pub(crate) instance: Option<InstanceId>,
+    /// The session in use.
+    pub(crate) session: Option<ConnId>,
+    /// The number of the present or last up-period, 0 before the first.
+    pub(crate) up: u64,
+    /// When it was last known or told to be alive.
+    alive_at: Instant,
+    pub(crate) pair: Pair,
+    /// The newcomer that was last reported as a conflict.
+    pub(crate) conflict: Option<Box<InstanceId>>,
+    pub(crate) view: View,
+}
+
+impl Peer {
+    fn new(now: Instant) -> Self {
+        Self {
+            status: NodeStatus::Connecting,
+            process_count: 0,
+            uptime_ms: 0,
+            last_down: None,
+            last_heartbeat_at: None,
+            instance: None,
+            session: None,
+            up: 0,
+            alive_at: now,
+            pair: Pair::default(),
+            conflict: None,
+            view: View::default(),
+        }
+    }
+
+    /// The node as the application sees it.
+    pub(crate) fn info(&self, id: &NodeId) -> NodeInfo {
+        let uptime = Duration::from_millis(self.uptime_ms);
+        NodeInfo {
+            id: id.clone(),
+            last_down: self.last_down.clone(),
+            last_heartbeat_at: self.last_heartbeat_at,
+            process_count: self.process_count,
+            started_at: self.last_heartbeat_at.map(|at| at - uptime),
+            status: self.status,
+            uptime,
+        }
+    }
+
+    /// A heartbeat came.
+    pub(super) fn beat(&mut self, now: Instant, process_count: u64, uptime_ms: u64, wall: WallTime) {
+        self.process_count = process_count;
+        self.uptime_ms = uptime_ms;
+        self.last_heartbeat_at = Some(wall);
+        self.alive_at = now;
+    }
+
+    /// Whether this newcomer with its identity was not reported yet. It is from now on.
+    pub(super) fn is_new_conflict(&mut self, newcomer: InstanceId) -> bool {
+        let news = self.conflict.as_deref() != Some(&newcomer);
+        if news {
+            self.conflict = Some(Box::new(newcomer));
+        }
+        news
+    }
+
+    /// A live peer lists it, with this incarnation. Whether that is a reason to dial it.
+    fn rumored(&mut self, now: Instant, instance: InstanceId) -> bool {
+        self.alive_at = now;
+        let news = self.status == NodeStatus::Disconnected && self.instance != Some(instance);
+        if news || self.status == NodeStatus::Connecting {
+            self.instance = Some(instance);
+        }
+        news
+    }
+}
+
+impl Peers {
+    /// `instance` and `id` are those of this node.
+    pub(crate) fn new(instance: &InstanceId, id: &NodeId) -> Self {
+        let digest = member_digest(instance, id);
+        Self { table: BTreeMap::new(), up_count: 0, chosen_count: 0, digest, departed: BTreeMap::new() }
+    }
+
+    // Getters
+
+    pub(crate) fn get(&self, id: &NodeId) -> Option<&Peer> {
+        self.table.get(id).map(|peer| &**peer)
+    }
+
+    pub(super) fn get_mut(&mut self, id: &NodeId) -> Option<&mut Peer> {
+        self.table.get_mut(id).map(|peer| &mut **peer)
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.table.len()
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&NodeId, &Peer)> {
+        self.table.iter().map(|(id, peer)| (id, &**peer))
+    }
+
+    /// The nodes that are up, each with the connection of its session.
+    pub(super) fn up(&self) -> impl Iterator<Item = (&NodeId, &Peer, ConnId)> {
+        self.iter().filter_map(|(id, peer)| Some((id, peer, peer.session?)))
+    }
+
+    /// The same from behind this id.
+    pub(super) fn up_after<'a>(&'a self, after: Option<&'a NodeId>) -> impl Iterator<Item = (&'a NodeId, &'a Peer)> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let rest = self.table.range::<NodeId, _>((from, Bound::Unbounded));
+        rest.filter(|(_, peer)| peer.session.is_some()).map(|(id, peer)| (id, &**peer))
+    }
+
+    /// The nodes that are up as the application sees them, each with the number of its up-period.
+    pub(crate) fn members(&self) -> impl Iterator<Item = Member> {
+        self.up().map(|(id, peer, _)| (peer.info(id), peer.up))
+    }
+
+    pub(crate) const fn up_count(&self) -> usize {
+        self.up_count
+    }
+
+    pub(crate) const fn chosen_count(&self) -> usize {
+        self.chosen_count
+    }
+
+    pub(crate) const fn digest(&self) -> u64 {
+        self.digest
+    }
+
+    pub(crate) const fn departed(&self) -> &BTreeMap<NodeId, (InstanceId, Instant)> {
+        &self.departed
+    }
+
+    /// The connection of the session in use with a node.
+    pub(crate) fn session(&self, id: &NodeId) -> Option<ConnId> {
+        self.table.get(id)?.session
+    }
+
+    pub(crate) fn is_up(&self, id: &NodeId) -> bool {
+        self.session(id).is_some()
+    }
+
+    /// Whether the present incarnation of a node has left, as far as is known.
+    pub(super) fn has_left(&self, id: &NodeId) -> bool {
+        let left = self.departed.get(id).map(|(left, _)| *left);
+        left.is_some() && self.table.get(id).is_some_and(|peer| peer.instance == left)
+    }
+
+    /// Whether one more node may be up, beside those that are and those that are chosen and will be.
+    pub(super) const fn has_room_for_member(&self, limits: &Limits) -> bool {
+        self.up_count + self.chosen_count < limits.members
+    }
+
+    // Sessions
+
+    /// A session with this node is authenticated: its row, which is made where there is none.
+    pub(super) fn met(&mut self, now: Instant, id: &NodeId) -> &mut Peer {
+        self.table.entry(id.clone()).or_insert_with(|| Box::new(Peer::new(now)))
+    }
+
+    /// Chooses a session with a node, or takes the choice back.
+    pub(super) fn choose(&mut self, id: &NodeId, conn: Option<ConnId>) {
+        let Some(peer) = self.table.get_mut(id) else { return };
+        let before = core::mem::replace(&mut peer.pair.chosen, conn);
+        self.chosen_count += usize::from(conn.is_some());
+        self.chosen_count -= usize::from(before.is_some());
+    }
+
+    /// A session with the node is up: it is, for the `up`-th time of all nodes. Its row, as it is then.
+    pub(super) fn go_up(
+        &mut self,
+        cx: &mut Cx<'_>,
+        id: &NodeId,
+        conn: ConnId,
+        instance: InstanceId,
+        intro: &Intro,
+        wall: WallTime,
+    ) {
+        let Some(peer) = self.table.get_mut(id) else { return };
+        cx.host.ups += 1;
+        cx.host.counters.ups += 1;
+        peer.status = NodeStatus::Connected;
+        peer.beat(cx.now(), intro.process_count, intro.uptime_ms, wall);
+        peer.instance = Some(instance);
+        peer.session = Some(conn);
+        peer.up = cx.host.ups;
+        peer.conflict = None;
+        self.up_count += 1;
+        self.digest = self.digest.wrapping_add(member_digest(&instance, id));
+        self.departed.remove(id);
+        cx.host.emit_up(ClusterEvent::NodeUp(peer.info(id)), peer.up);
+    }
+
+    /// The session in use is no more: the node is down, which is told unless this node stops. A node that left is remembered as such.
+    pub(super) fn go_down(&mut self, cx: &mut Cx<'_>, id: &NodeId, instance: InstanceId, reason: NodeDownReason) {
+        let Some(peer) = self.table.get_mut(id) else { return };
+        peer.session = None;
+        peer.status = NodeStatus::Disconnected;
+        peer.last_down = Some(LastDown { at: cx.local.wall_time(), reason });
+        peer.alive_at = cx.now();
+        self.up_count -= 1;
+        self.digest = self.digest.wrapping_sub(member_digest(&instance, id));
+        if !cx.is_running() {
+            return;
+        }
+        cx.host.counters.downs += 1;
+        cx.host.emit(ClusterEvent::NodeDown { id: id.clone(), reason });
+        if reason == NodeDownReason::GracefulShutdown {
+            self.departed.insert(id.clone(), (instance, cx.now()));
+            self.cap_departed(cx);
+        }
+        Self::forget_later(cx);
+    }
+
+    /// A node that was only told of was not reached. Whether that is news.
+    pub(super) fn give_up(&mut self, cx: &mut Cx<'_>, id: &NodeId) -> bool {
+        let rumored = |peer: &&mut Box<Peer>| peer.status == NodeStatus::Connecting && peer.pair.sessions.is_empty();
+        let Some(peer) = self.table.get_mut(id).filter(rumored) else { return false };
+        peer.status = NodeStatus::Disconnected;
+        peer.alive_at = cx.now();
+        Self::forget_later(cx);
+        true
+    }
+
+    // Rumors
+
+    /// A live peer lists a node. Whether that is a reason to dial it: it was not known, or not by this incarnation.
+    pub(super) fn rumor(&mut self, cx: &mut Cx<'_>, id: &NodeId, instance: InstanceId) -> bool {
+        if let Some(peer) = self.table.get_mut(id) {
+            return peer.rumored(cx.now(), instance);
+        }
+        let mut peer = Box::new(Peer::new(cx.now()));
+        peer.instance = Some(instance);
+        self.table.insert(id.clone(), peer);
+        Self::forget_later(cx);
+        true
+    }
+
+    /// Whether a late rumor tells of an incarnation that has left.
+    pub(super) fn is_departed(&self, id: &NodeId, instance: &InstanceId) -> bool {
+        self.departed.get(id).is_some_and(|(left, _)| left == instance)
+    }
+
+    // Forgetting
+
+    fn forget_later(cx: &mut Cx<'_>) {
+        let at = cx.now() + cx.local.settings.forget_after;
+        cx.local.timers.set_earliest(Timer::Forget, at);
+    }
+
+    pub(super) fn forget(&mut self, id: &NodeId) {
+        self.table.remove(id);
+    }
+
+    /// Whether the row of a node whose last session has ended holds nothing that anybody goes by: it was never up.
+    pub(super) fn is_never_up(&self, id: &NodeId) -> bool {
+        self.table.get(id).is_some_and(|peer| peer.status == NodeStatus::Connecting && peer.pair.sessions.is_empty())
+    }
+
+    /// The nodes to forget now: those lost long ago that no live peer lists. Tombstones that are old enough are forgotten. A live peer that
+    /// has not yet shown, by a heartbeat or an answer, that it does not list the lost may list them: intervals may be longer than the time
+    /// after which to forget. `ingesting`: what was told and is still to be ingested may hold anybody. `pulse`: the shortest interval.
+    pub(super) fn forgettable(&mut self, cx: &mut Cx<'_>, ingesting: bool, pulse: Duration) -> Vec<NodeId> {
+        let (now, after) = (cx.now(), cx.local.settings.forget_after);
+        let known = if ingesting { Instant::START } else { self.views_known() };
+        let mut next: Option<Instant> = None;
+        let mut gone = Vec::new();
+        for (id, peer) in self.iter() {
+            if peer.status != NodeStatus::Connected {
+                let pending = !peer.pair.sessions.is_empty();
+                let mut due = if pending { now + after } else { peer.alive_at + after };
+                if due <= now && peer.alive_at < known {
+                    gone.push(id.clone());
+                } else {
+                    due = due.max(now + pulse);
+                    next = Some(next.map_or(due, |next| next.min(due)));
+                }
+            }
+        }
+        self.departed.retain(|_, (_, at)| {
+            let due = *at + after;
+            let keep = due > now;
+            if keep {
+                next = Some(next.map_or(due, |next| next.min(due)));
+            }
+            keep
+        });
+        if let Some(next) = next {
+            cx.local.timers.set(Timer::Forget, next);
+        }
+        gone
+    }
+
+    /// Until when it is known what the live peers list: none of them listed anybody then that was not known to be alive later.
+    fn views_known(&self) -> Instant {
+        self.up().map(|(_, peer, _)| peer.view.known_at()).min().unwrap_or(Instant::NEVER)
+    }
+
+    /// Whether one more node can be known, and the one to forget for it: the one that has been lost longest, and for one that has proved
+    /// itself also one that others only told of.
+    pub(super) fn room(&self, limits: &Limits, proved: bool) -> Option<Option<NodeId>> {
+        if self.table.len() < limits.members.saturating_add(limits.disconnected_nodes) {
+            return Some(None);
+        }
+        let hint = || proved.then(|| self.oldest(NodeStatus::Connecting)).flatten();
+        self.oldest(NodeStatus::Disconnected).or_else(hint).map(Some)
+    }
+
+    /// The one lost longest, where more are disconnected than may be.
+    pub(super) fn over_the_cap(&self, limits: &Limits) -> Option<NodeId> {
+        let limit = limits.disconnected_nodes;
+        let over = self.table.len() - self.up_count > limit && self.without_session(NodeStatus::Disconnected).count() > limit;
+        over.then(|| self.oldest(NodeStatus::Disconnected)).flatten()
+    }
+
+    /// How many nodes were lost, or were never reached, and have no session.
+    pub(crate) fn disconnected(&self) -> usize {
+        self.without_session(NodeStatus::Disconnected).count()
+    }
+
+    /// The nodes of a status with which there is no session, admitted or not.
+    fn without_session(&self, status: NodeStatus) -> impl Iterator<Item = (&NodeId, &Peer)> {
+        self.iter().filter(move |(_, peer)| peer.status == status && peer.pair.sessions.is_empty())
+    }
+
+    /// Of those the one that has been lost, or not been heard of, for the longest time; first of all one that was never up, of which
+    /// others only told.
+    fn oldest(&self, status: NodeStatus) -> Option<NodeId> {
+        self.without_session(status).min_by_key(|(_, peer)| (peer.up > 0, peer.alive_at)).map(|(id, _)| id.clone())
+    }
+
+    fn cap_departed(&mut self, cx: &Cx<'_>) {
+        if self.departed.len() > cx.local.settings.limits.departed_nodes {
+            let oldest = self.departed.iter().min_by_key(|(_, (_, at))| *at).map(|(id, _)| id.clone());
+            if let Some(id) = oldest {
+                self.departed.remove(&id);
+            }
+        }
+    }
+}
+
+#[cfg(debug_assertions)]
+impl Peers {
+    /// Panics where a count, the digest or a row is not what the table and the sessions say.
+    pub(super) fn audit<'a>(&self, local: &Local, session_on: impl Fn(ConnId) -> Option<&'a Session>) {
+        let mut counts = (0, 0);
+        let mut digest = member_digest(&local.instance, &local.id);
+        for (id, peer) in self.iter() {
+            assert_eq!(peer.session.is_some(), peer.status == NodeStatus::Connected, "the status of {id}");
+            let pair = &peer.pair;
+            let is_its = |conn: &ConnId| session_on(*conn).is_some_and(|session| session.id == *id);
+            assert!(pair.sessions().iter().all(is_its), "the sessions of {id}");
+            let of_peer = |conn: Option<ConnId>| conn.is_none_or(|conn| pair.sessions().contains(&conn));
+            assert!(of_peer(pair.chosen()) && of_peer(peer.session), "{id} has a session that is not among its own");
+            counts.0 += usize::from(pair.chosen().is_some());
+            if let Some(session) = peer.session.and_then(&session_on) {
+                counts.1 += 1;
+                digest = digest.wrapping_add(member_digest(&session.instance, id));
+            }
+        }
+        assert_eq!((self.chosen_count, self.up_count), counts, "peers with a chosen session, and peers that are up");
+        assert_eq!(self.digest, digest, "the digest of the view");
+    }
+
+    /// How the books of this part can drift.
+    #[cfg(test)]
+    pub(crate) const DRIFTS: [fn(&mut Self); 5] = [
+        |peers| peers.chosen_count += 1,
+        |peers| peers.digest += 1,
+        |peers| peers.up_count += 1,
+        |peers| peers.table.values_mut().for_each(|peer| peer.session = None),
+        |peers| peers.table.values_mut().for_each(|peer| peer.pair = Pair::default()),
+    ];
+}
+
+impl Abstract for Peers {
+    fn write(&self, to: &mut Abstraction<'_, impl Hasher>) {
+        let Self { table, up_count, chosen_count: _, digest, departed } = self;
+        to.write((up_count, digest, departed.len()));
+        for (id, peer) in table {
+            to.write(id);
+            to.part(&**peer);
+        }
+        for (id, (instance, _)) in departed {
+            to.write((id, instance));
+        }
+    }
+}
+
+impl Abstract for Peer {
+    fn write(&self, to: &mut Abstraction<'_, impl Hasher>) {
+        let Self {
+            status,
+            process_count: _,
+            uptime_ms: _,
+            last_down: _,
+            last_heartbeat_at: _,
+            instance,
+            session,
+            up,
+            alive_at: _,
+            pair,
+            conflict,
+            view,
+        } = self;
+        to.write((status, instance, (*up).min(1), conflict, session.map(|conn| to.place(conn))));
+        to.part(pair);
+        to.part(view);
+    }
+}
