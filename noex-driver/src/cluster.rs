@@ -5,11 +5,11 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_lite::future;
 use noex_proto::{Input, Machine, Message};
 
 use crate::drive::{Shared, State};
 use crate::time::wall;
+use crate::wait::wait;
 use crate::{
     Broadcast, ClusterConfig, ClusterError, ClusterEvent, ClusterNotStartedError, ClusterStatus, Counters, EventStream,
     LocalFault, MessageStream, NodeDownReason, NodeId, NodeInfo, Readiness, Runtime, Secret, SecretUse, SendError,
@@ -232,24 +232,25 @@ impl<R: Runtime> Cluster<R> {
     /// [`WaitError::TimedOut`] after `timeout`, or a year, by the clock of the runtime that the node runs in; [`WaitError::NotStarted`] as soon
     /// as the node is not running.
     pub async fn wait_for_nodes(&self, count: usize, timeout: Duration) -> Result<(), WaitError> {
-        let not_started = WaitError::NotStarted(ClusterNotStartedError::default());
-        let run = self.shared().lock().run.clone().ok_or(not_started)?;
-        // Of this run: the next one may have begun meanwhile.
-        let outcome = |state: &State| run.end.get().map_or_else(|| state.machine.has_nodes(count), |_| Err(not_started));
-        let over = self.shared().until(&self.shared().events, |state| match outcome(state) {
-            Err(WaitError::TimedOut { .. }) => None,
-            outcome => Some(outcome),
-        });
-        // In the runtime, whose timers may panic elsewhere once it is shut down.
-        let rung = run.rt.alarm(timeout);
-        let late = async {
-            // It ends without a word where its runtime does, and then the run is over soon.
-            if rung.recv().await.is_err() {
-                future::pending().await
-            }
-            outcome(&self.shared().lock())
-        };
-        future::or(over, late).await
+        wait(self.shared(), timeout, |machine| {
+            let connected = machine.connected_node_count()?;
+            Ok((connected < count).then_some(WaitError::TimedOut { connected, wanted: count }))
+        })
+        .await
+    }
+
+    /// Waits until a session with this node is up; it need not be known yet.
+    ///
+    /// # Errors
+    /// [`WaitError::NotConnected`] after `timeout`, or a year, as of [`wait_for_nodes`](Self::wait_for_nodes); [`WaitError::NotStarted`] as soon
+    /// as the local node is not running; [`WaitError::ToSelf`] for the local node itself.
+    pub async fn wait_for_node(&self, id: &NodeId, timeout: Duration) -> Result<(), WaitError> {
+        wait(self.shared(), timeout, |machine| match machine.is_node_connected(id)? {
+            true => Ok(None),
+            false if machine.local_node_id()? == *id => Err(WaitError::ToSelf),
+            false => Ok(Some(WaitError::NotConnected { id: id.clone() })),
+        })
+        .await
     }
 
     // Acting

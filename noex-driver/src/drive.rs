@@ -8,8 +8,9 @@ use std::time::{Duration, Instant as RealInstant};
 
 use async_channel::Receiver;
 use event_listener::Event;
-use noex_proto::{Action, ClusterEvent, ClusterStatus, ConnId, Input, Instant, LookupId, Machine, StartError};
+use noex_proto::{Action, ClusterEvent, ClusterStatus, ConnId, Input, Instant, LookupId, Machine};
 
+use crate::error::StartError;
 use crate::link::{Link, Orders};
 use crate::log;
 

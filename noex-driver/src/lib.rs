@@ -16,6 +16,7 @@ mod cluster;
 mod connection;
 mod drive;
 mod env;
+mod error;
 mod handlers;
 mod io_error;
 mod link;
@@ -28,17 +29,19 @@ mod runtime;
 mod streams;
 mod text;
 mod time;
+mod wait;
 
 pub use bound::Bound;
 pub use bytes::Bytes;
 pub use cluster::{Cluster, WeakCluster};
 pub use env::FromEnv;
+pub use error::{StartError, WaitError};
 pub use handlers::Subscription;
 pub use noex_proto::{
     Broadcast, Cause, ClusterConfig, ClusterError, ClusterNotStartedError, ClusterStatus, Contact, Counters, DialError,
     FromEnvError, IntoSecret, InvalidClusterConfigError, InvalidContactError, InvalidNodeIdError, Limits, LocalFault, Message,
     MessagesLagged, NodeDownReason, NodeId, NodeIdFault, NodeStatus, PeerFault, Readiness, ReadinessReason, Refusal, Secret,
-    SecretUse, SendError, SetSecretsError, SetSeedsError, StartError, Unreached, WaitError, bounds, defaults,
+    SecretUse, SendError, SetSecretsError, SetSeedsError, Unreached, bounds, defaults,
 };
 pub use runtime::Runtime;
 pub use streams::{EventStream, MessageStream, Subscribed};

@@ -8,10 +8,11 @@ use std::{io, mem};
 
 use async_channel::Receiver;
 use futures_lite::future;
-use noex_proto::{Cause, ClusterConfig, ClusterStatus, Input, ListenOn, LocalFault, LookupId, StartError};
+use noex_proto::{Cause, ClusterConfig, ClusterStatus, Input, ListenOn, LocalFault, LookupId};
 
 use crate::connection::Connection;
 use crate::drive::{AnyRuntime, Run, Shared, State};
+use crate::error::StartError;
 use crate::link::Orders;
 use crate::lookup::Lookup;
 use crate::time::sleep;
@@ -93,7 +94,7 @@ impl<R: Runtime> Node<R> {
     /// Begins a run.
     fn begin(shared: &Arc<Shared>, state: &mut State, config: &ClusterConfig, rt: &R) -> Result<Begun<R>, StartError> {
         let (began, rt) = (rt.now(), rt.clone());
-        let on = state.machine.start(state.now(), config.clone())?;
+        let on = state.machine.start(state.now(), config.clone()).map_err(refused)?;
         let any = Arc::new(Any(rt.clone()));
         let run = Arc::new(Run { began, end: OnceLock::new(), machine_began: state.machine.now(), rt: any });
         let end = StartError::Runtime { cause: "it ended, or panicked, before the node listened: has it I/O and timers?".into() };
@@ -190,6 +191,15 @@ impl<R: Runtime> AnyRuntime for Any<R> {
 
     fn now(&self) -> Instant {
         self.0.now()
+    }
+}
+
+/// A start that the machine refused.
+fn refused(error: noex_proto::StartError) -> StartError {
+    match error {
+        noex_proto::StartError::AlreadyRunning => StartError::AlreadyRunning,
+        noex_proto::StartError::Config(error) => StartError::Config(error),
+        error => unreachable!("{error:?} is new"),
     }
 }
 

@@ -231,7 +231,7 @@ impl ClusterConfig {
     /// The most time that looking up the name in `host` takes at the start, and that a node with seeds beyond loopback waits for an address to
     /// tell them, 100 ms to 10 min.
     ///
-    /// A lookup that takes longer is [`StartError::Bind`](crate::StartError::Bind); without an address the node then tells a loopback one,
+    /// A lookup that takes longer is the driver's `StartError::Bind`; without an address the node then tells a loopback one,
     /// with a warning.
     #[must_use]
     pub fn start_timeout(mut self, timeout: Duration) -> Self {

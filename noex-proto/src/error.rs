@@ -516,78 +516,21 @@ impl Error for SetSeedsError {
 pub enum StartError {
     /// The cluster is running, starting or stopping.
     AlreadyRunning,
-    /// The address cannot be listened on.
-    Bind {
-        /// The address as configured.
-        addr: String,
-        /// What the operating system said.
-        cause: Cause,
-    },
     /// The configuration is invalid.
     Config(InvalidClusterConfigError),
-    /// The operating system gives no randomness.
-    Entropy {
-        /// What it said.
-        cause: Cause,
-    },
-    /// The asynchronous runtime is missing: `start` was called outside it, or it ended, or panicked for want of something, meanwhile.
-    Runtime {
-        /// What is missing, as the runtime said it.
-        cause: Cause,
-    },
-    /// The cluster was stopped before the start was over.
-    Stopped,
 }
 
 impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::AlreadyRunning => f.write_str("the cluster is already running"),
-            Self::Bind { addr, cause } => write!(f, "cannot listen on {addr}: {cause}"),
             Self::Config(error) => error.fmt(f),
-            Self::Entropy { cause } => write!(f, "no randomness from the operating system: {cause}"),
-            Self::Runtime { cause } => write!(f, "no runtime: {cause}"),
-            Self::Stopped => f.write_str("the cluster was stopped while it started"),
         }
     }
 }
 
 impl Error for StartError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
-        match self {
-            Self::Bind { cause, .. } | Self::Entropy { cause } | Self::Runtime { cause } => Some(cause.get_ref()),
-            Self::Config(error) => Some(error),
-            Self::AlreadyRunning | Self::Stopped => None,
-        }
-    }
-}
-
-/// Why waiting for nodes ended without them.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-#[non_exhaustive]
-pub enum WaitError {
-    /// The node is not running, or was stopped meanwhile.
-    NotStarted(ClusterNotStartedError),
-    /// The time is over.
-    TimedOut {
-        /// How many nodes were connected then.
-        connected: usize,
-        /// How many were waited for.
-        wanted: usize,
-    },
-}
-
-impl fmt::Display for WaitError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NotStarted(error) => error.fmt(f),
-            Self::TimedOut { connected, wanted } => write!(f, "timed out with {connected} of {wanted} nodes connected"),
-        }
-    }
-}
-
-impl Error for WaitError {
-    fn source(&self) -> Option<&(dyn Error + 'static)> {
-        if let Self::NotStarted(error) = self { Some(error) } else { None }
+        if let Self::Config(error) = self { Some(error) } else { None }
     }
 }

@@ -133,7 +133,7 @@ pub use contact::{Contact, InvalidContactError};
 pub use env::FromEnvError;
 pub use error::{
     ClusterError, ClusterNotStartedError, LocalFault, PeerFault, Refusal, SendError, SetSecretsError, SetSeedsError, StartError,
-    Unreached, WaitError,
+    Unreached,
 };
 pub use event::{Broadcast, ClusterEvent, ClusterStatus, Message, MessagesLagged, NodeDownReason, NodeStatus, SecretUse};
 pub use io::{Action, Close, ConnId, ConnectError, DialError, Input, LookupId};

@@ -31,7 +31,7 @@ use crate::subscription::SubscriptionId;
 use crate::{
     Action, Broadcast, ClusterConfig, ClusterEvent, ClusterNotStartedError, ClusterStatus, ConnId, Input, Instant, ListenOn,
     Message, MessagesLagged, NodeId, NodeInfo, NodeStatus, Secret, SecretUse, SendError, SetSecretsError, SetSeedsError,
-    StartError, WaitError, WallTime,
+    StartError, WallTime,
 };
 pub(crate) use abstraction::{Abstract, Abstraction};
 #[cfg(feature = "testing")]
@@ -215,16 +215,6 @@ impl Machine {
     /// While the status is not `Running`.
     pub fn connected_node_count(&self) -> Result<usize, ClusterNotStartedError> {
         self.running().map(|active| active.node.peers.up_count())
-    }
-
-    /// Whether sessions with at least `count` other nodes are up, for waits.
-    ///
-    /// # Errors
-    /// [`WaitError::NotStarted`] while the status is not `Running`: the wait is over. [`WaitError::TimedOut`] where there are fewer: what to
-    /// report if time is over.
-    pub fn has_nodes(&self, count: usize) -> Result<(), WaitError> {
-        let connected = self.connected_node_count().map_err(WaitError::NotStarted)?;
-        if connected >= count { Ok(()) } else { Err(WaitError::TimedOut { connected, wanted: count }) }
     }
 
     /// How long the node has been running.

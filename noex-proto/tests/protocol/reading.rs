@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::net::{MS, Net, SECOND, address, config, id};
 use noex_proto::{
     ClusterEvent, ClusterNotStartedError, ClusterStatus, Counters, Input, Instant, LastDown, Limits, Machine, NodeDownReason,
-    NodeId, NodeInfo, NodeStatus, Readiness, ReadinessReason, Usage, WaitError, WallTime,
+    NodeId, NodeInfo, NodeStatus, Readiness, ReadinessReason, Usage, WallTime,
 };
 
 /// `a` and `b` are up; `c`, a seed of `b`, never was.
@@ -63,17 +63,9 @@ fn nothing_is_read_of_a_node_that_is_not_started_but_its_status() {
     let wall = WallTime::default();
     assert_eq!(machine.local_node_info(Instant::START, wall), Err(ClusterNotStartedError::default()));
     assert_eq!(machine.uptime(Instant::START), Err(ClusterNotStartedError::default()));
-    assert_eq!(machine.has_nodes(0), Err(WaitError::NotStarted(ClusterNotStartedError::default())));
+    assert_eq!(machine.connected_node_count(), Err(ClusterNotStartedError::default()));
     assert_eq!((machine.limits(), machine.usage()), (None, Usage::default()));
     assert_eq!(machine.status(), ClusterStatus::Stopped);
-}
-
-#[test]
-fn who_waits_for_nodes_waits_for_as_many_as_are_up() {
-    let net = formed();
-    let machine = &net.nodes[1].machine;
-    let too_few = Err(WaitError::TimedOut { connected: 1, wanted: 2 });
-    assert_eq!([0, 1, 2].map(|count| machine.has_nodes(count)), [Ok(()), Ok(()), too_few]);
 }
 
 fn last_down(net: &Net, host: usize, of: &NodeId) -> Option<LastDown> {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use noex_proto::{
     ClusterConfig, ClusterError, ClusterEvent, ClusterNotStartedError, ClusterStatus, ConnId, Contact, DialError, Instant,
     LocalFault, Machine, MessagesLagged, NodeDownReason, NodeId, NodeIdFault, NodeInfo, NodeStatus, PeerFault, ReadinessReason,
-    Refusal, SendError, SetSecretsError, SetSeedsError, StartError, TimeFormat, Unreached, WaitError, WallTime,
+    Refusal, SendError, SetSecretsError, SetSeedsError, StartError, TimeFormat, Unreached, WallTime,
 };
 
 fn check<T: Display>(texts: &[(T, &str)]) {
@@ -215,17 +215,7 @@ fn callers_are_told_which_call_was_refused_and_why() {
         (SendError::ToSelf, "a node does not send to itself"),
         (SendError::TooLarge { limit: 9, size: 10 }, "a message of 10 bytes is over the limit of 9"),
     ]);
-    check(&[
-        (StartError::AlreadyRunning, "the cluster is already running"),
-        (StartError::Bind { addr: "a:1".into(), cause: "in use".into() }, "cannot listen on a:1: in use"),
-        (StartError::Entropy { cause: "none".into() }, "no randomness from the operating system: none"),
-        (StartError::Runtime { cause: "none".into() }, "no runtime: none"),
-        (StartError::Stopped, "the cluster was stopped while it started"),
-    ]);
-    check(&[
-        (WaitError::NotStarted(ClusterNotStartedError::default()), not_started),
-        (WaitError::TimedOut { connected: 1, wanted: 3 }, "timed out with 1 of 3 nodes connected"),
-    ]);
+    check(&[(StartError::AlreadyRunning, "the cluster is already running")]);
     check(&[(SetSecretsError::NotStarted(ClusterNotStartedError::default()), not_started)]);
     check(&[
         (ReadinessReason::NoSeedMet, "no seed has been met since the start"),
@@ -274,13 +264,11 @@ fn an_error_leads_to_what_it_is_about() {
     let not_started = ClusterNotStartedError::default();
     for error in [
         &SendError::NotStarted(not_started) as &dyn Error,
-        &WaitError::NotStarted(not_started),
         &SetSecretsError::NotStarted(not_started),
         &SetSeedsError::NotStarted(not_started),
     ] {
         assert_eq!(chain(error), [not_started.to_string()]);
     }
-    assert_eq!(chain(&StartError::Runtime { cause: "there is no reactor".into() }), ["there is no reactor"]);
 
     // A value of the configuration that is no host or seed keeps the rule that it breaks.
     let config = ClusterConfig::new("a").seeds(["b@h"]).check().unwrap_err();

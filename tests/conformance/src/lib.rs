@@ -135,6 +135,7 @@ macro_rules! each_test {
                 a_subscriber_that_lags_is_told_and_catches_up
                 nodes_and_configurations_are_written_and_read
                 the_status_changes_in_order
+                waiting_for_a_node_ends_when_that_one_is_up
                 waiting_for_nodes_counts_the_others
                 waiting_for_nodes_says_how_it_ended;
             recording:

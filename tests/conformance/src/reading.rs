@@ -260,3 +260,34 @@ pub async fn waiting_for_nodes_says_how_it_ended<R: Runtime>() {
     let (waited, ()) = future::zip(a.wait_for_nodes(1, PATIENCE), patient(a.stop())).await;
     assert!(matches!(waited, Err(WaitError::NotStarted(_))));
 }
+
+/// Whoever waits, and however many do; another node that is up is not the one.
+pub async fn waiting_for_a_node_ends_when_that_one_is_up<R: Runtime>() {
+    let port = free_port();
+    let c_id: NodeId = format!("c@127.0.0.1:{port}").parse().unwrap();
+    let stopped = Cluster::<R>::new();
+    assert!(matches!(stopped.wait_for_node(&c_id, PATIENCE).await, Err(WaitError::NotStarted(_))));
+    let (a, b) = pair::<R>(config("a"), config("b")).await;
+    assert_eq!(a.wait_for_node(&id(&b), Duration::ZERO).await, Ok(()), "it is up");
+    let late = patient(a.wait_for_node(&c_id, Duration::from_millis(10))).await;
+    assert_eq!(late, Err(WaitError::NotConnected { id: c_id.clone() }));
+    assert_eq!(a.wait_for_node(&id(&a), PATIENCE).await, Err(WaitError::ToSelf));
+
+    // Given: a hundred who wait, and one who has given up.
+    let mut waits: Vec<_> = (0..100).map(|_| Box::pin(a.wait_for_node(&c_id, PATIENCE))).collect();
+    for wait in &mut waits {
+        assert_eq!(future::poll_once(wait).await, None);
+    }
+    drop(waits.pop());
+    let c = start::<R>(config("c").port(port).seeds([seed(&a)])).await;
+    for wait in waits {
+        assert_eq!(wait.await, Ok(()));
+    }
+
+    // A node that stops meanwhile has nothing to wait for.
+    c.stop().await;
+    eventually("it is gone", || a.is_node_connected(&c_id) == Ok(false)).await;
+    let (waited, ()) = future::zip(a.wait_for_node(&c_id, PATIENCE), patient(a.stop())).await;
+    assert!(matches!(waited, Err(WaitError::NotStarted(_))));
+    drop(b);
+}
