@@ -120,6 +120,8 @@ mod reports;
 mod secret;
 mod send_queue;
 mod subscription;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod time;
 mod timers;
 mod transient;

@@ -1,13 +1,12 @@
 //! Laws of the machine that hold for any inputs: chunking, timeouts, stale inputs, pauses, determinism.
 
-mod rules;
-
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::abstraction::Written;
 use bytes::Bytes;
+use noex_proto::testing::Contract;
 use noex_proto::{
     Action, Close, ClusterConfig, ClusterStatus, ConnId, ConnectError, Input, Instant, Limits, Machine, NodeId, Recording,
     Secret, WallTime,
@@ -15,7 +14,6 @@ use noex_proto::{
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::Index;
-use rules::{LOOKUPS, Rules};
 
 fn address(side: usize) -> SocketAddr {
     SocketAddr::from(([10, 0, 0, [1, 2][side]], 4369))
@@ -36,7 +34,7 @@ fn config(side: usize) -> ClusterConfig {
                 .half_open(6)
                 .half_open_per_address(4)
                 .closing_connections(3)
-                .lookups_in_flight(LOOKUPS)
+                .lookups_in_flight(2)
                 .send_window_bytes(64),
         )
 }
@@ -46,7 +44,7 @@ fn config(side: usize) -> ClusterConfig {
 struct Link {
     now: [Instant; 2],
     machines: [Machine; 2],
-    rules: [Rules; 2],
+    contracts: [Contract; 2],
     pending: [VecDeque<Input>; 2],
     /// Where each connection of a side ends.
     ends: [BTreeMap<ConnId, ConnId>; 2],
@@ -87,7 +85,7 @@ impl Link {
         Self {
             now: [Instant::START; 2],
             machines: [Machine::with_recorder(usize::MAX), Machine::new()],
-            rules: Default::default(),
+            contracts: Default::default(),
             pending: Default::default(),
             ends: Default::default(),
             log: Default::default(),
@@ -105,22 +103,9 @@ impl Link {
     }
 
     fn feed(&mut self, side: usize, input: Input) {
-        let machine = &mut self.machines[side];
-        self.rules[side].input(&input, machine.next_conn());
         self.log[side].push((self.now[side], input.clone()));
-        let is_tick = matches!(input, Input::Tick);
-        machine.handle(self.now[side], input);
-        loop {
-            let latest = self.machines[side].now();
-            let timeout = self.machines[side].poll_timeout();
-            let Some(action) = self.machines[side].poll_action() else {
-                if is_tick {
-                    assert!(timeout.is_none_or(|at| at > latest), "a busy loop: {timeout:?} at {latest}");
-                }
-                break;
-            };
-            assert!(timeout.is_some_and(|at| at <= latest), "a lost wake-up: {timeout:?} at {latest}");
-            self.rules[side].check(&action);
+        let fed = self.contracts[side].feed(&mut self.machines[side], self.now[side], input);
+        for action in fed.unwrap_or_else(|broken| panic!("at {side}: {broken}")) {
             self.actions[side].push(action.clone());
             self.act(side, action);
         }
@@ -129,16 +114,13 @@ impl Link {
             self.machines[side].hash_abstraction(Duration::from_nanos(1), &mut state);
             self.outlook[side].push((self.machines[side].poll_timeout(), state.0));
         }
-        if let Ok(nodes) = self.machines[side].connected_nodes() {
-            assert!(nodes.iter().map(|info| &info.id).eq(&self.rules[side].ups));
-        }
     }
 
     fn act(&mut self, side: usize, action: Action) {
         let other = 1 - side;
         match action {
             Action::Connect { conn, .. } => {
-                if self.rules[other].status != ClusterStatus::Running {
+                if self.contracts[other].status() != ClusterStatus::Running {
                     self.pending[side].push_back(Input::DialFailed { conn, error: ConnectError::Refused });
                     return;
                 }
@@ -335,7 +317,7 @@ impl Link {
 fn session() -> Link {
     let mut link = Link::new();
     link.run(200);
-    assert_eq!(link.rules[0].ups.len(), 1);
+    assert_eq!(link.contracts[0].told().up.len(), 1);
     for size in [0, 1, 1000, 200_000, 3] {
         for side in [0, 1] {
             link.feed(side, Input::Send { payload: Bytes::from(vec![5; size]), to: id(1 - side) });
@@ -345,7 +327,7 @@ fn session() -> Link {
     link.run(2000);
     link.feed(0, Input::Stop);
     link.run(100);
-    assert_eq!(link.rules[0].status, ClusterStatus::Stopped);
+    assert_eq!(link.contracts[0].status(), ClusterStatus::Stopped);
     link
 }
 
@@ -450,8 +432,7 @@ proptest! {
         }
         for side in [0, 1] {
             link.feed(side, Input::Halt);
-            prop_assert_eq!(link.rules[side].status, ClusterStatus::Stopped);
-            prop_assert_eq!(&link.rules[side].known, &link.rules[side].closed);
+            prop_assert_eq!((link.contracts[side].status(), link.contracts[side].open()), (ClusterStatus::Stopped, 0));
             let said = link.actions[side].len();
             link.feed(side, Input::Tick);
             link.feed(side, Input::Closed { conn: ConnId(1) });

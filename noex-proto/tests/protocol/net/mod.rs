@@ -1,7 +1,7 @@
 //! A small network of machines in virtual time, for tests that read like a conversation: no threads, no sockets, no sleeping.
 //!
-//! Every message takes [`Net::latency`], or what was set for its pair of hosts. Hosts can be crashed, frozen and cut off from each other; everything that a driver promises in
-//! the documentation of [`Action`] is kept.
+//! Every message takes [`Net::latency`], or what was set for its pair of hosts. Hosts can be crashed, frozen and cut off from each other; everything
+//! that a driver promises in the documentation of [`Action`] is kept, and a [`Contract`] checks what a machine promises.
 #![expect(clippy::unwrap_used, unreachable_pub, reason = "support of tests, here and of the documentation")]
 
 pub mod conditions;
@@ -14,9 +14,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use conditions::{interval, split_seeds};
+use noex_proto::testing::{Contract, Phase};
 use noex_proto::{
-    Action, Broadcast, Cause, Close, ClusterConfig, ClusterError, ClusterEvent, ClusterStatus, ConnId, ConnectError, Input,
-    Instant, LocalNetwork, LookupId, Machine, NodeDownReason, NodeId, WallTime,
+    Action, Broadcast, Cause, Close, ClusterConfig, ClusterError, ClusterEvent, ConnId, ConnectError, Input, Instant,
+    LocalNetwork, Machine, NodeDownReason, NodeId, WallTime,
 };
 
 pub const MS: Duration = Duration::from_millis(1);
@@ -55,6 +56,7 @@ struct Backlog {
 #[derive(Debug, Default)]
 pub struct Node {
     pub machine: Machine,
+    contract: Contract,
     pub events: Vec<(Duration, ClusterEvent)>,
     pub messages: Vec<(NodeId, Bytes)>,
     /// For each message, how many events came before it.
@@ -68,9 +70,6 @@ pub struct Node {
     backlog: Vec<Backlog>,
     /// When bytes were handed to the machine, on which connection, and how many.
     pub received: Vec<(Duration, ConnId, usize)>,
-    conns: BTreeSet<ConnId>,
-    closed: BTreeSet<ConnId>,
-    up: BTreeSet<NodeId>,
     messages_of: Option<noex_proto::SubscriptionId>,
     wake: Option<Instant>,
     starts: u8,
@@ -79,8 +78,6 @@ pub struct Node {
     pub dials: Vec<(Duration, String, u16)>,
     /// What keeps this host's system from connecting.
     pub cannot_connect: Option<Cause>,
-    /// The lookups of this process that have no answer yet.
-    looking: BTreeSet<LookupId>,
     /// The names that were looked up.
     pub lookups: Vec<(Duration, String)>,
     pub sent: usize,
@@ -208,7 +205,7 @@ impl Net {
 
     fn reset_all(&mut self, host: Host, tell: bool) {
         let old = std::mem::take(&mut self.nodes[host]);
-        for conn in old.conns {
+        for conn in old.contract.conns(Phase::Dialling).chain(old.contract.conns(Phase::Open)) {
             if let Some((peer, remote)) = self.links.remove(&(host, conn)) {
                 self.links.remove(&(peer, remote));
                 if tell {
@@ -220,19 +217,15 @@ impl Net {
         node.starts = old.starts;
         node.events = old.events;
         // Numbers of connections are never reused, not even across crashes of one host of this network.
-        let mut fresh = Machine::new();
-        while fresh.next_conn() < old.machine.next_conn() {
-            let conn = fresh.next_conn();
-            fresh.handle(Instant::START, Input::Accepted { conn, remote: address(host) });
+        while node.machine.next_conn() < old.machine.next_conn() {
+            let conn = node.machine.next_conn();
+            let accepted = Input::Accepted { conn, remote: address(host) };
+            node.contract.feed(&mut node.machine, Instant::START, accepted).unwrap();
         }
-        while fresh.poll_action().is_some() {}
-        node.looking.clear();
-        node.machine = fresh;
     }
 
     fn accept(&mut self, from: End, to: Host) -> ConnId {
         let conn = self.nodes[to].machine.next_conn();
-        self.nodes[to].conns.insert(conn);
         self.links.insert(from, (to, conn));
         self.links.insert((to, conn), from);
         self.feed(to, Input::Accepted { conn, remote: SocketAddr::new(address(from.0).ip(), 50_000) });
@@ -289,16 +282,19 @@ impl Net {
             self.nodes[host].received.push((self.now.since_start(), *conn, data.len()));
         }
         // An answer to a process that is gone is nobody's.
-        if matches!(&input, Input::Resolved { lookup, .. } if !self.nodes[host].looking.remove(lookup)) {
+        if matches!(&input, Input::Resolved { lookup, .. } if !self.nodes[host].contract.is_asked(*lookup)) {
             return;
         }
         let now = self.clock(host);
+        self.nodes[host].contract.input(&input);
         self.nodes[host].machine.handle(now, input);
         self.perform(host);
     }
 
     pub fn perform(&mut self, host: Host) {
-        while let Some(action) = self.nodes[host].machine.poll_action() {
+        let Node { machine, contract, .. } = &mut self.nodes[host];
+        let actions = contract.drain(machine).unwrap_or_else(|broken| panic!("at {host}: {broken}"));
+        for action in actions {
             self.act(host, action);
         }
         let wake = self.timeout(host);
@@ -320,7 +316,6 @@ impl Net {
         match action {
             Action::Connect { conn, remote } => {
                 let node = &mut self.nodes[host];
-                assert!(node.conns.insert(conn), "connection {conn} is reused");
                 node.dials.push((self.now.since_start(), remote.ip().to_string(), remote.port()));
                 if let Some(cause) = &node.cannot_connect {
                     let error = ConnectError::Local(cause.clone());
@@ -336,15 +331,12 @@ impl Net {
             }
             Action::Resolve { host: name, lookup } => {
                 self.nodes[host].lookups.push((self.now.since_start(), name.clone()));
-                self.nodes[host].looking.insert(lookup);
                 let found = || self.names.get(name.trim_end_matches('.')).cloned().unwrap_or_default();
                 let addrs = self.resolver_fails.clone().map_or_else(|| Ok(found()), Err);
                 self.after(self.lookup_time, Happening::Input { host, input: Input::Resolved { addrs, lookup } });
             }
             Action::Close { conn, how } => {
                 let node = &mut self.nodes[host];
-                assert!(node.conns.contains(&conn), "close of an unknown connection");
-                assert!(node.closed.insert(conn), "two closes of one connection");
                 node.closes.push((conn, how));
                 let jammed = self.jammed.remove(&(host, conn)).is_some();
                 let peer = self.links.remove(&(host, conn)).filter(|peer| self.links.contains_key(peer));
@@ -373,7 +365,7 @@ impl Net {
                     }
                 }
             }
-            Action::Event(event) => self.record(host, event),
+            Action::Event(event) => self.nodes[host].events.push((self.now.since_start(), event)),
             Action::Message => {
                 let node = &mut self.nodes[host];
                 let Some(subscription) = node.messages_of else { return };
@@ -385,7 +377,6 @@ impl Net {
             }
             Action::Transmit { conn, data } => {
                 let node = &mut self.nodes[host];
-                assert!(node.conns.contains(&conn) && !node.closed.contains(&conn), "send on a connection that is not open");
                 node.sent += data.len();
                 node.records.push((conn, data.clone()));
                 if node.clogged {
@@ -403,18 +394,6 @@ impl Net {
                 self.nodes[host].listening = false;
             }
         }
-    }
-
-    /// Up and down alternate, and agree with the view.
-    fn record(&mut self, host: Host, event: ClusterEvent) {
-        let node = &mut self.nodes[host];
-        match &event {
-            ClusterEvent::NodeUp(info) => assert!(node.up.insert(info.id.clone()), "{} is up twice at {host}", info.id),
-            ClusterEvent::NodeDown { id, .. } => assert!(node.up.remove(id), "{id} is down twice at {host}"),
-            ClusterEvent::StatusChange(ClusterStatus::Stopped) => node.up.clear(),
-            _ => {}
-        }
-        node.events.push((self.now.since_start(), event));
     }
 
     fn after(&mut self, delay: Duration, happening: Happening) {
@@ -440,7 +419,9 @@ impl Net {
             self.happen(happening);
         }
         self.now = end;
-        self.check();
+        for Node { machine, contract, .. } in &self.nodes {
+            contract.view(machine).unwrap();
+        }
     }
 
     /// Runs until the condition holds, at most this long.
@@ -456,10 +437,7 @@ impl Net {
         match happening {
             Happening::Arrive { from, to } => {
                 let (host, conn) = from;
-                if self.nodes[host].closed.contains(&conn) || !self.nodes[host].conns.contains(&conn) {
-                    return;
-                }
-                if self.is_cut(host, to) {
+                if self.nodes[host].contract.phase(conn) != Some(Phase::Dialling) || self.is_cut(host, to) {
                     return;
                 }
                 if !self.nodes[to].listening {
@@ -495,16 +473,6 @@ impl Net {
                 } else if !node.frozen {
                     self.perform(host);
                 }
-            }
-        }
-    }
-
-    /// What is heard agrees with what is read.
-    fn check(&self) {
-        for node in &self.nodes {
-            if let Ok(nodes) = node.machine.connected_nodes() {
-                let read: BTreeSet<NodeId> = nodes.into_iter().map(|info| info.id).collect();
-                assert_eq!(read, node.up);
             }
         }
     }
@@ -571,7 +539,6 @@ impl Net {
     /// A connection from somewhere that is no host of this network.
     pub fn stranger(&mut self, host: Host, remote: SocketAddr) -> ConnId {
         let conn = self.nodes[host].machine.next_conn();
-        self.nodes[host].conns.insert(conn);
         self.feed(host, Input::Accepted { conn, remote });
         conn
     }
@@ -583,7 +550,7 @@ impl Net {
     }
 
     pub fn is_closed(&self, host: Host, conn: ConnId) -> bool {
-        self.nodes[host].closed.contains(&conn)
+        matches!(self.nodes[host].contract.phase(conn), Some(Phase::Closed | Phase::Closing))
     }
 
     /// What a host has sent on a connection.
