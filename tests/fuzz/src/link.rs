@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use arbitrary::{Arbitrary, Unstructured};
 use bytes::Bytes;
+use noex_proto::testing::Phase;
 use noex_proto::{
     Action, ClusterConfig, ClusterEvent, ClusterStatus, ConnId, ConnectError, Input, Instant, Limits, NodeId, SubscriptionId,
     WallTime,
 };
 
-use crate::driven::{self, Driven, Phase};
+use crate::driven::{self, Driven};
 use crate::peer::SECRET;
 use crate::victim;
 
@@ -139,7 +140,7 @@ pub(crate) fn run(data: &[u8]) -> Option<()> {
 
 impl Side {
     fn new() -> Self {
-        let mut driven = Driven::new(noex_proto::Machine::new(), limits());
+        let mut driven = Driven::new(noex_proto::Machine::new());
         let messages = driven.machine.subscribe_messages();
         Self { driven, messages, period: Period::default(), heard: None, starts: 0, dials: VecDeque::new() }
     }
@@ -147,7 +148,7 @@ impl Side {
 
 impl Link {
     fn start(&mut self, side: usize) {
-        if self.sides[side].driven.status == ClusterStatus::Stopped {
+        if self.sides[side].driven.status() == ClusterStatus::Stopped {
             self.sides[side].starts = self.sides[side].starts.wrapping_add(1);
             let entropy = self.sides[side].starts.wrapping_mul(2) + SIDES[side];
             self.feed(side, Input::Start(Box::new(config(side))));
@@ -266,7 +267,7 @@ impl Link {
     fn answer_dial(&mut self, side: usize, refused: bool) {
         let Some(conn) = self.sides[side].dials.pop_front() else { return };
         let (there, other) = (1 - side, &self.sides[1 - side].driven);
-        if refused || !matches!(other.status, ClusterStatus::Running | ClusterStatus::Stopping) {
+        if refused || !matches!(other.status(), ClusterStatus::Running | ClusterStatus::Stopping) {
             return self.feed(side, Input::DialFailed { conn, error: ConnectError::Refused });
         }
         let accepted = other.machine.next_conn();

@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use arbitrary::{Arbitrary, Unstructured};
 use bytes::Bytes;
+use noex_proto::testing::Phase;
 use noex_proto::{Action, ConnId, ConnectError, Input, Instant, LocalFault, Machine, NodeId, Secret};
 
 use crate::Taken;
-use crate::driven::{self, Driven, Phase};
+use crate::driven::{self, Driven};
 use crate::peer::{Announcement, Keys, OTHER_SECRET, SECRET, Session, body, framed, frames, kind, message};
 use crate::victim::{self, GREATER, ID, LESSER};
 
@@ -191,7 +192,7 @@ pub(crate) fn run(data: &[u8]) -> Option<()> {
     let start: u8 = input.arbitrary().ok()?;
     let mut machine = MACHINES[usize::from(start) % MACHINES.len()].clone();
     let messages = machine.subscribe_messages();
-    let driven = Driven::new(machine, victim::limits());
+    let driven = Driven::new(machine);
     let mut world = World { driven, now: Instant::START, lines: BTreeMap::new(), messages };
     let actions = world.driven.called();
     world.perform(actions);
