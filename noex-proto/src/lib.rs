@@ -71,7 +71,8 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! A driver with real sockets, without any runtime, is `examples/blocking`.
+//! A driver with real sockets, without any runtime, is `examples/blocking`. What a driver may rely on is checked by
+//! `testing::Contract`, with the feature `testing`.
 //!
 //! # Reading the code
 //!

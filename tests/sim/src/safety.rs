@@ -5,8 +5,9 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::time::Duration;
 
+use noex_proto::testing::Rule;
 use noex_proto::{
-    Action, ClusterError, ClusterEvent, ClusterStatus, ConnId, Contact, Counters, Instant, Limits, NodeId, Unreached, Usage,
+    Action, ClusterError, ClusterEvent, ClusterStatus, ConnId, Contact, Counters, Limits, NodeId, Unreached, Usage,
 };
 use serde::{Deserialize, Serialize};
 
@@ -137,7 +138,6 @@ pub(crate) struct Monitor {
     pub(crate) status: ClusterStatus,
     pub(crate) up: BTreeMap<NodeId, Up>,
     sources: BTreeSet<(u64, u64)>,
-    counters: Counters,
     periods: u64,
     /// The second in which these were counted.
     window: u64,
@@ -223,69 +223,63 @@ fn read_payload<'a>(own: Option<&NodeId>, payload: &'a [u8]) -> Option<Result<Pa
 /// What an event means for the picture of the cluster, or how it does not fit.
 pub(crate) type Check = Result<(), (Invariant, String)>;
 
+/// A rule of a driver's contract, as an invariant.
+impl From<Rule> for Invariant {
+    fn from(rule: Rule) -> Self {
+        match rule {
+            Rule::ActionsOnOpenConnections => Self::ActionsOnOpenConnections,
+            Rule::BooksBalance => Self::BooksBalance,
+            Rule::Bounded => Self::Bounded,
+            Rule::CountersGrow => Self::CountersGrow,
+            Rule::EventsAlternate => Self::EventsAlternate,
+            Rule::EventsMatchView => Self::EventsMatchView,
+            Rule::NoDuplicate => Self::NoDuplicate,
+            Rule::NoSelf => Self::NoSelf,
+            Rule::NothingAfterStop => Self::NothingAfterStop,
+            Rule::Timers => Self::Timers,
+        }
+    }
+}
+
 fn broken(invariant: Invariant, detail: String) -> Check {
     Err((invariant, detail))
 }
 
 impl Monitor {
-    pub(crate) fn event(&mut self, event: &ClusterEvent, own: Option<&NodeId>) -> Check {
+    /// The next event, of which the contract says whether it fits.
+    pub(crate) fn event(&mut self, event: &ClusterEvent) -> Check {
         match event {
             ClusterEvent::NodeUp(info) => {
-                if own == Some(&info.id) {
-                    return broken(Invariant::NoSelf, format!("{} is up at itself", info.id));
-                }
                 self.periods += 1;
                 self.unreachable.clear();
-                let up = Up { period: self.periods, ..Up::default() };
-                if self.status != ClusterStatus::Running {
-                    return broken(Invariant::EventsMatchView, format!("{} is up while {}", info.id, self.status));
-                }
-                if self.up.insert(info.id.clone(), up).is_some() {
-                    return broken(Invariant::EventsAlternate, format!("{} is up twice", info.id));
-                }
+                self.up.insert(info.id.clone(), Up { period: self.periods, ..Up::default() });
             }
             ClusterEvent::NodeDown { id, .. } => {
-                if self.status != ClusterStatus::Running {
-                    return broken(Invariant::EventsMatchView, format!("{id} is down while {}", self.status));
+                if let Some(up) = self.up.remove(id) {
+                    self.ended.insert(id.clone(), up.received);
                 }
-                let Some(up) = self.up.remove(id) else {
-                    return broken(Invariant::EventsAlternate, format!("{id} is down and was not up"));
-                };
-                self.ended.insert(id.clone(), up.received);
                 self.unreachable.clear();
             }
             ClusterEvent::StatusChange(status) => {
-                use ClusterStatus::{Running, Starting, Stopped, Stopping};
-                let legal = matches!(
-                    (self.status, status),
-                    (Stopped, Starting)
-                        | (Starting, Running | Stopping | Stopped)
-                        | (Running, Stopping)
-                        | (Stopping | Running, Stopped)
-                );
-                if !legal {
-                    return broken(Invariant::EventsAlternate, format!("{} to {status}", self.status));
-                }
                 self.status = *status;
-                if *status == Starting {
+                if *status == ClusterStatus::Starting {
                     // Rates are those of one run of a node.
                     (self.ticks, self.sends) = (0, 0);
                     self.dials.clear();
                     self.reports.clear();
                 }
-                if *status == Stopped {
+                if *status == ClusterStatus::Stopped {
                     self.unreachable.clear();
                     self.up.clear();
                 }
             }
-            ClusterEvent::Lagged { .. } => return broken(Invariant::EventsAlternate, "an action that says lagged".into()),
             ClusterEvent::Error(ClusterError::SeedUnreachable { seed, why }) => {
                 if self.unreachable.insert(seed.to_string(), *why) == Some(*why) {
                     return broken(Invariant::NoStorm, format!("{seed} is reported once more as unreachable: {why:?}"));
                 }
             }
             ClusterEvent::Error(ClusterError::SeedMismatch { .. }) => self.unreachable.clear(),
-            ClusterEvent::Error(_) => {}
+            ClusterEvent::Error(_) | ClusterEvent::Lagged { .. } => {}
             other => unreachable!("{other:?} is new"),
         }
         Ok(())
@@ -340,38 +334,6 @@ impl Monitor {
         }
     }
 
-    /// The counters as they were after the last input that led to actions.
-    pub(crate) const fn counted(&self) -> &Counters {
-        &self.counters
-    }
-
-    pub(crate) fn counters(&mut self, now: Counters) -> Check {
-        let values = |c: &Counters| {
-            [
-                c.accepted,
-                c.evicted,
-                c.dials,
-                c.dial_failures,
-                c.faults,
-                c.handshakes,
-                c.duplicates,
-                c.replaced,
-                c.stale_admissions,
-                c.offers_deferred,
-                c.probes,
-                c.ups,
-                c.downs,
-                c.messages_sent,
-                c.messages_received,
-                c.member_answers,
-                c.reports_held_back,
-            ]
-        };
-        let back = values(&now).iter().zip(values(&self.counters)).any(|(now, before)| *now < before);
-        self.counters = now;
-        if back { broken(Invariant::CountersGrow, "a counter went back".into()) } else { Ok(()) }
-    }
-
     /// Counts what a host does within a second of its time: for rates in any second, of which two windows of a rate lie in one at most.
     pub(crate) fn count(&mut self, now: u64, what: Activity, hosts: usize, limits: Option<&Limits>) -> Check {
         let window = now / SECOND;
@@ -405,77 +367,6 @@ fn counted_at(times: &mut VecDeque<u64>, now: u64) -> usize {
     }
     times.push_back(now);
     times.len()
-}
-
-/// The nodes that a machine lists: in order, each once, and never itself.
-pub(crate) fn check_list(ids: &[NodeId], own: &NodeId) -> Check {
-    if ids.contains(own) {
-        return broken(Invariant::NoSelf, format!("{own} is among its own members"));
-    }
-    match ids.windows(2).find(|pair| pair[0] >= pair[1]) {
-        Some(pair) => broken(Invariant::NoDuplicate, format!("{} is listed before {}", pair[0], pair[1])),
-        None => Ok(()),
-    }
-}
-
-/// The timeout once the actions of an input are drained, those of a tick in particular, and while one is queued.
-pub(crate) fn check_timeout(due: Option<Instant>, now: Instant, queued: bool, tick: bool) -> Check {
-    if queued && due.is_none_or(|due| due > now) {
-        return broken(Invariant::Timers, "an action is queued and no timeout is due".into());
-    }
-    if tick && !queued && due.is_some_and(|due| due <= now) {
-        return broken(Invariant::Timers, "a timeout is due once more after a tick".into());
-    }
-    Ok(())
-}
-
-/// A machine that is stopped: nothing is left.
-pub(crate) fn check_stopped(usage: &Usage, due: Option<Instant>) -> Check {
-    let mut subscribers = Usage::default();
-    subscribers.events_per_subscriber = usage.events_per_subscriber;
-    // A lookup cannot be taken back.
-    subscribers.lookups_in_flight = usage.lookups_in_flight;
-    subscribers.message_bytes_per_subscriber = usage.message_bytes_per_subscriber;
-    if due.is_some() || *usage != subscribers {
-        return broken(Invariant::NothingAfterStop, format!("stopped, and {usage:?} and the deadline {due:?} are left"));
-    }
-    Ok(())
-}
-
-/// The tables of a machine, which has limits unless it is stopped.
-pub(crate) fn check_tables(usage: &Usage, limits: Option<&Limits>, stopping: bool, due: Option<Instant>) -> Check {
-    limits.map_or_else(|| check_stopped(usage, due), |limits| check_limits(usage, limits, stopping))
-}
-
-/// No table holds more than its limit, with what one more record or answer may take where whole ones are counted.
-pub(crate) fn check_limits(usage: &Usage, limits: &Limits, stopping: bool) -> Check {
-    const RECORD: usize = 66 << 10;
-    // Beside what peers ask for, a node has at most an offer, an INTRO, a heartbeat, a request and a probe to say.
-    const OWN: usize = 8;
-    const ENTRY: usize = 64;
-    let closing = if stopping { usize::MAX } else { limits.closing_connections };
-    let catch_up = 2 * usage.nodes + 3;
-    for (what, used, limit) in [
-        ("closing connections", usage.closing_connections, closing),
-        ("control messages", usage.control_messages, limits.control_messages + OWN),
-        ("departed nodes", usage.departed_nodes, limits.departed_nodes),
-        ("dials in flight", usage.dials_in_flight, limits.dials_in_flight),
-        ("disconnected nodes", usage.disconnected_nodes, limits.disconnected_nodes),
-        ("events", usage.events_per_subscriber, limits.events_per_subscriber + catch_up),
-        ("half-open connections", usage.half_open, limits.half_open),
-        ("half-open connections of one address", usage.half_open_per_address, limits.half_open_per_address),
-        ("lookups in flight", usage.lookups_in_flight, limits.lookups_in_flight),
-        ("members", usage.members, limits.members),
-        ("message bytes", usage.message_bytes_per_subscriber, limits.message_bytes_per_subscriber + ENTRY),
-        ("nodes", usage.nodes, limits.members + limits.disconnected_nodes),
-        ("queued bytes", usage.send_queue_bytes, limits.send_queue_bytes + ENTRY),
-        ("released bytes", usage.send_window_bytes, limits.send_window_bytes + RECORD),
-    ] {
-        if used > limit {
-            return broken(Invariant::Bounded, format!("{used} {what}, {limit} allowed"));
-        }
-    }
-    Ok(())
 }
 
 /// What a stranger on a connection must not change.

@@ -3,15 +3,15 @@
 use std::collections::VecDeque;
 
 use bytes::Bytes;
+use noex_proto::testing::Told;
 use noex_proto::{
-    Action, Close, ClusterError, ClusterEvent, ClusterStatus, ConnId, ConnectError, Input, NodeDownReason, NodeId, PeerFault,
-    SendError,
+    Action, Close, ClusterError, ClusterEvent, ConnId, ConnectError, Input, NodeDownReason, NodeId, PeerFault, SendError,
 };
 
-use super::link::{EndState, Link};
+use super::link::{End, EndState, Link};
 use super::state::{Checked, State, Watched, address};
 use crate::HostId;
-use crate::safety::{self, Activity, Invariant, Monitor, PAYLOAD_MIN, payload};
+use crate::safety::{Activity, Invariant, PAYLOAD_MIN, payload};
 
 impl State {
     /// Feeds an input, performs what the machine asks for, tells it that all bytes were taken, and sends a payload to whoever came
@@ -38,44 +38,17 @@ impl State {
         self.sessions = self.hosts[host].sessions();
         let at = self.host_mut(host);
         let now = at.now;
-        at.machine.handle(now, input);
-        let due = at.machine.poll_timeout();
-        let actions: Vec<Action> = std::iter::from_fn(|| at.machine.poll_action()).collect();
-        let next = at.machine.poll_timeout();
+        let fed = at.contract.feed(&mut at.machine, now, input);
+        let actions = fed.or_else(|broken| self.violate(host, broken.rule.into(), broken.detail).map(|()| Vec::new()))?;
         if pieces.is_some_and(|other| other != actions) {
             return self.violate(host, Invariant::ChunkingIsIrrelevant, "the same bytes in pieces lead to other actions".into());
         }
-        if !actions.is_empty() && due.is_none_or(|due| due > now) {
-            return self.violate(host, Invariant::Timers, "an action is queued and no timeout is due".into());
-        }
         if tick {
             self.count(host, Activity::Tick)?;
-            if next.is_some_and(|due| due <= now) {
-                return self.violate(host, Invariant::Timers, "a timeout is due once more after a tick".into());
-            }
         }
         self.acted |= !actions.is_empty();
         for action in actions {
             self.act(host, action, inputs, ups)?;
-        }
-        let at = self.host_mut(host);
-        let check = at.monitor.counters(at.machine.counters());
-        self.judge(host, check)?;
-        let at = &self.hosts[host];
-        let tables = safety::check_tables(&at.machine.usage(), at.machine.limits(), !at.is_running(), at.machine.poll_timeout());
-        let list = match (at.machine.node_ids(), at.machine.local_node_id()) {
-            (Ok(ids), Ok(own)) => safety::check_list(&ids, &own),
-            _ => Ok(()),
-        };
-        self.judge(host, tables)?;
-        self.judge(host, list)?;
-        let at = &self.hosts[host];
-        if at.is_running()
-            && let Ok(nodes) = at.machine.connected_nodes()
-            && !nodes.iter().map(|node| &node.id).eq(at.monitor.up.keys())
-        {
-            let detail = format!("told up are {:?}, read {:?}", at.monitor.up.keys(), nodes);
-            return self.violate(host, Invariant::EventsMatchView, detail);
         }
         Ok(())
     }
@@ -97,9 +70,6 @@ impl State {
         match action {
             Action::Connect { conn, remote } => {
                 self.count(host, Activity::Dial)?;
-                if !self.hosts[host].is_running() {
-                    return self.violate(host, Invariant::NothingAfterStop, format!("a dial of {remote}"));
-                }
                 let Some(to) = (0..self.hosts.len()).find(|to| remote == address(*to, remote.port())) else {
                     inputs.push_back(Input::DialFailed { conn, error: ConnectError::Unreachable });
                     return Ok(());
@@ -126,9 +96,7 @@ impl State {
             }
             Action::Transmit { conn, data } => {
                 self.count(host, Activity::Send)?;
-                let Some((place, end)) = self.place(host, conn, &[EndState::Open]) else {
-                    return self.violate(host, Invariant::ActionsOnOpenConnections, format!("send on {conn}"));
-                };
+                let Some((place, end)) = self.place(host, conn) else { return Ok(()) };
                 self.check_nonce(host, &data)?;
                 let bytes = data.len();
                 if !self.links[place].send(end, data) || !self.rules.small_buffers {
@@ -138,34 +106,28 @@ impl State {
             }
             Action::Stopped => {
                 self.line(Some(host), || "stopped".into());
-                let mut left = 0;
                 for link in &mut self.links {
                     for end in 0..2 {
                         if link.ends[end].host == host && link.ends[end].state == EndState::Lingering {
                             link.abort(end);
                         }
-                        left += usize::from(link.is_at(end, host));
                     }
-                }
-                if left > 0 {
-                    return self.violate(host, Invariant::NothingAfterStop, format!("{left} connections are left"));
                 }
                 Ok(())
             }
         }
     }
 
-    /// The connection of this number at this host, if it is in one of these states.
-    fn place(&self, host: HostId, conn: ConnId, states: &[EndState]) -> Option<(usize, usize)> {
+    /// The connection of this number at this host, unless it was closed.
+    fn place(&self, host: HostId, conn: ConnId) -> Option<(usize, usize)> {
         let ends = self.links.iter().enumerate().flat_map(|(place, link)| [(place, 0, &link.ends[0]), (place, 1, &link.ends[1])]);
-        let mut own = ends.filter(|(_, _, end)| end.host == host && end.conn == conn && states.contains(&end.state));
+        let is_open = |end: &End| matches!(end.state, EndState::Open | EndState::Pending);
+        let mut own = ends.filter(|(_, _, end)| end.host == host && end.conn == conn && is_open(end));
         own.next().map(|(place, end, _)| (place, end))
     }
 
     fn close(&mut self, host: HostId, conn: ConnId, how: Close) -> Checked {
-        let Some((place, end)) = self.place(host, conn, &[EndState::Open, EndState::Pending]) else {
-            return self.violate(host, Invariant::ActionsOnOpenConnections, format!("close of {conn}, which is not open"));
-        };
+        let Some((place, end)) = self.place(host, conn) else { return Ok(()) };
         let link = &mut self.links[place];
         let (number, other) = (link.number, link.ends[1 - end]);
         let dead = link.cut || other.state != EndState::Open || !self.hosts[other.host].is_running();
@@ -188,8 +150,7 @@ impl State {
     pub(super) fn event(&mut self, host: HostId, event: &ClusterEvent) -> Checked {
         self.told = true;
         let at = self.host_mut(host);
-        let own = at.id().clone();
-        let check = at.monitor.event(event, Some(&own));
+        let check = at.monitor.event(event);
         self.judge(host, check)?;
         match event {
             ClusterEvent::NodeUp(info) => {
@@ -283,24 +244,14 @@ impl State {
             return Ok(());
         }
         let mut machine = at.machine.clone();
-        let mut told = Monitor::default();
-        told.status = ClusterStatus::Running;
+        let mut told = Told::default();
         while let Some(event) = machine.poll_event(at.late) {
-            let check = match &event {
-                ClusterEvent::StatusChange(ClusterStatus::Stopped) => {
-                    told.up.clear();
-                    Ok(())
-                }
-                ClusterEvent::NodeUp(_) | ClusterEvent::NodeDown { .. } => told.event(&event, None),
-                ClusterEvent::Error(_) | ClusterEvent::Lagged { .. } | ClusterEvent::StatusChange(_) => Ok(()),
-                other => unreachable!("{other:?} is new"),
-            };
-            if let Err((_, detail)) = check {
-                return self.violate(host, Invariant::SlowSubscriber, detail);
+            if let Err(broken) = told.read(&event) {
+                return self.violate(host, Invariant::SlowSubscriber, broken.detail);
             }
         }
-        if !told.up.keys().eq(at.monitor.up.keys()) {
-            let detail = format!("told {:?}, up are {:?}", told.up.keys(), at.monitor.up.keys());
+        if !told.up.iter().eq(at.monitor.up.keys()) {
+            let detail = format!("told {:?}, up are {:?}", told.up, at.monitor.up.keys());
             return self.violate(host, Invariant::SlowSubscriber, detail);
         }
         Ok(())

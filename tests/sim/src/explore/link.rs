@@ -78,12 +78,6 @@ impl Link {
         self.ends.iter().all(|end| end.state == EndState::Open)
     }
 
-    /// Whether the process at this host has this end. A dial that is under way to a host reaches whatever runs there then.
-    pub(super) fn is_at(&self, end: usize, host: HostId) -> bool {
-        let is_dialled = end == 1 && self.is_pending();
-        self.ends[end].host == host && self.ends[end].state != EndState::Gone && !is_dialled
-    }
-
     /// Whether no process has an end of it any more.
     pub(super) fn is_over(&self) -> bool {
         let states = self.ends.map(|end| end.state);

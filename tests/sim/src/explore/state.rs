@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
+use noex_proto::testing::Contract;
 use noex_proto::{
     ClusterStatus, ConnId, ConnectError, Input, Instant, LocalNetwork, Machine, NodeId, Secret, SubscriptionId, WallTime,
 };
@@ -81,6 +82,7 @@ pub(super) enum Watched {
 pub(super) struct Host {
     pub(super) node: Rc<Node>,
     pub(super) machine: Machine,
+    pub(super) contract: Contract,
     pub(super) now: Instant,
     /// How many times a node has been started here.
     pub(super) starts: u8,
@@ -132,6 +134,7 @@ impl Host {
         Self {
             node,
             machine,
+            contract: Contract::default(),
             now: Instant::START,
             starts,
             paused: false,

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
+use noex_proto::testing::Told;
 use noex_proto::{
     Broadcast, ClusterEvent, ClusterStatus, Input, Machine, Message, MessagesLagged, NodeId, SendError, SubscriptionId,
 };
@@ -14,7 +15,7 @@ use crate::safety::{Invariant, Monitor, PAYLOAD_MIN};
 #[derive(Clone, Debug)]
 pub(super) struct Subscriber {
     events: SubscriptionId,
-    told: Monitor,
+    told: Told,
     /// The events that it has read or been told to have missed.
     heard: u64,
     /// The up-periods that there were when it last read.
@@ -54,7 +55,7 @@ impl Delivered {
 impl Subscriber {
     /// One who is there before the node has started.
     pub(super) fn new(machine: &mut Machine) -> Self {
-        let (told, periods) = (Monitor::default(), BTreeMap::new());
+        let (told, periods) = (Told::default(), BTreeMap::new());
         Self { events: machine.subscribe_events(), told, heard: 0, periods, messages: None }
     }
 
@@ -64,27 +65,9 @@ impl Subscriber {
         let (mut told_up, mut lagged, mut missed) = (BTreeSet::new(), false, false);
         while let Some(event) = machine.poll_event(self.events) {
             self.heard += if let ClusterEvent::Lagged { missed } = event { missed } else { 1 };
-            let check = match &event {
-                ClusterEvent::Lagged { .. } => {
-                    lagged = true;
-                    Ok(())
-                }
-                // What a status was in between is lost with what was dropped.
-                ClusterEvent::StatusChange(status) => {
-                    if *status == ClusterStatus::Stopped {
-                        self.told.up.clear();
-                    }
-                    self.told.status = *status;
-                    Ok(())
-                }
-                ClusterEvent::NodeUp(_) | ClusterEvent::NodeDown { .. } => {
-                    self.told.status = ClusterStatus::Running;
-                    self.told.event(&event, None)
-                }
-                ClusterEvent::Error(_) => Ok(()),
-                other => unreachable!("{other:?} is new"),
-            };
-            check.map_err(|(_, detail)| detail)?;
+            lagged |= matches!(event, ClusterEvent::Lagged { .. });
+            // What a status was in between is lost with what was dropped.
+            self.told.read(&event).map_err(|violation| violation.detail)?;
             if let ClusterEvent::NodeUp(info) = event {
                 told_up.insert(info.id);
             }
@@ -93,8 +76,8 @@ impl Subscriber {
             return Err(format!("of {emitted} events it was told {}, with those that it missed", self.heard));
         }
         let running = own.status == ClusterStatus::Running;
-        if running && !self.told.up.keys().eq(own.up.keys()) {
-            return Err(format!("told {:?}, up are {:?}", self.told.up.keys(), own.up.keys()));
+        if running && !self.told.up.iter().eq(own.up.keys()) {
+            return Err(format!("told {:?}, up are {:?}", self.told.up, own.up.keys()));
         }
         let periods: BTreeMap<_, _> = own.up.iter().map(|(id, up)| (id.clone(), up.period)).collect();
         let before = std::mem::replace(&mut self.periods, periods);

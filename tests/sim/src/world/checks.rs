@@ -2,55 +2,46 @@
 
 use std::time::Duration;
 
-use noex_proto::{Action, ClusterStatus, ConnId, Input, Instant, NodeInfo, WallTime};
+use noex_proto::{Action, ConnId, Input, NodeInfo, WallTime, testing};
 
 use super::wire::EndState;
 use super::{HostId, World};
-use crate::safety::{self, Activity, Invariant};
+use crate::safety::{Activity, Invariant};
 
 impl World {
     /// What holds of a machine after each input.
-    pub(super) fn check_machine(&mut self, host: HostId, now: Instant, tick: bool, acted: bool) {
-        let at = &mut self.hosts[host];
-        at.due = at.machine.poll_timeout();
-        let due = at.due;
-        self.judge(host, safety::check_timeout(due, now, false, tick));
+    pub(super) fn check_machine(&mut self, host: HostId, tick: bool, acted: bool) {
         self.check_books(host);
         // To look at all tables takes long. Where nothing was asked for, hardly any has changed.
         let often = if self.hosts.len() <= 16 { 8 } else { 1024 };
         let tables = (acted && self.hosts.len() <= 16) || self.steps.is_multiple_of(often);
         let at = &self.hosts[host];
         if tables || at.machine.limits().is_none() {
-            let stopping = at.machine.status() != ClusterStatus::Running;
             let usage = self.bent_usage(at.machine.usage());
-            let (counted, known) = (usage.half_open_per_address, at.ledger.half_open_per_address());
-            let bounded = safety::check_tables(&usage, at.machine.limits(), stopping, due);
-            self.judge(host, bounded);
-            if counted != known {
-                let detail = format!("the machine counts {counted} half-open connections of one address, and its driver {known}");
-                self.violate(Some(host), Invariant::BooksBalance, detail);
-            }
+            let tables = at.contract.tables(&usage, at.machine.limits());
+            let origins = if self.is_bent() { Ok(()) } else { at.contract.origins(&usage) };
+            self.kept(host, tables.and(origins));
         }
+        let at = &mut self.hosts[host];
+        let before = at.contract.counters().dials;
+        let settled = at.contract.settled(&at.machine);
+        self.kept(host, settled);
         if tick {
             self.count(host, Activity::Tick);
         }
         if !acted {
             return;
         }
-        let counters = self.hosts[host].machine.counters();
         // A dial is counted for each address that it tries, and its rate is that of dials.
         let further = std::mem::take(&mut self.hosts[host].inquiry.further);
-        for _ in self.hosts[host].monitor.counted().dials..counters.dials.saturating_sub(further) {
+        for _ in before..self.hosts[host].contract.counters().dials.saturating_sub(further) {
             self.count(host, Activity::Dial);
         }
-        let check = self.hosts[host].monitor.counters(counters);
-        self.judge(host, check);
-        let connected = self.hosts[host].machine.connected_node_count().unwrap_or(0);
-        let told = self.hosts[host].monitor.up.len();
-        let running = self.hosts[host].monitor.status == ClusterStatus::Running;
-        if running && connected != told {
-            self.violate(Some(host), Invariant::EventsMatchView, format!("{connected} connected, {told} told up"));
-        }
+    }
+
+    /// What a check of the contract gives, unless it has found a violation.
+    pub(crate) fn kept<T>(&mut self, host: HostId, checked: Result<T, testing::Violation>) -> Option<T> {
+        checked.map_err(|testing::Violation { rule, detail }| self.violate(Some(host), rule.into(), detail)).ok()
     }
 
     /// The connection, where these are bytes of a stranger.

@@ -5,13 +5,13 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
+use noex_proto::testing::Contract;
 use noex_proto::{
     Action, Close, ClusterError, ClusterEvent, ClusterStatus, ConnId, Input, Instant, Machine, NodeDownReason, NodeId,
     SubscriptionId, WallTime,
 };
 
 use super::application::{Delivered, Subscriber};
-use super::books::Ledger;
 use super::network::{self, Target};
 use super::queue::Happening;
 use super::resolver::{Failing, Inquiry, Resolving};
@@ -64,6 +64,7 @@ pub(super) enum Waiting {
 #[derive(Clone, Debug)]
 pub(super) struct Host {
     pub(super) machine: Machine,
+    pub(super) contract: Contract,
     pub(super) clock: Clock,
     pub(super) wall_offset: Duration,
     /// The events that its machine has emitted, and the messages that it has delivered.
@@ -93,15 +94,8 @@ pub(super) struct Host {
     pub(super) inquiry: Inquiry,
     /// Connections of the present process by number: the place in the table, twice, plus the end.
     pub(super) conns: Vec<u32>,
-    /// Connections that the machine has not closed.
-    pub(super) open: usize,
-    pub(super) ledger: Ledger,
-    /// What the machine said after the last input of when it is due.
-    pub(super) due: Option<Instant>,
     pub(super) wake: u64,
     pub(super) waiting: VecDeque<Waiting>,
-    /// The machine's send window.
-    pub(super) window_limit: usize,
     pub(super) credits: VecDeque<(ConnId, usize)>,
     pub(super) monitor: Monitor,
     pub(super) messages_of: SubscriptionId,
@@ -124,6 +118,7 @@ impl Host {
         let slow = Subscriber::new(&mut machine);
         Self {
             machine,
+            contract: Contract::default(),
             clock: Clock { since: now, local: 0, permille: 1000, fastest: 1000 },
             wall_offset: Duration::from_secs(1_700_000_000),
             emitted: 0,
@@ -143,12 +138,8 @@ impl Host {
             late_closes: 0,
             inquiry: Inquiry::default(),
             conns: Vec::new(),
-            open: 0,
-            ledger: Ledger::default(),
-            due: None,
             wake: u64::MAX,
             waiting: VecDeque::new(),
-            window_limit: 0,
             credits: VecDeque::new(),
             monitor: Monitor::default(),
             messages_of,
@@ -219,38 +210,29 @@ impl World {
         let before = stranger.map(|conn| (conn, Picture::of(&at.machine)));
         let now = at.local(self.now);
         let tick = matches!(input, Input::Tick);
-        if tick && at.due.is_some_and(|due| now - due > LATE) {
+        if tick && at.contract.due().is_some_and(|due| now - due > LATE) {
             self.coverage.note("late tick");
         }
-        at.ledger.note_input(&input);
-        let received = if let Input::Received { conn, .. } = input { Some(conn) } else { None };
+        at.contract.input(&input);
         at.machine.handle(now, input);
-        if let Some(conn) = received {
-            at.ledger.note_received(conn, &at.machine);
-        }
-        let due = at.machine.poll_timeout();
-        let mut next = at.machine.poll_action();
-        let acted = next.is_some();
-        if acted {
-            self.judge(host, safety::check_timeout(due, now, true, tick));
-        }
         let mut place = 0;
-        while let Some(action) = next {
+        while let Some(action) = self.next_action(host) {
             if let Some((actions, detail)) = &split
                 && actions.get(place) != Some(&action)
             {
                 self.violate(Some(host), Invariant::ChunkingIsIrrelevant, detail.clone());
             }
             place += 1;
-            let at = &mut self.hosts[host];
-            at.ledger.note_action(&action, &at.machine);
             for action in self.bent_action(host, action) {
                 if let Some(conn) = stranger {
                     self.judge(host, safety::check_answer(conn, &action));
                 }
-                self.act(host, action);
+                let at = &mut self.hosts[host];
+                let check = at.contract.action(&at.machine, &action);
+                if self.kept(host, check).is_some() {
+                    self.act(host, action);
+                }
             }
-            next = self.hosts[host].machine.poll_action();
         }
         if let Some((actions, detail)) = split
             && actions.len() != place
@@ -260,7 +242,13 @@ impl World {
         if let Some((_, before)) = before {
             self.judge(host, before.check(&Picture::of(&self.hosts[host].machine)));
         }
-        self.check_machine(host, now, tick, acted);
+        self.check_machine(host, tick, place > 0);
+    }
+
+    fn next_action(&mut self, host: HostId) -> Option<Action> {
+        let at = &mut self.hosts[host];
+        let taken = at.contract.take(&mut at.machine);
+        self.kept(host, taken).flatten()
     }
 
     /// Sets the host's timer to the machine's timeout.
@@ -269,7 +257,7 @@ impl World {
         if !at.alive {
             return;
         }
-        if let Some(due) = at.due {
+        if let Some(due) = at.contract.due() {
             let local = u64::try_from(due.since_start().as_nanos()).unwrap_or(u64::MAX / 4000).min(u64::MAX / 4000);
             let due = at.clock.when(local).max(self.now);
             if due < at.wake {
@@ -289,7 +277,7 @@ impl World {
         if !at.alive || at.frozen {
             return;
         }
-        if at.due.is_some_and(|due| due <= at.local(self.now)) {
+        if at.contract.due().is_some_and(|due| due <= at.local(self.now)) {
             self.feed(host, Input::Tick);
             if self.chunk_random.below(64) == 0 {
                 self.read_slowly(host);
@@ -339,58 +327,29 @@ impl World {
                     self.coverage.note("members told in pages");
                 }
                 self.count(host, Activity::Send);
-                match self.open_end(host, conn) {
-                    Some((place, end)) if self.conns[place].ends[end].state == EndState::Open => {
-                        self.check_nonce(host, place, end, &data);
-                        let pipe = &mut self.conns[place].pipes[end];
-                        pipe.out_bytes += data.len();
-                        pipe.given += data.len() as u64;
-                        pipe.ends.push_back(pipe.given);
-                        let held = pipe.out_bytes;
-                        pipe.out.push_back(data);
-                        // The window, one record over it, and a handshake before it.
-                        if held > self.hosts[host].window_limit + 70 * 1024 {
-                            let detail = format!("{held} bytes of {conn} wait in the driver");
-                            self.violate(Some(host), Invariant::Bounded, detail);
-                        }
-                        self.pump(place, end);
-                    }
-                    _ => self.violate(Some(host), Invariant::ActionsOnOpenConnections, format!("send on {conn}")),
-                }
+                let Some((place, end)) = self.hosts[host].conn(conn) else { return };
+                self.check_nonce(host, place, end, &data);
+                let pipe = &mut self.conns[place].pipes[end];
+                pipe.out_bytes += data.len();
+                pipe.given += data.len() as u64;
+                pipe.ends.push_back(pipe.given);
+                pipe.out.push_back(data);
+                self.pump(place, end);
             }
             Action::Stopped => {
                 let at = &mut self.hosts[host];
                 at.listening = None;
                 self.line(Some(host), "stopped");
-                if self.hosts[host].open > 0 {
-                    let detail = format!("{} connections are left", self.hosts[host].open);
-                    self.violate(Some(host), Invariant::NothingAfterStop, detail);
-                }
                 self.abandon_lingering(host);
             }
         }
-    }
-
-    fn open_end(&mut self, host: HostId, conn: ConnId) -> Option<(usize, usize)> {
-        if self.hosts[host].listening.is_none() && self.hosts[host].monitor.status == ClusterStatus::Stopped {
-            self.violate(Some(host), Invariant::NothingAfterStop, format!("an action on {conn}"));
-        }
-        self.hosts[host].conn(conn)
     }
 
     /// Adds a connection to the tables; its dialler is `host`.
     pub(super) fn connect(&mut self, host: HostId, id: ConnId, remote: SocketAddr) {
         let place = self.conns.len();
         let at = &mut self.hosts[host];
-        if at.rogue.is_none() && at.monitor.status != ClusterStatus::Running {
-            let detail = format!("dial of {remote} while {}", at.monitor.status);
-            return self.violate(Some(host), Invariant::NothingAfterStop, detail);
-        }
-        if id.0 != at.conns.len() as u64 + 1 {
-            return self.violate(Some(host), Invariant::ActionsOnOpenConnections, format!("dial of {id} out of turn"));
-        }
         at.conns.push((place << 1) as u32);
-        at.open += 1;
         let process = at.process;
         if at.inquiry.tries(remote.ip()) {
             self.coverage.note("address beyond the sixteenth");
@@ -424,17 +383,10 @@ impl World {
     }
 
     fn close(&mut self, host: HostId, id: ConnId, how: Close) {
-        let Some((place, end)) = self.open_end(host, id) else {
-            return self.violate(Some(host), Invariant::ActionsOnOpenConnections, format!("close of {id}, which never was"));
-        };
+        let Some((place, end)) = self.hosts[host].conn(id) else { return };
         let state = self.conns[place].ends[end].state;
-        let failed = matches!(self.conns[place].step, DialStep::Fail(_)) && end == 0 && state != EndState::Pending;
-        if !matches!(state, EndState::Open | EndState::Pending) || failed {
-            return self.violate(Some(host), Invariant::ActionsOnOpenConnections, format!("close of {id}, which is closed"));
-        }
-        self.hosts[host].open -= 1;
         self.hosts[host].closed = (place, end);
-        let replacing = self.hosts[host].machine.counters().replaced > self.hosts[host].monitor.counted().replaced;
+        let replacing = self.hosts[host].machine.counters().replaced > self.hosts[host].contract.counters().replaced;
         if replacing && self.conns[place].pipes.iter().any(|pipe| pipe.unread + pipe.out_bytes > 0) {
             self.coverage.note("replacement with data in transit");
         }
@@ -471,7 +423,7 @@ impl World {
         }
         let text = event.to_string();
         self.trace.mix_bytes(text.as_bytes());
-        let check = self.hosts[host].monitor.event(&event, own.as_ref());
+        let check = self.hosts[host].monitor.event(&event);
         self.judge(host, check);
         match &event {
             ClusterEvent::NodeUp(info) => {

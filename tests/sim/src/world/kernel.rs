@@ -136,7 +136,6 @@ impl World {
         let (host, conn) = (end.host, end.id);
         self.conns[place].step = DialStep::Done;
         if self.is_own(place, 0) {
-            self.hosts[host].open -= 1;
             let addr = self.conns[place].remote.ip();
             self.hosts[host].inquiry.failed(addr, error);
             if error == Failing::Refused {
@@ -170,7 +169,6 @@ impl World {
         let at = &mut self.hosts[to];
         let id = if at.rogue.is_some() { ConnId(at.conns.len() as u64 + 1) } else { at.machine.next_conn() };
         at.conns.push((place << 1 | 1) as u32);
-        at.open += 1;
         let end = &mut self.conns[place].ends[1];
         (end.id, end.process, end.state) = (id, at.process, EndState::Open);
         self.conns[place].opened[1] = self.now;

@@ -19,9 +19,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
-use noex_proto::{
-    ClusterConfig, ClusterError, ClusterEvent, ClusterStatus, Input, LocalNetwork, Machine, NodeDownReason, NodeId, StartError,
-};
+use noex_proto::{ClusterConfig, ClusterError, ClusterEvent, Input, LocalNetwork, Machine, NodeDownReason, NodeId, StartError};
 
 use crate::coverage::Coverage;
 use crate::plan::matters::Change;
@@ -303,8 +301,6 @@ impl World {
         let network = LocalNetwork { interfaces: own.clone(), own, route, ..LocalNetwork::default() };
         self.line(Some(host), "starts");
         self.feed(host, Input::Listening { entropy, local: SocketAddr::new(ip, port), network: Box::new(network) });
-        let at = &mut self.hosts[host];
-        at.window_limit = at.machine.limits().map_or(0, |limits| limits.send_window_bytes);
         Ok(())
     }
 
@@ -413,16 +409,9 @@ impl World {
     pub fn check(&mut self) -> Result<(), Violation> {
         for host in 0..self.hosts.len() {
             let at = &self.hosts[host];
-            if at.monitor.status == ClusterStatus::Running
-                && let Ok(nodes) = at.machine.connected_nodes()
-                && !nodes.iter().map(|info| &info.id).eq(at.monitor.up.keys())
-            {
-                let detail = format!("told up are {:?}, read {:?}", at.monitor.up.keys(), nodes);
-                self.violate(Some(host), Invariant::EventsMatchView, detail);
-            }
-            let at = &self.hosts[host];
-            if let (Ok(ids), Ok(own)) = (at.machine.node_ids(), at.machine.local_node_id()) {
-                self.judge(host, crate::safety::check_list(&ids, &own));
+            let seen = at.contract.view(&at.machine).and_then(|()| at.contract.list(&at.machine));
+            if at.rogue.is_none() {
+                self.kept(host, seen);
             }
             self.read_slowly(host);
         }

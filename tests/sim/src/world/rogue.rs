@@ -79,7 +79,6 @@ impl World {
                 if let Some((place, end)) = self.hosts[host].conn(*conn)
                     && self.conns[place].ends[end].state == EndState::Open
                 {
-                    self.hosts[host].open -= 1;
                     self.reset_end(place, end, false);
                 }
             }
