@@ -67,7 +67,11 @@ fn files(folder: &Path, paths: &mut Vec<std::path::PathBuf>) -> io::Result<()> {
 
 fn is_of_the_machine(path: &str) -> bool {
     let name = path.rsplit('/').next().unwrap_or(path);
-    name.ends_with(".rs") && name != "tests.rs" && !path.contains("/tests/") && !APART.contains(&name)
+    name.ends_with(".rs")
+        && name != "tests.rs"
+        && !path.contains("/tests/")
+        && !path.contains("/testing/")
+        && !APART.contains(&name)
 }
 
 /// Whether an item is compiled only under a condition, as tests are.
