@@ -7,7 +7,7 @@ use std::fs;
 use syn::{Attribute, Fields, Item, Visibility};
 
 /// Where one new thing must break whoever builds or matches it, or where nothing can be added.
-const EXHAUSTIVE: [(&str, &str); 10] = [
+const EXHAUSTIVE: [(&str, &str); 14] = [
     ("Action", "a driver that ignores an action is broken"),
     ("Books", "hidden, and for this repository's simulator alone"),
     ("Bound", "an adapter has to say all of it"),
@@ -16,7 +16,11 @@ const EXHAUSTIVE: [(&str, &str); 10] = [
     ("Input", "what happened, as each driver builds it"),
     ("LocalNetwork", "a driver has to look for all of it"),
     ("LookupId", "a number"),
+    ("Phase", "of the feature testing: a driver's tests tell all phases of a connection apart"),
+    ("Rule", "of the feature testing: the simulator has an invariant for each rule"),
     ("SystemTimes", "it has no value"),
+    ("Told", "of the feature testing: a test says what a reader knows when it begins"),
+    ("Violation", "of the feature testing: a rule and a text"),
     ("WallTime", "a duration"),
 ];
 
