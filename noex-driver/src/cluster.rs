@@ -9,7 +9,7 @@ use noex_proto::{Input, Machine, Message};
 
 use crate::drive::{Shared, State};
 use crate::time::wall;
-use crate::wait::wait;
+use crate::wait::{ready, wait};
 use crate::{
     Broadcast, ClusterConfig, ClusterError, ClusterEvent, ClusterNotStartedError, ClusterStatus, Counters, EventStream,
     LocalFault, MessageStream, NodeDownReason, NodeId, NodeInfo, Readiness, Runtime, Secret, SecretUse, SendError,
@@ -264,6 +264,16 @@ impl<R: Runtime> Cluster<R> {
     pub fn send(&self, to: &NodeId, payload: impl Into<Bytes>) -> Result<(), SendError> {
         let payload = payload.into();
         self.shared().drive(|state| state.machine.send(state.now(), to, payload))
+    }
+
+    /// Waits until [`send`](Self::send) has room again after [`SendError::QueueFull`]: half of the queue to the node is free, and a message of any
+    /// size finds room, unless others were quicker. Where it has that room already, this returns at once. All who wait return together.
+    ///
+    /// # Errors
+    /// Those of `send`: [`SendError::NotConnected`] as soon as the session ends, also where the next one is up already, as what was queued
+    /// is lost with it; [`SendError::NotStarted`] as soon as the local node is not running; [`SendError::ToSelf`].
+    pub async fn ready(&self, to: &NodeId) -> Result<(), SendError> {
+        ready(self.shared(), to).await
     }
 
     /// Sends the same message to every node that is up, as [`send`](Self::send) does to one; the bytes are shared and not copied.

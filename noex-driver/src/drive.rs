@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant as RealInstant};
 
 use async_channel::Receiver;
-use event_listener::Event;
-use noex_proto::{Action, ClusterEvent, ClusterStatus, ConnId, Input, Instant, LookupId, Machine};
+use event_listener::{Event, EventListener};
+use noex_proto::{Action, ClusterEvent, ClusterStatus, ConnId, Input, Instant, LookupId, Machine, NodeId};
 
 use crate::error::StartError;
 use crate::link::{Link, Orders};
@@ -73,6 +73,8 @@ struct Outcome {
     lookups: Vec<(LookupId, String)>,
     messages: bool,
     rearm: bool,
+    /// What those wait for who found a queue full and may go on.
+    rooms: Vec<Event>,
     /// The run that it is spawned in.
     run: Option<Arc<Run>>,
 }
@@ -108,7 +110,7 @@ impl Shared {
 
     /// Spawns and wakes what a step led to.
     fn follow(self: &Arc<Self>, outcome: Outcome) {
-        let Outcome { dials, events, lookups, messages, rearm, run } = outcome;
+        let Outcome { dials, events, lookups, messages, rearm, rooms, run } = outcome;
         if let Some(run) = run {
             dials.into_iter().for_each(|(orders, remote)| run.rt.dial(self, orders, remote));
             lookups.into_iter().for_each(|(lookup, host)| run.rt.look_up(self, &run, lookup, host));
@@ -118,6 +120,9 @@ impl Shared {
         }
         if messages {
             self.messages.notify(usize::MAX);
+        }
+        for room in rooms {
+            room.notify(usize::MAX);
         }
         if !events.is_empty() {
             self.events.notify(usize::MAX);
@@ -152,21 +157,39 @@ impl State {
     /// Performs all actions that are queued; `armed` is the deadline that the timer goes by.
     fn perform(&mut self, armed: Option<Instant>) -> Outcome {
         let mut outcome = Outcome::default();
+        let mut written = Vec::new();
         while let Some(action) = self.machine.poll_action() {
             match action {
                 Action::Close { conn, how } => {
+                    let Some(link) = self.links.remove(&conn) else { continue };
                     // To send, here and below, fails where the task is gone with its runtime.
-                    let _gone = self.links.remove(&conn).map(|link| link.close.try_send(how));
+                    let _gone = link.close.try_send(how);
+                    outcome.rooms.extend(link.room.map(|(_, room)| room));
                 }
                 Action::Connect { conn, remote } => outcome.dials.push((self.link(conn), remote)),
-                Action::Event(event) => outcome.events.push(event),
+                Action::Event(event) => {
+                    if let ClusterEvent::StatusChange(_) = event {
+                        let rooms = self.links.values_mut().filter_map(|link| link.room.take());
+                        outcome.rooms.extend(rooms.map(|(_, room)| room));
+                    }
+                    outcome.events.push(event);
+                }
                 Action::Message => outcome.messages = true,
                 Action::Resolve { host, lookup } => outcome.lookups.push((lookup, host)),
                 Action::Transmit { conn, data } => {
-                    let _gone = self.links.get(&conn).map(|link| link.data.try_send(data));
+                    let Some(link) = self.links.get(&conn) else { continue };
+                    let _gone = link.data.try_send(data);
+                    if link.room.is_some() && written.last() != Some(&conn) {
+                        written.push(conn);
+                    }
                 }
                 Action::Stopped => outcome.rearm = true,
             }
+        }
+        for conn in written {
+            let Some(link) = self.links.get_mut(&conn) else { continue };
+            let room = link.room.take_if(|(to, _)| self.machine.has_room(to) != Ok(false));
+            outcome.rooms.extend(room.map(|(_, room)| room));
         }
         // A deadline that only moved later needs no wake: the timer finds out when it wakes at the old one.
         outcome.rearm |= self.machine.poll_timeout().is_some_and(|due| armed.is_none_or(|armed| due < armed));
@@ -174,6 +197,12 @@ impl State {
             outcome.run = Some(self.run().clone());
         }
         outcome
+    }
+
+    /// Is notified when who found the queue of this session full may go on.
+    pub(crate) fn room(&mut self, conn: ConnId, to: &NodeId) -> Option<EventListener> {
+        let room = &mut self.links.get_mut(&conn)?.room;
+        Some(room.get_or_insert_with(|| (to.clone(), Event::new())).1.listen())
     }
 
     /// Links a new connection to the machine; before the machine hears of it, since that may close it at once.

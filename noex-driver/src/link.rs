@@ -2,13 +2,16 @@
 
 use async_channel::{Receiver, Sender};
 use bytes::Bytes;
-use noex_proto::{Close, ConnId};
+use event_listener::Event;
+use noex_proto::{Close, ConnId, NodeId};
 
 /// The machine's end of a connection that it has not closed. To send fails where the task is gone with its runtime.
 pub(crate) struct Link {
     pub(crate) close: Sender<Close>,
     /// What to write; the machine bounds how much by the credit that it has. Dropped, it ends the stream once that is written.
     pub(crate) data: Sender<Bytes>,
+    /// Whom senders wait for, and what is notified when they may go on: there is room, or the session or the run is over.
+    pub(crate) room: Option<(NodeId, Event)>,
 }
 
 /// The task's end of a connection.
@@ -23,6 +26,6 @@ impl Link {
     pub(crate) fn new(conn: ConnId) -> (Self, Orders) {
         let (close, closed) = async_channel::bounded(1);
         let (data, queued) = async_channel::unbounded();
-        (Self { close, data }, Orders { close: closed, conn, data: queued })
+        (Self { close, data, room: None }, Orders { close: closed, conn, data: queued })
     }
 }

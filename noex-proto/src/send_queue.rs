@@ -88,6 +88,12 @@ impl SendQueue {
         self.queued == 0 || self.queued + size + PAYLOAD_OVERHEAD <= limit
     }
 
+    /// Whether it has drained to its low-water mark: half of the limit is free, and a payload of any size up to `largest` finds room. So who waits
+    /// for room is not woken for each record, and is not refused thereafter.
+    pub(crate) fn has_drained(&self, largest: usize, limit: usize) -> bool {
+        self.queued <= (limit / 2).min(limit.saturating_sub(largest + PAYLOAD_OVERHEAD))
+    }
+
     /// Whether a page of members is still to be released.
     pub(crate) fn has_members(&self) -> bool {
         self.control.iter().any(|control| matches!(control, Control::Members { .. }))
@@ -239,6 +245,17 @@ mod tests {
         assert_eq!(queue.queued(), 100 + PAYLOAD_OVERHEAD);
         let limit = queue.queued() + 1000 + PAYLOAD_OVERHEAD;
         assert!(queue.has_room(1000, limit) && !queue.has_room(1001, limit));
+    }
+
+    #[test]
+    fn a_queue_has_drained_at_half_of_its_limit_and_where_any_payload_finds_room() {
+        let mut queue = SendQueue::default();
+        assert!(queue.has_drained(1000, 1000), "an empty one always has room");
+        queue.push_payload(payload(500 - PAYLOAD_OVERHEAD));
+        assert!(queue.has_drained(100, 1000) && !queue.has_drained(100, 999));
+        let largest = 500 - PAYLOAD_OVERHEAD;
+        assert!(queue.has_drained(largest, 1000) && queue.has_room(largest, 1000));
+        assert!(!queue.has_drained(largest + 1, 1000) && !queue.has_room(largest + 1, 1000));
     }
 
     #[test]

@@ -241,6 +241,16 @@ impl Machine {
         self.running().map(|active| active.node.peers.session(id))
     }
 
+    /// Whether the queue to the node is below its low-water mark: half of [`Limits::send_queue_bytes`] is free, and any message finds room. A
+    /// driver asks after it has written, for senders that wait since [`SendError::QueueFull`].
+    ///
+    /// # Errors
+    /// Those of [`send`](Self::send) that say that no session takes messages to the node.
+    pub fn has_room(&self, to: &NodeId) -> Result<bool, SendError> {
+        let Active { local, node } = self.running().map_err(SendError::NotStarted)?;
+        node.has_room(local, to)
+    }
+
     /// What the machine has counted since it was made.
     #[must_use]
     pub fn counters(&self) -> Counters {

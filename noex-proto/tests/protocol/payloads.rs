@@ -191,3 +191,34 @@ fn what_arrives_before_the_connection_breaks_is_a_prefix_and_nothing_is_sent_aga
         assert_eq!(net.nodes[1].messages.len(), received + 1, "in the new up-period only what is new");
     }
 }
+
+#[test]
+fn a_full_queue_has_room_again_once_it_has_drained_to_half_and_any_message_fits() {
+    // One fills a record.
+    const SIZE: usize = 60_000;
+    let limits = Limits::default().message_bytes(SIZE).send_queue_bytes(4 * (SIZE + 64)).send_window_bytes(1);
+    let mut net = pair(limits);
+    let (own, peer, stranger) = (id("a", 0), id("b", 1), id("c", 2));
+    let has_room = |net: &Net, to| net.nodes[0].machine.has_room(to);
+    assert_eq!(has_room(&net, &peer), Ok(true));
+    assert_eq!(has_room(&net, &own), Err(SendError::ToSelf));
+    assert_eq!(has_room(&net, &stranger), Err(SendError::NotConnected { to: stranger.clone() }));
+
+    // One message is on its way, and four wait.
+    net.withhold_credit(0);
+    let sent = (0..).find(|byte| net.send(0, &peer, payload(SIZE, *byte)).is_err()).unwrap();
+    assert_eq!((sent, has_room(&net, &peer)), (5, Ok(false)));
+    // Each report that one is written lets the next one go.
+    for room in [false, true] {
+        let (conn, bytes) = net.nodes[0].withheld.as_mut().unwrap().pop().unwrap();
+        net.feed(0, noex_proto::Input::Transmitted { bytes, conn });
+        assert_eq!(has_room(&net, &peer), Ok(room));
+    }
+    net.give_credit(0);
+
+    net.crash(1);
+    net.run(SECOND);
+    assert_eq!(has_room(&net, &peer), Err(SendError::NotConnected { to: peer.clone() }));
+    net.feed(0, noex_proto::Input::Stop);
+    assert_eq!(has_room(&net, &peer), Err(SendError::NotStarted(ClusterNotStartedError::default())));
+}

@@ -125,7 +125,9 @@ macro_rules! each_test {
                 a_subscriber_that_does_not_read_holds_up_nobody
                 messages_of_every_size_arrive_whole_and_in_order
                 nothing_comes_twice_or_too_early_when_connections_break
-                three_nodes_talk_to_each_other;
+                senders_that_wait_for_room_go_on_together
+                three_nodes_talk_to_each_other
+                waiting_for_room_ends_with_the_session_or_the_node;
             reading:
                 a_node_is_ready_once_it_has_met_a_seed
                 a_node_knows_itself_and_the_others

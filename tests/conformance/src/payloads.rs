@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 
 use bytes::Bytes;
 use futures_lite::future;
-use noex_driver::{Cluster, Limits, Message, Runtime, SendError};
+use noex_driver::{Cluster, Limits, Message, NodeId, Runtime, SendError};
 
 use crate::common::*;
 use crate::proxy::Proxy;
@@ -238,4 +238,106 @@ pub async fn three_nodes_talk_to_each_other<R: Runtime>() {
         check("c", patient(by_handler.recv()).await.unwrap());
     }
     assert!(next.len() == 6 && next.values().all(|&count| count == EACH), "{next:?}");
+}
+
+/// A node that sends through a proxy to another, which nobody can go round, with a queue for eight messages.
+async fn clogged<R: Runtime>() -> (Cluster<R>, Cluster<R>, Proxy) {
+    let b = start::<R>(lively("b").limits(patient_reader())).await;
+    let proxy = Proxy::new(id(&b).port());
+    let limits = Limits::default().message_bytes(MIB).send_queue_bytes(8 * (MIB + 64));
+    let a = start(lively("a").advertise_host("127.9.9.9").limits(limits).seeds([proxy.seed("b")])).await;
+    meet(&a, &b).await;
+    (a, b, proxy)
+}
+
+/// Fills the queue, and gives the number of messages.
+fn fill<R: Runtime>(from: &Cluster<R>, to: &NodeId) -> usize {
+    let payload = Bytes::from(vec![7; MIB]);
+    let queued = (0..).find(|_| from.send(to, payload.clone()).is_err()).unwrap();
+    assert!(matches!(from.send(to, payload), Err(SendError::QueueFull { .. })));
+    queued
+}
+
+/// At half of the queue, and not for each record before.
+pub async fn senders_that_wait_for_room_go_on_together<R: Runtime>() {
+    let (a, b, proxy) = clogged::<R>().await;
+    let b_id = id(&b);
+    assert_eq!(a.ready(&b_id).await, Ok(()), "nothing is queued");
+    let mut messages = b.messages();
+    proxy.limit(Some(4 * MIB));
+    let mut queued = fill(&a, &b_id);
+
+    // Given: a hundred who wait, and one who has given up.
+    let mut waits: Vec<_> = (0..101).map(|_| Box::pin(a.ready(&b_id))).collect();
+    for wait in &mut waits {
+        assert_eq!(future::poll_once(wait).await, None);
+    }
+    drop(waits.pop());
+    let mut first = waits.pop().unwrap();
+    proxy.limit(None);
+    let mut polls = 0;
+    let counted = future::poll_fn(|cx| {
+        polls += 1;
+        first.as_mut().poll(cx)
+    });
+    assert_eq!(patient(counted).await, Ok(()));
+    assert!(polls < 10, "polled {polls} times, for 64 records or more");
+    for wait in waits {
+        assert_eq!(patient(wait).await, Ok(()));
+    }
+    for _ in 0..4 {
+        a.send(&b_id, vec![7; MIB]).unwrap();
+        queued += 1;
+    }
+
+    // A sender that waits each time loses nothing, and is refused once at most before each wait.
+    let sender = async {
+        for _ in 0..100 {
+            if a.send(&b_id, vec![7; MIB]).is_err() {
+                a.ready(&b_id).await.unwrap();
+                a.send(&b_id, vec![7; MIB]).unwrap();
+            }
+        }
+    };
+    let reader = async {
+        for _ in 0..queued + 100 {
+            assert_eq!(message(&mut messages).await.payload.len(), MIB);
+        }
+    };
+    patient(future::zip(sender, reader)).await;
+}
+
+/// The error says which.
+pub async fn waiting_for_room_ends_with_the_session_or_the_node<R: Runtime>() {
+    let stopped = Cluster::<R>::new();
+    let stranger: NodeId = "b@127.0.0.1:1".parse().unwrap();
+    assert!(matches!(stopped.ready(&stranger).await, Err(SendError::NotStarted(_))));
+    let (a, b, proxy) = clogged::<R>().await;
+    let b_id = id(&b);
+    assert_eq!(a.ready(&stranger).await, Err(SendError::NotConnected { to: stranger }));
+    assert_eq!(a.ready(&id(&a)).await, Err(SendError::ToSelf));
+
+    // Given: a full queue, whose session is cut and comes again.
+    proxy.freeze();
+    fill(&a, &b_id);
+    let mut wait = Box::pin(a.ready(&b_id));
+    assert_eq!(future::poll_once(&mut wait).await, None);
+    proxy.cut();
+    assert_eq!(patient(wait).await, Err(SendError::NotConnected { to: b_id.clone() }));
+    proxy.thaw();
+    meet(&a, &b).await;
+    assert_eq!(a.ready(&b_id).await, Ok(()), "the next session has a queue of its own");
+
+    proxy.freeze();
+    fill(&a, &b_id);
+    let mut wait = Box::pin(a.ready(&b_id));
+    assert_eq!(future::poll_once(&mut wait).await, None);
+    let stop = async {
+        // It lets go long before the stop is over, which writes what is queued.
+        let waited = patient(wait).await;
+        proxy.thaw();
+        waited
+    };
+    let (waited, ()) = future::zip(stop, patient(a.stop())).await;
+    assert!(matches!(waited, Err(SendError::NotStarted(_))), "{waited:?}");
 }

@@ -8,6 +8,7 @@ use crate::mesh::links::GRACEFUL;
 use crate::mesh::pairing::{Intro, Offer, Stage};
 use crate::mesh::session::Session;
 use crate::message::{Control, kind as message_kind};
+use crate::send_queue::SendQueue;
 use crate::{Action, ConnId, Message, NodeDownReason, NodeId, PeerFault, SecretUse, SendError, WallTime};
 
 impl Node {
@@ -16,15 +17,25 @@ impl Node {
     /// Whether the application may queue a payload of this size now.
     pub(crate) fn can_send(&self, local: &Local, to: &NodeId, size: usize) -> Result<(), SendError> {
         local.can_be_sent(size)?;
+        let limit = local.settings.limits.send_queue_bytes;
+        match self.queue_to(local, to)?.has_room(size, limit) {
+            true => Ok(()),
+            false => Err(SendError::QueueFull { limit, to: to.clone() }),
+        }
+    }
+
+    /// Whether the queue to a node has drained so far that senders which found it full go on.
+    pub(crate) fn has_room(&self, local: &Local, to: &NodeId) -> Result<bool, SendError> {
+        let limits = &local.settings.limits;
+        Ok(self.queue_to(local, to)?.has_drained(limits.message_bytes, limits.send_queue_bytes))
+    }
+
+    fn queue_to(&self, local: &Local, to: &NodeId) -> Result<&SendQueue, SendError> {
         if *to == local.id {
             return Err(SendError::ToSelf);
         }
-        let limits = &local.settings.limits;
         let session = self.session_with(to).ok_or_else(|| SendError::NotConnected { to: to.clone() })?;
-        if !session.queue.has_room(size, limits.send_queue_bytes) {
-            return Err(SendError::QueueFull { limit: limits.send_queue_bytes, to: to.clone() });
-        }
-        Ok(())
+        Ok(&session.queue)
     }
 
     pub(crate) fn secret_use(&self, local: &Local, id: &NodeId) -> Option<SecretUse> {
