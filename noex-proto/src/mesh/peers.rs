@@ -160,7 +160,8 @@ impl Peers {
         self.up_count
     }
 
-    pub(crate) const fn chosen_count(&self) -> usize {
+    #[cfg(debug_assertions)]
+    pub(super) const fn chosen_count(&self) -> usize {
         self.chosen_count
     }
 

@@ -32,7 +32,8 @@ impl Slots {
         self.in_flight
     }
 
-    pub(crate) const fn probes(&self) -> usize {
+    #[cfg(debug_assertions)]
+    pub(super) const fn probes(&self) -> usize {
         self.probes
     }
 

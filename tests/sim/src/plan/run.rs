@@ -79,6 +79,8 @@ pub(super) struct Run<'a> {
     agreed_after: Option<Duration>,
     /// The last pause of each node that its peers may have noticed: from when, and until when if it is over.
     pub(super) pauses: Vec<Option<(Duration, Option<Duration>)>>,
+    /// The core was told the end of a rotation before its time, and the other nodes were not.
+    pub(super) cut_short: bool,
     /// The secrets that the cluster had once, and when it dropped them.
     pub(super) dropped: BTreeMap<u8, Duration>,
     /// The up-periods between a node with a secret of its own and the others, by observer and observed.
@@ -133,6 +135,7 @@ impl Plan {
                 judged_downs: 0,
                 agreed_after: None,
                 pauses: vec![None; self.nodes.len()],
+                cut_short: false,
                 dropped: BTreeMap::new(),
                 foreign: BTreeMap::new(),
                 secured: vec![false; self.nodes.len()],
@@ -366,6 +369,7 @@ impl Run<'_> {
             _ => None,
         });
         self.acts.clear();
+        self.cut_short |= rotated.is_some();
         self.secrets = (rotated.unwrap_or(self.secrets.0), Vec::new());
         let secured = self.secured.contains(&true);
         for (node, config) in plan.nodes.iter().enumerate() {

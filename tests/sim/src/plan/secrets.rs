@@ -139,7 +139,9 @@ impl Run<'_> {
                 continue;
             }
             let Ok(id) = plan.id(node).parse::<NodeId>() else { continue };
-            for other in (0..plan.nodes.len()).filter(|other| plan.nodes[*other].own_secret.is_none()) {
+            let is_told = |other: usize| !self.cut_short || plan.core.contains(&other);
+            let others = (0..plan.nodes.len()).filter(|other| plan.nodes[*other].own_secret.is_none() && is_told(*other));
+            for other in others.collect::<Vec<_>>() {
                 let foreign = match own {
                     Some(own) => match self.dropped.get(&own) {
                         Some(at) => over(*at),
