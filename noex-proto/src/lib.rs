@@ -103,6 +103,7 @@ mod frame;
 pub mod fuzzing;
 mod handshake;
 mod host;
+mod incarnation;
 mod io;
 mod keys;
 mod limits;

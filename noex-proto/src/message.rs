@@ -1,5 +1,6 @@
 //! Messages: the kinds, the bodies of control messages, and payloads from their pieces.
 
+use crate::incarnation::Incarnation;
 use alloc::collections::LinkedList;
 use alloc::vec::Vec;
 use core::fmt;
@@ -38,14 +39,14 @@ pub(crate) mod kind {
     pub(crate) const MORE: u8 = 0x80;
 }
 
-/// A node and the instance it has been seen with.
-pub(crate) type Member = (NodeId, [u8; 16]);
+/// A node and the incarnation it has been seen with.
+pub(crate) type Member = (NodeId, Incarnation);
 
 /// Members that are told of. Unlike a vector's, its memory grows by the member and by no more, so that no page makes a receiver allocate
 /// many times the page's size.
 pub(crate) type Members = LinkedList<Member>;
 
-/// The shortest identity is `a@b:1`; with its instance, both heads and that of the pair, it takes this much.
+/// The shortest identity is `a@b:1`; with its incarnation, both heads and that of the pair, it takes this much.
 const MEMBER_LEN_MIN: usize = 1 + (1 + 5) + (1 + 16);
 /// No page that fits a record has more members.
 const PAGE_MEMBERS_MAX: usize = BODY_MAX / MEMBER_LEN_MIN;
@@ -101,7 +102,7 @@ pub(crate) enum Control {
     Offer {
         /// Whether it believes a session to be up.
         holds: bool,
-        /// Its admission count when it last admitted a session with this instance; 0: never.
+        /// Its admission count when it last admitted a session with this incarnation; 0: never.
         n: u64,
     },
     /// A question that a PONG answers.
@@ -377,7 +378,7 @@ struct RefusedBody {
 }
 
 fn encode_members<S: Serializer>(members: &Members, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_seq(members.iter().map(|(id, instance)| (id.as_str(), Instance(*instance))))
+    serializer.collect_seq(members.iter().map(|(id, incarnation)| (id.as_str(), incarnation)))
 }
 
 /// An array that holds exactly the elements of the tuple `T`. A tuple alone would leave further elements unread, and take a byte
@@ -428,11 +429,11 @@ impl<'de> Visitor<'de> for PageVisitor {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Page, A::Error> {
         let mut members = Members::new();
-        while let Some(Exact((Id(id), Instance(instance)))) = seq.next_element()? {
+        while let Some(Exact((Id(id), incarnation))) = seq.next_element()? {
             if members.len() == PAGE_MEMBERS_MAX {
                 return Err(A::Error::custom("more members than fit a record"));
             }
-            members.push_back((id, instance));
+            members.push_back((id, incarnation));
         }
         Ok(Page(members))
     }
@@ -458,35 +459,6 @@ impl Visitor<'_> for IdVisitor {
 
     fn visit_str<E: Error>(self, text: &str) -> Result<Id, E> {
         canonical_id(text).map(Id).ok_or_else(|| E::custom("an invalid node id"))
-    }
-}
-
-/// An instance, as a string of sixteen bytes.
-struct Instance([u8; 16]);
-
-impl Serialize for Instance {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_bytes(&self.0)
-    }
-}
-
-impl<'de> Deserialize<'de> for Instance {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_bytes(InstanceVisitor)
-    }
-}
-
-struct InstanceVisitor;
-
-impl Visitor<'_> for InstanceVisitor {
-    type Value = Instance;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("sixteen bytes")
-    }
-
-    fn visit_bytes<E: Error>(self, bytes: &[u8]) -> Result<Instance, E> {
-        bytes.try_into().map(Instance).map_err(|_| E::invalid_length(bytes.len(), &self))
     }
 }
 

@@ -1,5 +1,6 @@
 //! The five handshake frames: their layout, and the rules that a frame keeps or breaks by itself.
 
+use crate::incarnation::Incarnation;
 use alloc::vec::Vec;
 use core::ops::RangeInclusive;
 use core::str;
@@ -107,16 +108,16 @@ pub(super) struct Announcement<'a> {
     pub(super) authenticated: bool,
     pub(super) caps: u64,
     pub(super) id: &'a str,
-    pub(super) instance: [u8; 16],
+    pub(super) incarnation: Incarnation,
     pub(super) interval_ms: u32,
     pub(super) nonce: [u8; 32],
 }
 
 impl Announcement<'_> {
-    /// Nonce, instance, capabilities, interval and identity: the order that both frames share.
+    /// Nonce, incarnation, capabilities, interval and identity: the order that both frames share.
     fn encode(&self, frame: &mut Vec<u8>) {
         frame.extend_from_slice(&self.nonce);
-        frame.extend_from_slice(&self.instance);
+        frame.extend_from_slice(&self.incarnation.0);
         frame.extend_from_slice(&self.caps.to_be_bytes());
         frame.extend_from_slice(&self.interval_ms.to_be_bytes());
         encode_field(frame, self.id.as_bytes());
@@ -294,7 +295,7 @@ impl<'a> Fields<'a> {
         between: impl FnOnce(&mut Self) -> Result<T, PeerFault>,
     ) -> Result<(Announcement<'a>, T), PeerFault> {
         let nonce = self.array()?;
-        let instance = self.array()?;
+        let incarnation = Incarnation(self.array()?);
         let caps = u64::from_be_bytes(self.array()?);
         let interval_ms = u32::from_be_bytes(self.array()?);
         let id = self.field()?;
@@ -308,6 +309,6 @@ impl<'a> Fields<'a> {
         }
         let authenticated = flags == FLAG_AUTHENTICATED;
         let id = str::from_utf8(id).map_err(|_| PeerFault::InvalidNodeId)?;
-        Ok((Announcement { authenticated, caps, id, instance, interval_ms, nonce }, between))
+        Ok((Announcement { authenticated, caps, id, incarnation, interval_ms, nonce }, between))
     }
 }

@@ -92,5 +92,5 @@ fn check(local: &LocalHello<'_>, nonce: &[u8; 32], target: Option<&NodeId>, fram
     if from.nonce == *nonce {
         return Err(PeerFault::NonceReused);
     }
-    Ok(Claimed { caps: from.caps, id, instance: from.instance, interval_ms, version })
+    Ok(Claimed { caps: from.caps, id, incarnation: from.incarnation, interval_ms, version })
 }

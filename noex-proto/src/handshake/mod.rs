@@ -6,6 +6,7 @@ mod responder;
 #[cfg(test)]
 mod tests;
 
+use crate::incarnation::Incarnation;
 use core::time::Duration;
 
 use crate::keys::{HmacSha256, Root, Secrets};
@@ -25,7 +26,7 @@ pub(crate) struct LocalHello<'a> {
     /// The cluster's name. It is never sent.
     pub(crate) context: &'a str,
     pub(crate) id: &'a NodeId,
-    pub(crate) instance: [u8; 16],
+    pub(crate) incarnation: Incarnation,
     /// The interval of the heartbeats that this node sends, in whole milliseconds.
     pub(crate) interval: Duration,
     pub(crate) secrets: &'a Secrets,
@@ -37,7 +38,7 @@ impl LocalHello<'_> {
             authenticated: self.secrets.required,
             caps: self.caps,
             id: self.id.as_str(),
-            instance: self.instance,
+            incarnation: self.incarnation,
             interval_ms: u32::try_from(self.interval.as_millis()).expect("an interval is at most ten minutes"),
             nonce,
         }
@@ -59,7 +60,7 @@ pub(crate) struct Keyed {
     #[cfg_attr(not(test), expect(dead_code, reason = "what later capabilities will ask for"))]
     pub(crate) caps: u64,
     pub(crate) id: NodeId,
-    pub(crate) instance: [u8; 16],
+    pub(crate) incarnation: Incarnation,
     /// The interval of the heartbeats that the peer sends, in milliseconds.
     pub(crate) interval_ms: u32,
     pub(crate) opener: Opener,
@@ -95,7 +96,7 @@ impl From<PeerFault> for HandshakeFailure {
 struct Claimed {
     caps: u64,
     id: NodeId,
-    instance: [u8; 16],
+    incarnation: Incarnation,
     interval_ms: u32,
     version: u8,
 }
@@ -103,8 +104,8 @@ struct Claimed {
 impl Claimed {
     /// The peer, now that it proved `root`, with the keys of what it is sent and of what it sends.
     fn proved(self, root: Root, sent: HmacSha256, received: HmacSha256) -> Keyed {
-        let Self { caps, id, instance, interval_ms, version } = self;
+        let Self { caps, id, incarnation, interval_ms, version } = self;
         let (opener, sealer) = (Opener::new(received), Sealer::new(sent));
-        Keyed { caps, id, instance, interval_ms, opener, root, sealer, version }
+        Keyed { caps, id, incarnation, interval_ms, opener, root, sealer, version }
     }
 }

@@ -109,7 +109,7 @@ fn check(local: &LocalHello<'_>, nonce: &[u8; 32], hello: &Hello<'_>) -> Result<
     if from.nonce == *nonce {
         return Err(PeerFault::NonceReused);
     }
-    Ok(Claimed { caps: from.caps, id, instance: from.instance, interval_ms, version: *version })
+    Ok(Claimed { caps: from.caps, id, incarnation: from.incarnation, interval_ms, version: *version })
 }
 
 /// What the sender of a bad HELLO is told. Whatever has no code here is not answered.

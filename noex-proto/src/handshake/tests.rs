@@ -6,6 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::Secret;
+use crate::incarnation::Incarnation;
 use crate::record::RecordBuilder;
 use bytes::Bytes;
 
@@ -18,7 +19,7 @@ struct Side {
     caps: u64,
     context: &'static str,
     id: NodeId,
-    instance: [u8; 16],
+    incarnation: Incarnation,
     interval_ms: u64,
     secrets: Secrets,
 }
@@ -29,7 +30,7 @@ impl Side {
             caps: self.caps,
             context: self.context,
             id: &self.id,
-            instance: self.instance,
+            incarnation: self.incarnation,
             interval: Duration::from_millis(self.interval_ms),
             secrets: &self.secrets,
         }
@@ -54,8 +55,15 @@ fn with_secrets(primary: &str, accepted: &[&str]) -> Secrets {
 
 fn sides() -> (Side, Side) {
     let secrets = with_secrets("correct horse battery staple 0123", &[]);
-    let i = Side { caps: 3, context: "prod", id: id("a@127.0.0.1:4369"), instance: [0xa1; 16], interval_ms: 5000, secrets };
-    let r = Side { caps: 7, id: id("b@127.0.0.1:4370"), instance: [0xb2; 16], interval_ms: 1000, ..i.clone() };
+    let i = Side {
+        caps: 3,
+        context: "prod",
+        id: id("a@127.0.0.1:4369"),
+        incarnation: Incarnation([0xa1; 16]),
+        interval_ms: 5000,
+        secrets,
+    };
+    let r = Side { caps: 7, id: id("b@127.0.0.1:4370"), incarnation: Incarnation([0xb2; 16]), interval_ms: 1000, ..i.clone() };
     (i, r)
 }
 
@@ -159,8 +167,14 @@ fn known_answers() {
     let messages: Vec<_> = at_r.opener.open(&record[4..]).expect("good").collect();
     assert_eq!(messages, [Ok((0x10, &b"hb"[..]))]);
 
-    assert_eq!((&at_i.id, at_i.instance, at_i.interval_ms, at_i.caps, at_i.version), (&r.id, [0xb2; 16], 1000, 7, 1));
-    assert_eq!((&at_r.id, at_r.instance, at_r.interval_ms, at_r.caps, at_r.version), (&i.id, [0xa1; 16], 5000, 3, 1));
+    assert_eq!(
+        (&at_i.id, at_i.incarnation, at_i.interval_ms, at_i.caps, at_i.version),
+        (&r.id, Incarnation([0xb2; 16]), 1000, 7, 1)
+    );
+    assert_eq!(
+        (&at_r.id, at_r.incarnation, at_r.interval_ms, at_r.caps, at_r.version),
+        (&i.id, Incarnation([0xa1; 16]), 5000, 3, 1)
+    );
     assert_eq!((&at_i.root, &at_r.root), (&i.secrets.primary, &i.secrets.primary));
 
     let mut back = RecordBuilder::with_capacity(5);
@@ -521,10 +535,11 @@ proptest! {
     }
 
     #[test]
-    fn what_is_announced_arrives(caps: u64, instance: [u8; 16], interval_ms in 100..=600_000u64, name in "[a-z]{1,60}") {
+    fn what_is_announced_arrives(caps: u64, incarnation: [u8; 16], interval_ms in 100..=600_000u64, name in "[a-z]{1,60}") {
+        let incarnation = Incarnation(incarnation);
         let (i, r) = sides();
-        let i = Side { caps, id: id(&(name + "@host:1")), instance, interval_ms, ..i };
+        let i = Side { caps, id: id(&(name + "@host:1")), incarnation, interval_ms, ..i };
         let keyed = run(&i, &r, Some(&r.id), untouched).responder.expect("keyed");
-        prop_assert_eq!((keyed.caps, keyed.id, keyed.instance, u64::from(keyed.interval_ms)), (caps, i.id, instance, interval_ms));
+        prop_assert_eq!((keyed.caps, keyed.id, keyed.incarnation, u64::from(keyed.interval_ms)), (caps, i.id, incarnation, interval_ms));
     }
 }

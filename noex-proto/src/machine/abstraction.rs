@@ -21,7 +21,7 @@ impl Machine {
     /// `grain`, as a power of two: the order of deadlines is kept, but of their distances no more than that.
     ///
     /// So states with other jitter, or that reach a limit on a rate or forget a node at other times, may be taken for one.
-    /// Instances are kept: whoever compares machines that were started apart gives equal starts equal entropy.
+    /// Incarnations are kept: whoever compares machines that were started apart gives equal starts equal entropy.
     pub fn hash_abstraction(&self, grain: Duration, state: &mut impl Hasher) {
         let host = &self.host;
         host.status.hash(state);

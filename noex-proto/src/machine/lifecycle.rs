@@ -8,6 +8,7 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 
 use super::{Active, Host, Machine, Run};
 use crate::config::Settings;
+use crate::incarnation::Incarnation;
 use crate::mesh::cx::{Cx, Local, Timer};
 use crate::mesh::node::Node;
 use crate::mesh::reporter::Reporter;
@@ -91,8 +92,8 @@ impl Machine {
 impl Active {
     fn new(host: &mut Host, settings: Settings, entropy: [u8; 32], local: SocketAddr, network: &LocalNetwork) -> Self {
         let mut rng = ChaCha12Rng::from_seed(entropy);
-        let mut instance = [0; 16];
-        rng.fill_bytes(&mut instance);
+        let mut incarnation = Incarnation::default();
+        rng.fill_bytes(&mut incarnation.0);
         let listener = local.ip();
         let chosen = network.choose(settings.advertise_host.as_ref(), &settings.host, listener);
         let only_loopback = chosen.is_none();
@@ -113,11 +114,11 @@ impl Active {
             host.report_local(LocalFault::NoSecret);
         }
         let now = host.now;
-        let node = Node::new(&settings, &id, &instance, now);
+        let node = Node::new(&settings, &id, &incarnation, now);
         let local = Local {
             settings,
             id,
-            instance,
+            incarnation,
             own_addresses: network.own.iter().map(IpAddr::to_canonical).take(OWN_ADDRESSES_MAX).collect(),
             rng,
             started: now,

@@ -103,7 +103,7 @@ pub struct Counters {
     pub stale_admissions: u64,
     /// Offers of a session that had to wait for another one's admission, or for a probe.
     pub offers_deferred: u64,
-    /// Sessions that were asked for a sign of life because another instance of their node came.
+    /// Sessions that were asked for a sign of life because another incarnation of their node came.
     pub probes: u64,
     /// Nodes that came up.
     pub ups: u64,

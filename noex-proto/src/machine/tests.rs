@@ -12,6 +12,7 @@ use bytes::Bytes;
 
 use super::Machine;
 use crate::handshake::{Initiator, InitiatorStep, LocalHello};
+use crate::incarnation::Incarnation;
 use crate::keys::Secrets;
 use crate::message::{Control, Member, kind};
 use crate::record::{Opener, RecordBuilder, Sealer};
@@ -79,8 +80,8 @@ fn timed_out(bench: &Bench) -> bool {
     bench.actions.iter().any(silent)
 }
 
-fn told(name: &str, instance: u8) -> Member {
-    (node(name), [instance; 16])
+fn told(name: &str, incarnation: u8) -> Member {
+    (node(name), Incarnation([incarnation; 16]))
 }
 
 impl Bench {
@@ -156,10 +157,10 @@ impl Bench {
     }
 
     /// A member dials and proves itself. It says nothing more.
-    fn authenticate(&mut self, id: &NodeId, instance: u8, remote: [u8; 4]) -> ConnId {
+    fn authenticate(&mut self, id: &NodeId, incarnation: u8, remote: [u8; 4]) -> ConnId {
         let secrets = Secrets::new(Some(&Secret::from(SECRET)), &[]);
-        let instance = [instance; 16];
-        let hello = LocalHello { caps: 0, context: "noex", id, instance, interval: INTERVAL, secrets: &secrets };
+        let incarnation = Incarnation([incarnation; 16]);
+        let hello = LocalHello { caps: 0, context: "noex", id, incarnation, interval: INTERVAL, secrets: &secrets };
         let conn = self.machine.next_conn();
         self.feed(Input::Accepted { conn, remote: SocketAddr::from((remote, 1)) });
         let (mut initiator, first) = Initiator::start(&hello, [7; 32], None);
@@ -179,13 +180,13 @@ impl Bench {
         conn
     }
 
-    fn up_as(&mut self, id: &NodeId, instance: u8, remote: [u8; 4]) -> ConnId {
-        self.announce(id, instance, remote, 1)
+    fn up_as(&mut self, id: &NodeId, incarnation: u8, remote: [u8; 4]) -> ConnId {
+        self.announce(id, incarnation, remote, 1)
     }
 
     /// A node comes up that says of how many members it knows.
-    fn announce(&mut self, id: &NodeId, instance: u8, remote: [u8; 4], members: u64) -> ConnId {
-        let conn = self.authenticate(id, instance, remote);
+    fn announce(&mut self, id: &NodeId, incarnation: u8, remote: [u8; 4], members: u64) -> ConnId {
+        let conn = self.authenticate(id, incarnation, remote);
         if *id < self.machine.local_node_id().expect("running") {
             self.say(conn, &[offer()]);
         }
@@ -272,9 +273,9 @@ fn members(members: Vec<Member>) -> Control {
     Control::Members { digest: 1, last: true, members: members.into_iter().collect() }
 }
 
-/// A member whose id has this name and port, and an instance of that number.
+/// A member whose id has this name and port, and an incarnation of that number.
 fn hint(name: &str, port: u8) -> Member {
-    (format!("{name}@10.0.2.1:{port}").parse().expect("an id"), [port; 16])
+    (format!("{name}@10.0.2.1:{port}").parse().expect("an id"), Incarnation([port; 16]))
 }
 
 /// Time passes, and all these show that they live, without a word of their views.

@@ -1,5 +1,6 @@
 //! What each part of a node is handed beside its own state: the local node, its deadlines, and the way out of the machine.
 
+use crate::incarnation::Incarnation;
 use crate::machine::{Abstract, Abstraction};
 use alloc::collections::BTreeSet;
 use core::hash::Hasher;
@@ -15,17 +16,14 @@ use crate::machine::Host;
 use crate::message::Control;
 use crate::time::RunTime;
 use crate::timers::Timers;
-use crate::{ClusterStatus, ConnId, Instant, LookupId, NodeId, Refusal, SendError, Unreached, WallTime, millis};
-
-/// Random bytes that tell one start of a node from another.
-pub(crate) type InstanceId = [u8; 16];
+use crate::{ClusterStatus, ConnId, Instant, LookupId, NodeId, SendError, WallTime, millis};
 
 /// The local node: its identity, its settings, its clocks and its deadlines.
 #[derive(Clone, Debug)]
 pub(crate) struct Local {
     pub(crate) settings: Settings,
     pub(crate) id: NodeId,
-    pub(crate) instance: InstanceId,
+    pub(crate) incarnation: Incarnation,
     /// The addresses of this machine, a bounded number of them.
     pub(crate) own_addresses: BTreeSet<IpAddr>,
     pub(crate) rng: ChaCha12Rng,
@@ -79,37 +77,12 @@ pub(crate) enum Wait {
     Probe(ConnId),
 }
 
-/// Why a connection ended before a session on it was up.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Ended {
-    /// Neither a failure nor a reason to wait longer: the peer has too much to do, or holds another session.
-    Harmless,
-    Failed(Unreached),
-    /// The local system could not connect.
-    Local,
-    /// Not worth another try before the longest delay: an identity that is taken, a node that leaves, or a name that only leads here.
-    Later,
-    /// It led to this node itself.
-    ToSelf,
-}
-
-impl From<Refusal> for Ended {
-    fn from(reason: Refusal) -> Self {
-        match reason {
-            Refusal::Busy | Refusal::Duplicate => Self::Harmless,
-            Refusal::IdentityConflict | Refusal::Leaving => Self::Later,
-            Refusal::ToSelf => Self::ToSelf,
-            reason => Self::Failed(Unreached::Refused(reason)),
-        }
-    }
-}
-
 impl Local {
     /// What this node says of itself in a handshake.
     pub(crate) fn hello(&self) -> LocalHello<'_> {
         LocalHello {
             id: &self.id,
-            instance: self.instance,
+            incarnation: self.incarnation,
             interval: self.settings.heartbeat_interval,
             caps: 0,
             context: &self.settings.cluster_name,
@@ -187,7 +160,7 @@ impl Abstract for Local {
         let Self {
             settings: _,
             id,
-            instance,
+            incarnation,
             own_addresses: _,
             rng: _,
             started: _,
@@ -199,7 +172,7 @@ impl Abstract for Local {
             admissions,
             reporter,
         } = self;
-        to.write((id, instance, admissions));
+        to.write((id, incarnation, admissions));
         to.part(reporter);
         for (timer, at) in timers.iter() {
             to.write(discriminant(timer));

@@ -6,7 +6,8 @@ use alloc::collections::VecDeque;
 use core::hash::Hasher;
 use core::time::Duration;
 
-use super::cx::{Cx, InstanceId, Timer, Wait};
+use super::cx::{Cx, Timer, Wait};
+use crate::incarnation::Incarnation;
 use crate::message::Members;
 use crate::time::RunTime;
 use crate::{ConnId, Instant, NodeId};
@@ -154,7 +155,7 @@ impl View {
 #[derive(Debug)]
 pub(crate) struct Heard {
     pub(crate) id: NodeId,
-    pub(crate) instance: InstanceId,
+    pub(crate) incarnation: Incarnation,
     /// The node joins: it dials whom it learns of at once.
     pub(crate) joining: bool,
     /// Whether the peer that told is on this machine.
@@ -281,12 +282,12 @@ impl Gossip {
             return None;
         }
         while let Some(Told { joining, members, near }) = self.told.front_mut() {
-            if let Some((id, instance)) = members.pop_front() {
+            if let Some((id, incarnation)) = members.pop_front() {
                 *taken += 1;
                 if *taken == TAKEN_AT_ONCE {
                     cx.local.timers.set(Timer::TakeIn, cx.local.now + TAKEN_EVERY);
                 }
-                return Some(Heard { id, instance, joining: *joining, near: *near });
+                return Some(Heard { id, incarnation, joining: *joining, near: *near });
             }
             self.told.pop_front();
         }

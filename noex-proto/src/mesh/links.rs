@@ -12,6 +12,7 @@ use core::time::Duration;
 use bytes::Bytes;
 use rand_chacha::rand_core::Rng;
 
+use super::close::CloseReason;
 use super::cx::{Cx, Timer, Wait};
 use super::session::Session;
 use crate::addresses::CONNECT_TIMEOUT;
@@ -25,18 +26,8 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 /// An unauthenticated peer younger than this makes room only where no older one exists.
 const EVICTION_AGE: Duration = Duration::from_secs(1);
 
-/// How long a graceful close may take, but for that of a stop, which has a deadline of its own.
-const LINGER: Duration = Duration::from_secs(2);
-
-/// The most that is read, to no end, of a connection that closes gracefully: a peer that has proved nothing has little to say after it
-/// was refused.
-const LINGER_BYTES: usize = 64 * 1024;
-
-/// The same of an authenticated session, on which much may be on its way.
+/// The most that is read, to no end, of an authenticated session that closes gracefully, on which much may be on its way.
 const LINGER_BYTES_OF_SESSION: usize = 16 * 1024 * 1024;
-
-/// The close that lets a last message arrive.
-pub(super) const GRACEFUL: Close = Close::Graceful { linger: LINGER, read_at_most: LINGER_BYTES };
 
 /// Every connection of a node, until the driver is done with it. `T` is what a connection is dialled for.
 #[derive(Clone, Debug)]
@@ -419,8 +410,8 @@ impl<T> Links<T> {
 
     // Ends
 
-    /// Takes a connection out of the table, and asks the driver to close it in this way, unless it never was.
-    pub(super) fn end(&mut self, cx: &mut Cx<'_>, conn: ConnId, how: Option<Close>) -> Option<Box<Link<T>>> {
+    /// Takes a connection out of the table, and asks the driver to close it, unless it never was.
+    pub(super) fn end(&mut self, cx: &mut Cx<'_>, conn: ConnId, reason: CloseReason) -> Option<Box<Link<T>>> {
         let link = self.conns.remove(&conn)?;
         match &link.phase {
             Phase::Dialling | Phase::Reaching(_) => cx.local.waits.cancel(&Wait::Connect(conn)),
@@ -436,7 +427,7 @@ impl<T> Links<T> {
                 cx.local.waits.cancel(&Wait::Admission(conn));
             }
         }
-        if let Some(how) = how {
+        if let Some(how) = reason.how(self.has_room_for_unauthenticated(cx)) {
             self.close(cx, conn, how, link.session().is_some());
         }
         Some(link)
@@ -459,11 +450,10 @@ impl<T> Links<T> {
         cx.host.actions.push_back(Action::Close { conn, how });
     }
 
-    /// How to close the connection of an unauthenticated peer that was sent a hint for its log, which may be lost: where this node stops,
-    /// since it waits for no such peer, and where many are refused, since half of the room is for those who proved themselves.
-    pub(super) fn how_to_reject(&self, cx: &Cx<'_>) -> Close {
-        let room = self.closing.len() < cx.local.settings.limits.closing_connections.div_ceil(2);
-        if room && cx.is_running() { GRACEFUL } else { Close::Abort }
+    /// Whether a hint for the log of an unauthenticated peer may be waited for: not where this node stops, and not where many are turned
+    /// away, since half of the room is for those who proved themselves.
+    fn has_room_for_unauthenticated(&self, cx: &Cx<'_>) -> bool {
+        cx.is_running() && self.closing.len() < cx.local.settings.limits.closing_connections.div_ceil(2)
     }
 
     /// The driver is done with a connection: whether it was closed gracefully.

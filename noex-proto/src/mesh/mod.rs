@@ -13,6 +13,7 @@
 //! | `gossip` | who asks whom for members, and what becomes of the answer |
 //! | `reporter` | what the application is told of peers, and how often |
 
+mod close;
 pub(crate) mod cx;
 pub(crate) mod detector;
 pub(crate) mod dialler;

@@ -8,12 +8,13 @@ use core::hash::Hasher;
 use core::ops::Bound;
 use core::time::Duration;
 
-use super::cx::{Cx, InstanceId, Timer};
+use super::cx::{Cx, Timer};
 use super::gossip::View;
 use super::pairing::{Intro, Pair};
 #[cfg(debug_assertions)]
 use super::{cx::Local, session::Session};
 use crate::digest::member_digest;
+use crate::incarnation::Incarnation;
 use crate::subscription::Member;
 use crate::time::Moment;
 use crate::{ClusterEvent, ConnId, Instant, LastDown, Limits, NodeDownReason, NodeId, NodeInfo, NodeStatus, WallTime};
@@ -29,7 +30,7 @@ pub(crate) struct Peers {
     /// The digest of the view: this node and all that are up.
     digest: u64,
     /// The nodes that left, each with the incarnation that did and when, so that a late rumor does not bring it back.
-    departed: BTreeMap<NodeId, (InstanceId, Instant)>,
+    departed: BTreeMap<NodeId, (Incarnation, Instant)>,
 }
 
 /// What is known of another node.
@@ -41,7 +42,7 @@ pub(crate) struct Peer {
     last_down: Option<LastDown>,
     last_heartbeat_at: Option<WallTime>,
     /// The incarnation that was up last, or that others told of.
-    pub(crate) instance: Option<InstanceId>,
+    pub(crate) incarnation: Option<Incarnation>,
     /// The session in use.
     pub(crate) session: Option<ConnId>,
     /// The number of the present or last up-period, 0 before the first.
@@ -50,7 +51,7 @@ pub(crate) struct Peer {
     alive_at: Instant,
     pub(crate) pair: Pair,
     /// The newcomer that was last reported as a conflict.
-    pub(crate) conflict: Option<Box<InstanceId>>,
+    pub(crate) conflict: Option<Box<Incarnation>>,
     pub(crate) view: View,
 }
 
@@ -62,7 +63,7 @@ impl Peer {
             uptime_ms: 0,
             last_down: None,
             last_heartbeat_at: None,
-            instance: None,
+            incarnation: None,
             session: None,
             up: 0,
             alive_at: now,
@@ -95,7 +96,7 @@ impl Peer {
     }
 
     /// Whether this newcomer with its identity was not reported yet. It is from now on.
-    pub(super) fn is_new_conflict(&mut self, newcomer: InstanceId) -> bool {
+    pub(super) fn is_new_conflict(&mut self, newcomer: Incarnation) -> bool {
         let news = self.conflict.as_deref() != Some(&newcomer);
         if news {
             self.conflict = Some(Box::new(newcomer));
@@ -104,20 +105,20 @@ impl Peer {
     }
 
     /// A live peer lists it, with this incarnation. Whether that is a reason to dial it.
-    fn rumored(&mut self, now: Instant, instance: InstanceId) -> bool {
+    fn rumored(&mut self, now: Instant, incarnation: Incarnation) -> bool {
         self.alive_at = now;
-        let news = self.status == NodeStatus::Disconnected && self.instance != Some(instance);
+        let news = self.status == NodeStatus::Disconnected && self.incarnation != Some(incarnation);
         if news || self.status == NodeStatus::Connecting {
-            self.instance = Some(instance);
+            self.incarnation = Some(incarnation);
         }
         news
     }
 }
 
 impl Peers {
-    /// `instance` and `id` are those of this node.
-    pub(crate) fn new(instance: &InstanceId, id: &NodeId) -> Self {
-        let digest = member_digest(instance, id);
+    /// `incarnation` and `id` are those of this node.
+    pub(crate) fn new(incarnation: &Incarnation, id: &NodeId) -> Self {
+        let digest = member_digest(incarnation, id);
         Self { table: BTreeMap::new(), up_count: 0, chosen_count: 0, digest, departed: BTreeMap::new() }
     }
 
@@ -169,7 +170,7 @@ impl Peers {
         self.digest
     }
 
-    pub(crate) const fn departed(&self) -> &BTreeMap<NodeId, (InstanceId, Instant)> {
+    pub(crate) const fn departed(&self) -> &BTreeMap<NodeId, (Incarnation, Instant)> {
         &self.departed
     }
 
@@ -185,7 +186,7 @@ impl Peers {
     /// Whether the present incarnation of a node has left, as far as is known.
     pub(super) fn has_left(&self, id: &NodeId) -> bool {
         let left = self.departed.get(id).map(|(left, _)| *left);
-        left.is_some() && self.table.get(id).is_some_and(|peer| peer.instance == left)
+        left.is_some() && self.table.get(id).is_some_and(|peer| peer.incarnation == left)
     }
 
     /// Whether one more node may be up, beside those that are and those that are chosen and will be.
@@ -214,7 +215,7 @@ impl Peers {
         cx: &mut Cx<'_>,
         id: &NodeId,
         conn: ConnId,
-        instance: InstanceId,
+        incarnation: Incarnation,
         intro: &Intro,
         wall: WallTime,
     ) {
@@ -223,32 +224,32 @@ impl Peers {
         cx.host.counters.ups += 1;
         peer.status = NodeStatus::Connected;
         peer.beat(cx.now(), intro.process_count, intro.uptime_ms, wall);
-        peer.instance = Some(instance);
+        peer.incarnation = Some(incarnation);
         peer.session = Some(conn);
         peer.up = cx.host.ups;
         peer.conflict = None;
         self.up_count += 1;
-        self.digest = self.digest.wrapping_add(member_digest(&instance, id));
+        self.digest = self.digest.wrapping_add(member_digest(&incarnation, id));
         self.departed.remove(id);
         cx.host.emit_up(ClusterEvent::NodeUp(peer.info(id)), peer.up);
     }
 
     /// The session in use is no more: the node is down, which is told unless this node stops. A node that left is remembered as such.
-    pub(super) fn go_down(&mut self, cx: &mut Cx<'_>, id: &NodeId, instance: InstanceId, reason: NodeDownReason) {
+    pub(super) fn go_down(&mut self, cx: &mut Cx<'_>, id: &NodeId, incarnation: Incarnation, reason: NodeDownReason) {
         let Some(peer) = self.table.get_mut(id) else { return };
         peer.session = None;
         peer.status = NodeStatus::Disconnected;
         peer.last_down = Some(LastDown { at: cx.local.wall_time(), reason });
         peer.alive_at = cx.now();
         self.up_count -= 1;
-        self.digest = self.digest.wrapping_sub(member_digest(&instance, id));
+        self.digest = self.digest.wrapping_sub(member_digest(&incarnation, id));
         if !cx.is_running() {
             return;
         }
         cx.host.counters.downs += 1;
         cx.host.emit(ClusterEvent::NodeDown { id: id.clone(), reason });
         if reason == NodeDownReason::GracefulShutdown {
-            self.departed.insert(id.clone(), (instance, cx.now()));
+            self.departed.insert(id.clone(), (incarnation, cx.now()));
             self.cap_departed(cx);
         }
         Self::forget_later(cx);
@@ -267,20 +268,20 @@ impl Peers {
     // Rumors
 
     /// A live peer lists a node. Whether that is a reason to dial it: it was not known, or not by this incarnation.
-    pub(super) fn rumor(&mut self, cx: &mut Cx<'_>, id: &NodeId, instance: InstanceId) -> bool {
+    pub(super) fn rumor(&mut self, cx: &mut Cx<'_>, id: &NodeId, incarnation: Incarnation) -> bool {
         if let Some(peer) = self.table.get_mut(id) {
-            return peer.rumored(cx.now(), instance);
+            return peer.rumored(cx.now(), incarnation);
         }
         let mut peer = Box::new(Peer::new(cx.now()));
-        peer.instance = Some(instance);
+        peer.incarnation = Some(incarnation);
         self.table.insert(id.clone(), peer);
         Self::forget_later(cx);
         true
     }
 
     /// Whether a late rumor tells of an incarnation that has left.
-    pub(super) fn is_departed(&self, id: &NodeId, instance: &InstanceId) -> bool {
-        self.departed.get(id).is_some_and(|(left, _)| left == instance)
+    pub(super) fn is_departed(&self, id: &NodeId, incarnation: &Incarnation) -> bool {
+        self.departed.get(id).is_some_and(|(left, _)| left == incarnation)
     }
 
     // Forgetting
@@ -386,7 +387,7 @@ impl Peers {
     /// Panics where a count, the digest or a row is not what the table and the sessions say.
     pub(super) fn audit<'a>(&self, local: &Local, session_on: impl Fn(ConnId) -> Option<&'a Session>) {
         let mut counts = (0, 0);
-        let mut digest = member_digest(&local.instance, &local.id);
+        let mut digest = member_digest(&local.incarnation, &local.id);
         for (id, peer) in self.iter() {
             assert_eq!(peer.session.is_some(), peer.status == NodeStatus::Connected, "the status of {id}");
             let pair = &peer.pair;
@@ -397,7 +398,7 @@ impl Peers {
             counts.0 += usize::from(pair.chosen().is_some());
             if let Some(session) = peer.session.and_then(&session_on) {
                 counts.1 += 1;
-                digest = digest.wrapping_add(member_digest(&session.instance, id));
+                digest = digest.wrapping_add(member_digest(&session.incarnation, id));
             }
         }
         assert_eq!((self.chosen_count, self.up_count), counts, "peers with a chosen session, and peers that are up");
@@ -423,8 +424,8 @@ impl Abstract for Peers {
             to.write(id);
             to.part(&**peer);
         }
-        for (id, (instance, _)) in departed {
-            to.write((id, instance));
+        for (id, (incarnation, _)) in departed {
+            to.write((id, incarnation));
         }
     }
 }
@@ -437,7 +438,7 @@ impl Abstract for Peer {
             uptime_ms: _,
             last_down: _,
             last_heartbeat_at: _,
-            instance,
+            incarnation,
             session,
             up,
             alive_at: _,
@@ -445,7 +446,7 @@ impl Abstract for Peer {
             conflict,
             view,
         } = self;
-        to.write((status, instance, (*up).min(1), conflict, session.map(|conn| to.place(conn))));
+        to.write((status, incarnation, (*up).min(1), conflict, session.map(|conn| to.place(conn))));
         to.part(pair);
         to.part(view);
     }

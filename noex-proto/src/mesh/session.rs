@@ -7,11 +7,13 @@ use core::time::Duration;
 
 use bytes::Bytes;
 
-use super::cx::{Cx, Ended, InstanceId};
+use super::close::Ended;
+use super::cx::Cx;
 use super::detector::Watch;
 use super::gossip::Answer;
 use super::pairing::Stage;
 use crate::handshake::Keyed;
+use crate::incarnation::Incarnation;
 use crate::keys::Root;
 use crate::message::{Assembler, Control};
 use crate::record::{Opener, Sealer};
@@ -23,7 +25,7 @@ use crate::{Action, ConnId, NodeId, PeerFault};
 #[derive(Clone, Debug)]
 pub(crate) struct Session {
     pub(crate) id: NodeId,
-    pub(crate) instance: InstanceId,
+    pub(crate) incarnation: Incarnation,
     /// The secret it was authenticated with.
     pub(crate) root: Root,
     /// How long the last exchange of the handshake took, in milliseconds.
@@ -46,7 +48,7 @@ impl Session {
     pub(super) fn new(keyed: Keyed, in_flight: usize, round_trip: Duration, run: RunTime) -> Self {
         Self {
             id: keyed.id,
-            instance: keyed.instance,
+            incarnation: keyed.incarnation,
             root: keyed.root,
             round_trip_ms: u32::try_from(round_trip.as_millis()).unwrap_or(u32::MAX),
             sealer: keyed.sealer,
@@ -118,9 +120,9 @@ impl Session {
 
 impl Abstract for Session {
     fn write(&self, to: &mut Abstraction<'_, impl Hasher>) {
-        let Self { id, instance, root, round_trip_ms, sealer: _, opener: _, queue, assembler, stage, probing, watch, answer } =
+        let Self { id, incarnation, root, round_trip_ms, sealer: _, opener: _, queue, assembler, stage, probing, watch, answer } =
             self;
-        to.write((id, instance, assembler.len(), probing, to.secrets.use_of(root)));
+        to.write((id, incarnation, assembler.len(), probing, to.secrets.use_of(root)));
         to.write(to.grains(Duration::from_millis((*round_trip_ms).into())));
         queue.hash_abstraction(to.hasher());
         to.part(stage);

@@ -8,6 +8,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::Refusal;
 use crate::frame::{LENGTH_LEN, RECORD_MAX};
+use crate::incarnation::Incarnation;
 use crate::keys::hmac;
 use crate::record::{RecordBuilder, Sealer};
 
@@ -28,7 +29,8 @@ fn id(text: &str) -> NodeId {
 
 #[test]
 fn golden_bodies() {
-    let members = vec![(id("a@127.0.0.1:4369"), [0xa1; 16]), (id("app2@node-2.example.org:65535"), [0xb2; 16])];
+    let members =
+        vec![(id("a@127.0.0.1:4369"), Incarnation([0xa1; 16])), (id("app2@node-2.example.org:65535"), Incarnation([0xb2; 16]))];
     let golden = [
         (Control::Goodbye, 0x1F, "a0"),
         (
@@ -95,9 +97,13 @@ fn bodies_that_are_refused() {
         (kind::REFUSED, "a1 01 01", "a number for a key"),
         (kind::REFUSED, "a2 61ff 01 6163 01", "a key that is no UTF-8"),
         (kind::MEMBERS, "a3 6164 00 616c f5 616d 40", "a byte string for the list"),
-        (kind::MEMBERS, "a3 6164 00 616c f5 616d 81 81 6461403a31", "a member without instance"),
-        (kind::MEMBERS, "a3 6164 00 616c f5 616d 81 82 6461403a31 4f 000000000000000000000000000000", "a short instance"),
-        (kind::MEMBERS, "a3 6164 00 616c f5 616d 81 82 6461403a31 70 30303030303030303030303030303030", "a text for an instance"),
+        (kind::MEMBERS, "a3 6164 00 616c f5 616d 81 81 6461403a31", "a member without incarnation"),
+        (kind::MEMBERS, "a3 6164 00 616c f5 616d 81 82 6461403a31 4f 000000000000000000000000000000", "a short incarnation"),
+        (
+            kind::MEMBERS,
+            "a3 6164 00 616c f5 616d 81 82 6461403a31 70 30303030303030303030303030303030",
+            "a text for an incarnation",
+        ),
         (kind::MEMBERS, "a3 6164 00 616c f5 616d 81 82 626f6b 50 00000000000000000000000000000000", "no identity"),
         (kind::MEMBERS, "a3 6164 00 616c f5 616d 81 82 62c328 50 00000000000000000000000000000000", "no UTF-8"),
         (kind::MEMBERS, "a3 6164 00 616c f5 616d 9bffffffffffffffff", "a large claim"),
@@ -150,8 +156,9 @@ fn kinds_without_a_meaning() {
 fn pages_are_filled_up_to_their_limit() {
     // In figures, so that another limit is noticed.
     const LIMIT: usize = 8192;
-    let all: Vec<Member> =
-        (0..5000).map(|n: u32| (id(&format!("node-{n}@{}h:{}", "h.".repeat(n as usize % 125), n + 1)), [n as u8; 16])).collect();
+    let all: Vec<Member> = (0..5000)
+        .map(|n: u32| (id(&format!("node-{n}@{}h:{}", "h.".repeat(n as usize % 125), n + 1)), Incarnation([n as u8; 16])))
+        .collect();
     let mut members = all.iter().cloned().peekable();
     let mut found = Vec::new();
     let mut pages = 0;
@@ -190,7 +197,7 @@ fn the_number_of_members_is_capped() {
     let page = |count| Control::Members {
         digest: u64::MAX,
         last: true,
-        members: iter::repeat_n((shortest.clone(), [0; 16]), count).collect(),
+        members: iter::repeat_n((shortest.clone(), Incarnation([0; 16])), count).collect(),
     };
     let full = encoded(&page(most));
     assert_eq!(full.len(), PAGE_HEAD_MAX + most * member_len(&shortest));
@@ -220,8 +227,8 @@ fn codes_of_refusals() {
 
 fn control() -> impl Strategy<Value = Control> {
     let number = || prop_oneof![any::<u64>(), 0..300u64, Just(u64::MAX)];
-    let member = (("[a-z]{1,60}", "[a-z]{1,60}(\\.[a-z]{1,62}){0,3}"), any::<[u8; 16]>())
-        .prop_map(|((name, host), instance)| (id(&(name + "@" + &host + ":4369")), instance));
+    let member = (("[a-z]{1,60}", "[a-z]{1,60}(\\.[a-z]{1,62}){0,3}"), any::<[u8; 16]>().prop_map(Incarnation))
+        .prop_map(|((name, host), incarnation)| (id(&(name + "@" + &host + ":4369")), incarnation));
     prop_oneof![
         Just(Control::Goodbye),
         (number(), number(), number()).prop_map(|(digest, process_count, uptime_ms)| Control::Heartbeat {

@@ -1,4 +1,4 @@
-//! Who is admitted, and when: several sessions with one peer, several instances of it, and room for it.
+//! Who is admitted, and when: several sessions with one peer, several incarnations of it, and room for it.
 
 use std::net::SocketAddr;
 use std::thread;
@@ -53,7 +53,7 @@ fn a_turn_for_all_who_wait_takes_little_of_the_stack() {
     let given = || {
         let mut bench = Bench::new(Limits::default());
         let z = node("z");
-        // Given: sessions of another instance that wait for the first one, each to be replaced by the next.
+        // Given: sessions of another incarnation that wait for the first one, each to be replaced by the next.
         let first = bench.authenticate(&z, 1, ADDRESS);
         let waiting: Vec<ConnId> = (0..400).map(|_| bench.authenticate(&z, 2, ADDRESS)).collect();
         bench.say(first, &[intro(1)]);
@@ -68,7 +68,7 @@ fn a_turn_for_all_who_wait_takes_little_of_the_stack() {
 
 #[test]
 fn what_came_before_the_probe_is_no_answer_to_it() {
-    // The greater: an introduction was on its way when its instance died, and another one waits.
+    // The greater: an introduction was on its way when its incarnation died, and another one waits.
     let mut bench = Bench::new(Limits::default());
     let b = node("b");
     let old = bench.authenticate(&b, 1, ADDRESS);
@@ -137,12 +137,12 @@ fn questions_to_a_reader_that_takes_nothing_are_bounded() {
 fn of_two_instances_of_a_node_one_is_up_also_when_its_session_is_replaced() {
     let mut bench = Bench::new(Limits::default());
     let z = node("z");
-    // Given: one instance comes up, and another, whom the node offered a session before, waits for a sign of life of it.
+    // Given: one incarnation comes up, and another, whom the node offered a session before, waits for a sign of life of it.
     let other = bench.authenticate(&z, 2, ADDRESS);
     bench.up_as(&z, 1, ADDRESS);
     bench.say(other, &[intro(7)]);
     bench.actions.clear();
-    // When the first instance comes with another session, it has lost the one in use, and lives.
+    // When the first incarnation comes with another session, it has lost the one in use, and lives.
     let again = bench.authenticate(&z, 1, ADDRESS);
     bench.say(again, &[intro(2)]);
     let story: Vec<bool> = bench

@@ -10,6 +10,7 @@ use super::{
     ADDRESS, Bench, INTERVAL, MS, Rogue, SECOND, SECRET, hint, intro, live, live_in_agreement, members, node, offer, status, told,
 };
 use crate::handshake::{LocalHello, RejectCode, Responder, ResponderStep, reject_frame};
+use crate::incarnation::Incarnation;
 use crate::keys::Secrets;
 use crate::message::Control;
 use crate::{
@@ -23,9 +24,16 @@ fn seeded(seeds: &[&str], limits: Limits) -> Bench {
 }
 
 /// The node dialled, and this member answers.
-fn answer_dial(bench: &mut Bench, conn: ConnId, id: &NodeId, instance: u8) {
+fn answer_dial(bench: &mut Bench, conn: ConnId, id: &NodeId, incarnation: u8) {
     let secrets = Secrets::new(Some(&Secret::from(SECRET)), &[]);
-    let hello = LocalHello { caps: 0, context: "noex", id, instance: [instance; 16], interval: INTERVAL, secrets: &secrets };
+    let hello = LocalHello {
+        caps: 0,
+        context: "noex",
+        id,
+        incarnation: Incarnation([incarnation; 16]),
+        interval: INTERVAL,
+        secrets: &secrets,
+    };
     let since = bench.actions.len();
     bench.feed(Input::Connected { conn, remote: SocketAddr::from((ADDRESS, 1)) });
     let mut responder = Responder::new([9; 32]);
@@ -147,7 +155,7 @@ fn a_far_peer_cannot_make_the_node_dial_its_own_loopback() {
     let mut bench = Bench::new(Limits::default());
     let b = bench.up_as(&node("b"), 1, ADDRESS);
     bench.actions.clear();
-    bench.say(b, &[members(vec![("x@127.0.0.1:22".parse().expect("an id"), [1; 16])])]);
+    bench.say(b, &[members(vec![("x@127.0.0.1:22".parse().expect("an id"), Incarnation([1; 16]))])]);
     assert_eq!(bench.dials(), Vec::<u16>::new());
 }
 
@@ -331,7 +339,7 @@ fn lost_among_hints(limits: Limits) {
     let mut bench = Bench::new(limits);
     let (b, z) = (bench.up_as(&node("b"), 1, ADDRESS), bench.up_as(&"z@10.0.7.7:9999".parse().expect("an id"), 2, ADDRESS));
     let hints: Vec<_> = (0..3000_u16)
-        .map(|n| (std::format!("h{n}@10.0.{}.{}:1", 100 + n / 250, 1 + n % 250).parse().expect("an id"), [9; 16]))
+        .map(|n| (std::format!("h{n}@10.0.{}.{}:1", 100 + n / 250, 1 + n % 250).parse().expect("an id"), Incarnation([9; 16])))
         .collect();
     for page in hints.chunks(1000) {
         let last = page.len() < 1000 || page.as_ptr_range().end == hints.as_ptr_range().end;

@@ -6,6 +6,7 @@ use std::vec;
 use std::vec::Vec;
 
 use super::{ADDRESS, Bench, INTERVAL, MS, SECOND, heartbeat, hint, live, members, node};
+use crate::incarnation::Incarnation;
 use crate::message::{Control, Members};
 use crate::record::RecordBuilder;
 use crate::{ClusterConfig, ConnId, Input, Limits, NodeId, PeerFault};
@@ -268,7 +269,7 @@ fn the_first_answer_is_dialled_at_once_by_whoever_has_the_greater_id_too() {
     let mut bench = Bench::new(Limits::default());
     let conn = bench.up_as(&node("b"), 1, ADDRESS);
     assert_eq!(bench.requests(conn), 1, "it is the first session");
-    bench.say(conn, &[members(vec![hint("a", 1), hint("z", 2), (node("b"), [1; 16])])]);
+    bench.say(conn, &[members(vec![hint("a", 1), hint("z", 2), (node("b"), Incarnation([1; 16]))])]);
     assert_eq!(bench.dials(), [1, 2]);
 }
 

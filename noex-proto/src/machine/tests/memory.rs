@@ -13,6 +13,7 @@ use bytes::Bytes;
 use super::{Bench, Control, INTERVAL, SECRET, heartbeat, members, node};
 use crate::frame::RECORD_MAX;
 use crate::handshake::{Initiator, LocalHello};
+use crate::incarnation::Incarnation;
 use crate::keys::{Secrets, hmac};
 use crate::mesh::gossip::Answer;
 use crate::message::{Assembler, kind};
@@ -48,7 +49,8 @@ fn trickle(bench: &mut Bench, conn: ConnId, bytes: &[u8], size: usize) {
 
 fn hello(id: &NodeId) -> Vec<u8> {
     let secrets = Secrets::new(Some(&Secret::from(SECRET)), &[]);
-    let hello = LocalHello { caps: 0, context: "noex", id, instance: [1; 16], interval: INTERVAL, secrets: &secrets };
+    let hello =
+        LocalHello { caps: 0, context: "noex", id, incarnation: Incarnation([1; 16]), interval: INTERVAL, secrets: &secrets };
     Initiator::start(&hello, [7; 32], None).1.to_vec()
 }
 
@@ -154,7 +156,8 @@ fn record(kind: u8, body: &[u8]) -> RecordBuilder {
 
 /// Ids as short as they can be, so that as many as can be fit a page: the longest that a record has room for.
 fn page(last: bool, first: usize) -> RecordBuilder {
-    let members = (first..first + PAGE).map(|number| (format!("a@{}.b:1", base36(number)).parse().expect("an id"), [1; 16]));
+    let members =
+        (first..first + PAGE).map(|number| (format!("a@{}.b:1", base36(number)).parse().expect("an id"), Incarnation([1; 16])));
     let page = Control::Members { digest: 1, last, members: members.collect() };
     let mut record = RecordBuilder::with_capacity(RECORD_MAX);
     record.push(page.kind(), |body| page.encode_into(body));
@@ -288,7 +291,7 @@ fn at_rest(sessions: usize) -> Bench {
     let conn = bench.up("b");
     let id = |number: usize| -> NodeId { format!("node{number:04}@10.0.2.{}:4369", number % 250).parse().expect("an id") };
     bench.say(conn, &[heartbeat(5), heartbeat(5)]);
-    let told = (1..sessions).step_by(2).map(|number| (id(number), [1; 16]));
+    let told = (1..sessions).step_by(2).map(|number| (id(number), Incarnation([1; 16])));
     bench.say(conn, &[members(told.collect())]);
     bench.run(Duration::from_millis(100));
     for number in 1..sessions {

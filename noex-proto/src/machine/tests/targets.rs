@@ -11,6 +11,7 @@ use proptest::prelude::*;
 
 use super::{ADDRESS, Bench, INTERVAL, MS, Rogue, SECRET, heartbeat, intro, members, offer};
 use crate::handshake::{HandshakeFailure, LocalHello, RejectCode, Responder, ResponderStep, reject_frame};
+use crate::incarnation::Incarnation;
 use crate::keys::Secrets;
 use crate::mesh::node::Node;
 use crate::message::{Control, Member};
@@ -127,7 +128,7 @@ impl World {
             (12 | 13, _, Some(conn)) => {
                 self.bench.say(conn, &[heartbeat(u64::from(how))]);
                 let told: Vec<Member> =
-                    (0..6).filter(|bit| how >> bit & 1 == 1).map(|bit| (id(bit), [1 + (how >> 7); 16])).collect();
+                    (0..6).filter(|bit| how >> bit & 1 == 1).map(|bit| (id(bit), Incarnation([1 + (how >> 7); 16]))).collect();
                 self.bench.say(conn, &[members(told)]);
             }
             (14, ..) => self.bench.run(u32::from(how) * 4 * MS),
@@ -159,12 +160,12 @@ impl World {
         }
         let secrets = Secrets::new(Some(&Secret::from(SECRET)), &[]);
         let own = self.bench.machine.local_node_id().expect("running");
-        let (id, instance) = if how / 8 % 8 == 7 {
-            (own, self.bench.machine.active().expect("it runs").local.instance)
+        let (id, incarnation) = if how / 8 % 8 == 7 {
+            (own, self.bench.machine.active().expect("it runs").local.incarnation)
         } else {
-            (id(how / 8), [1 + how % 2; 16])
+            (id(how / 8), Incarnation([1 + how % 2; 16]))
         };
-        let hello = LocalHello { caps: 0, context: "noex", id: &id, instance, interval: INTERVAL, secrets: &secrets };
+        let hello = LocalHello { caps: 0, context: "noex", id: &id, incarnation, interval: INTERVAL, secrets: &secrets };
         let mut responder = Responder::new([9; 32]);
         let challenge = match responder.on_frame(&hello, &self.bench.frame(conn, since)) {
             Ok(ResponderStep::Send(challenge)) => challenge,
@@ -206,7 +207,7 @@ impl World {
             "a seed is not dialled"
         );
         for (id, peer) in node.peers.iter() {
-            let left = node.peers.departed().get(id).is_some_and(|(left, _)| peer.instance == Some(*left));
+            let left = node.peers.departed().get(id).is_some_and(|(left, _)| peer.incarnation == Some(*left));
             let pending = peer.status == NodeStatus::Connecting && !peer.pair.sessions().is_empty();
             let excused = peer.session.is_some() || left || pending;
             let is_dialled = node.dialler.iter().any(|(target, _)| node.dialler.node_at(target) == Some(id));

@@ -17,9 +17,10 @@ pub(crate) use dial::{Dial, Target};
 pub(crate) use slots::Slots;
 
 use self::dial::{Place, Prospect};
+use super::close::Ended;
 #[cfg(debug_assertions)]
 use super::cx::Local;
-use super::cx::{Cx, Ended, Timer};
+use super::cx::{Cx, Timer};
 use crate::addresses::{CONNECT_TIMEOUT, Miss};
 use crate::timers::Timers;
 use crate::{

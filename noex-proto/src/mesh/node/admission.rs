@@ -4,12 +4,12 @@ use alloc::boxed::Box;
 use core::time::Duration;
 
 use super::{Node, Nodes};
-use crate::mesh::cx::{Cx, Ended, Timer, Wait};
-use crate::mesh::links::GRACEFUL;
+use crate::mesh::close::{CloseReason, Ended};
+use crate::mesh::cx::{Cx, Timer, Wait};
 use crate::mesh::pairing::{Consent, Decision, Intro, Offer, Situation, Stage};
 use crate::mesh::session::Session;
 use crate::message::Control;
-use crate::{Close, ClusterError, ConnId, NodeDownReason, NodeId, PeerFault, Refusal, Unreached, WallTime};
+use crate::{ClusterError, ConnId, NodeId, PeerFault, Refusal, Unreached, WallTime};
 
 /// How long each message of the admission may take.
 const ADMISSION_TIMEOUT: Duration = Duration::from_secs(10);
@@ -20,9 +20,9 @@ impl Node {
     /// A new session: is it admissible at all, and whose turn is it?
     pub(super) fn admit(&mut self, cx: &mut Cx<'_>, conn: ConnId) {
         let Some(session) = self.links.session(conn) else { return };
-        let (id, instance) = (session.id.clone(), session.instance);
+        let (id, incarnation) = (session.id.clone(), session.incarnation);
         if id == cx.local.id {
-            return self.met_oneself(cx, conn, instance == cx.local.instance);
+            return self.met_oneself(cx, conn, incarnation == cx.local.incarnation);
         }
         if !cx.is_running() {
             return self.refuse(cx, conn, Refusal::Leaving);
@@ -90,16 +90,12 @@ impl Node {
     /// The peer refuses the session. Without a secret anyone can say so: it is reported and backed off from, no more.
     pub(super) fn refused(&mut self, cx: &mut Cx<'_>, conn: ConnId, code: u8) -> Result<(), PeerFault> {
         let reason = Refusal::from_code(code);
-        let down = match reason {
-            Refusal::Leaving => NodeDownReason::GracefulShutdown,
-            _ => NodeDownReason::ConnectionClosed,
-        };
         match reason {
             Refusal::Duplicate | Refusal::ToSelf => {}
             Refusal::IdentityConflict => cx.report_own_conflict(),
             reason => self.report_refusal(cx, conn, reason),
         }
-        self.end_conn_as(cx, conn, Some(GRACEFUL), Ended::from(reason), down);
+        self.end_conn(cx, conn, CloseReason::Refused(reason));
         Ok(())
     }
 
@@ -114,10 +110,10 @@ impl Node {
         let Some(peer) = self.peers.get(&id) else { return };
         for newcomer in peer.pair.sessions().to_vec() {
             let Some(session) = self.links.session(newcomer) else { continue };
-            let instance = session.instance;
+            let incarnation = session.incarnation;
             let pending = matches!(session.stage, Stage::Keyed | Stage::Introduced(_) | Stage::Waiting(_));
-            if pending && self.is_other_instance(session) {
-                if self.peers.get_mut(&id).is_some_and(|peer| peer.is_new_conflict(instance)) {
+            if pending && self.is_other_incarnation(session) {
+                if self.peers.get_mut(&id).is_some_and(|peer| peer.is_new_conflict(incarnation)) {
                     cx.report(ClusterError::IdentityConflict { id: id.clone() });
                 }
                 self.refuse(cx, newcomer, Refusal::IdentityConflict);
@@ -127,14 +123,14 @@ impl Node {
 
     /// The probed session gave no sign of life.
     pub(super) fn probe_overdue(&mut self, cx: &mut Cx<'_>, conn: ConnId) {
-        self.end_conn(cx, conn, Some(Close::Abort), Ended::Harmless);
+        self.end_conn(cx, conn, CloseReason::Superseded);
     }
 
     /// The next message of the admission did not come in time.
     pub(super) fn admission_overdue(&mut self, cx: &mut Cx<'_>, conn: ConnId) {
         match self.stage(conn) {
             Some(Stage::AwaitOffer | Stage::Chosen | Stage::Offered) => self.fault(cx, conn, PeerFault::HandshakeTimeout),
-            _ => self.end_conn(cx, conn, Some(Close::Abort), Ended::Harmless),
+            _ => self.end_conn(cx, conn, CloseReason::Superseded),
         }
     }
 
@@ -160,7 +156,7 @@ impl Node {
     /// What a step of this session's admission depends on.
     fn situation(&self, cx: &Cx<'_>, session: &Session) -> Situation {
         Situation {
-            other_incarnation: self.is_other_instance(session),
+            other_incarnation: self.is_other_incarnation(session),
             in_use: self.peers.is_up(&session.id),
             room: self.peers.has_room_for_member(&cx.local.settings.limits),
         }
@@ -170,10 +166,10 @@ impl Node {
     fn offer(&mut self, cx: &mut Cx<'_>, conn: ConnId) {
         let Some(session) = self.links.session(conn) else { return };
         let Some(peer) = self.peers.get(&session.id) else { return };
-        if self.is_other_instance(session) {
+        if self.is_other_incarnation(session) {
             return self.probe(cx, peer.session);
         }
-        let Offer { count, holds } = peer.pair.offer(&session.instance, peer.session.is_some());
+        let Offer { count, holds } = peer.pair.offer(&session.incarnation, peer.session.is_some());
         self.set_stage(conn, Stage::Offered);
         Self::await_admission(cx, conn);
         self.send_control(cx, conn, Control::Offer { holds, n: count });
@@ -207,13 +203,13 @@ impl Node {
     fn consent(&mut self, cx: &mut Cx<'_>, conn: ConnId) {
         let Some(session) = self.links.session(conn) else { return };
         let Stage::Introduced(introduced) = &session.stage else { return };
-        let (id, instance, (intro, wall)) = (session.id.clone(), session.instance, **introduced);
+        let (id, incarnation, (intro, wall)) = (session.id.clone(), session.incarnation, **introduced);
         let Some(peer) = self.peers.get(&id) else { return };
-        match peer.pair.consent(&instance, intro.count, self.situation(cx, session)) {
+        match peer.pair.consent(&incarnation, intro.count, self.situation(cx, session)) {
             Consent::Probe => self.probe(cx, peer.session),
             Consent::Stale => {
                 cx.host.counters.stale_admissions += 1;
-                self.end_conn(cx, conn, Some(Close::Abort), Ended::Harmless);
+                self.end_conn(cx, conn, CloseReason::Superseded);
             }
             Consent::Replace => self.replace(cx, peer.session),
             Consent::Full => self.refuse(cx, conn, Refusal::LimitReached),
@@ -221,7 +217,7 @@ impl Node {
                 self.send_intro(cx, conn);
                 let own = cx.local.admissions;
                 if let Some(peer) = self.peers.get_mut(&id) {
-                    peer.pair.admitted(instance, own, intro.count);
+                    peer.pair.admitted(incarnation, own, intro.count);
                 }
                 self.go_up(cx, conn, &intro, wall);
             }
@@ -232,7 +228,7 @@ impl Node {
     fn replace(&mut self, cx: &mut Cx<'_>, used: Option<ConnId>) {
         let Some(used) = used else { return };
         cx.host.counters.replaced += 1;
-        self.end_conn(cx, used, Some(Close::Abort), Ended::Harmless);
+        self.end_conn(cx, used, CloseReason::Superseded);
     }
 
     fn send_intro(&mut self, cx: &mut Cx<'_>, conn: ConnId) {
@@ -247,7 +243,7 @@ impl Node {
         session.stage = Stage::Up;
         let id = session.id.clone();
         cx.local.waits.cancel(&Wait::Admission(conn));
-        self.peers.go_up(cx, &id, conn, session.instance, intro, wall);
+        self.peers.go_up(cx, &id, conn, session.incarnation, intro, wall);
         self.detector.up(cx, conn, &mut session.watch, dialled);
         let held_at = cx.now() + cx.local.settings.heartbeat_interval;
         cx.local.timers.set(Timer::Steady(conn), held_at);
@@ -259,8 +255,8 @@ impl Node {
     // Restarts and conflicts
 
     /// Whether a session with another incarnation of the same node is in use.
-    fn is_other_instance(&self, session: &Session) -> bool {
-        self.session_with(&session.id).is_some_and(|used| used.instance != session.instance)
+    fn is_other_incarnation(&self, session: &Session) -> bool {
+        self.session_with(&session.id).is_some_and(|used| used.incarnation != session.incarnation)
     }
 
     /// Asks the session in use, with another incarnation of its node, for a sign of life.
@@ -276,13 +272,13 @@ impl Node {
     }
 
     /// The peer has this node's own id: it is this node, or another process that claims the same identity.
-    fn met_oneself(&mut self, cx: &mut Cx<'_>, conn: ConnId, same_instance: bool) {
-        let reason = if same_instance { Refusal::ToSelf } else { Refusal::IdentityConflict };
-        if !same_instance {
+    fn met_oneself(&mut self, cx: &mut Cx<'_>, conn: ConnId, same_incarnation: bool) {
+        let reason = if same_incarnation { Refusal::ToSelf } else { Refusal::IdentityConflict };
+        if !same_incarnation {
             cx.report_own_conflict();
         }
         if self.links.is_dialled(conn) {
-            self.end_conn(cx, conn, Some(GRACEFUL), Ended::from(reason));
+            self.end_conn(cx, conn, CloseReason::Said(Ended::from(reason)));
         } else {
             self.refuse(cx, conn, reason);
         }

@@ -4,9 +4,10 @@ use alloc::vec::Vec;
 use core::net::SocketAddr;
 
 use super::{Node, Nodes};
-use crate::mesh::cx::{Cx, Ended};
+use crate::mesh::close::{CloseReason, Ended};
+use crate::mesh::cx::Cx;
 use crate::mesh::dialler::{Connect, Dialler, Target};
-use crate::{Cause, Close, ClusterError, ClusterEvent, ConnId, Contact, DialError, Instant, LookupId, NodeId, Unreached};
+use crate::{Cause, ClusterError, ClusterEvent, ConnId, Contact, DialError, Instant, LookupId, NodeId, Unreached};
 
 impl Node {
     // Dials
@@ -35,7 +36,7 @@ impl Node {
         let Some(conn) = self.dialler.remove(cx, target) else { return };
         // What is still under way would be in flight beyond the limit, for nobody.
         if self.links.is_on_its_way(conn) {
-            self.end_conn(cx, conn, Some(Close::Abort), Ended::Harmless);
+            self.end_conn(cx, conn, CloseReason::GivenUp(Ended::Harmless));
         }
         self.dialler.release_slot();
         self.start_queued_dials(cx);

@@ -1,13 +1,14 @@
 //! The end of a connection, and all that follows from it; the end of the node.
 
 use super::{Node, Nodes};
-use crate::mesh::cx::{Cx, Ended, Timer, Wait};
+use crate::mesh::close::{CloseReason, Ended};
+use crate::mesh::cx::{Cx, Timer, Wait};
 use crate::mesh::dialler::{After, Target};
 use crate::mesh::links::Phase;
 use crate::mesh::pairing::Stage;
 use crate::mesh::session::Session;
 use crate::message::Control;
-use crate::{Close, ConnId, NodeDownReason, NodeId, Refusal, Unreached};
+use crate::{ConnId, NodeDownReason, NodeId, Refusal};
 
 impl Node {
     // Connections
@@ -15,40 +16,23 @@ impl Node {
     /// The read side ended, or a graceful close is done.
     pub(super) fn closed(&mut self, cx: &mut Cx<'_>, conn: ConnId) {
         if !self.links.is_closed(conn) {
-            self.end_conn(cx, conn, Some(Close::Abort), Ended::Failed(Unreached::Closed));
+            self.end_conn(cx, conn, CloseReason::Closed);
         }
-    }
-
-    /// A session is over for this reason, which its peer did not give.
-    pub(super) fn session_lost(&mut self, cx: &mut Cx<'_>, conn: ConnId, reason: NodeDownReason) {
-        self.end_conn_as(cx, conn, Some(Close::Abort), Ended::Harmless, reason);
     }
 
     /// Ends a connection, asks the driver to close it unless it never was, and draws the consequences: the node is down where the session
     /// was up, another session may have its turn, the dial is retried.
-    pub(super) fn end_conn(&mut self, cx: &mut Cx<'_>, conn: ConnId, how: Option<Close>, ended: Ended) {
-        self.end_conn_as(cx, conn, how, ended, NodeDownReason::ConnectionClosed);
-    }
-
-    /// [`Node::end_conn`] with the reason of the down, if there is one.
-    pub(super) fn end_conn_as(
-        &mut self,
-        cx: &mut Cx<'_>,
-        conn: ConnId,
-        how: Option<Close>,
-        ended: Ended,
-        reason: NodeDownReason,
-    ) {
+    pub(super) fn end_conn(&mut self, cx: &mut Cx<'_>, conn: ConnId, reason: CloseReason) {
         if matches!(self.links.get(conn).map(|link| &link.phase), Some(Phase::Reaching(_))) {
             self.dialler.slots_mut().release_probe();
             self.start_queued_dials(cx);
         }
-        let Some(link) = self.links.end(cx, conn, how) else { return };
+        let Some(link) = self.links.end(cx, conn, reason) else { return };
         if let Phase::Session(session) = link.phase {
-            self.session_ended(cx, conn, &session, reason);
+            self.session_ended(cx, conn, &session, reason.down_reason());
         }
         if let Some(target) = link.target {
-            self.dial_ended(cx, &target, conn, ended);
+            self.dial_ended(cx, &target, conn, reason.retry());
         }
     }
 
@@ -74,7 +58,7 @@ impl Node {
     /// The session in use is no more: the node is down, and dialled again. While this node stops, nobody goes down for it.
     fn go_down(&mut self, cx: &mut Cx<'_>, conn: ConnId, session: &Session, reason: NodeDownReason) {
         let id = &session.id;
-        self.peers.go_down(cx, id, session.instance, reason);
+        self.peers.go_down(cx, id, session.incarnation, reason);
         cx.local.timers.cancel(&Timer::Steady(conn));
         let left = self.peers.up().filter_map(|(_, _, conn)| Some(self.links.session(conn)?.interval()));
         self.detector.down(cx.local.settings.heartbeat_interval, conn, &session.watch, left);
@@ -112,7 +96,7 @@ impl Node {
         if !self.peers.is_never_up(id) || self.dialler.contains(&own) {
             return;
         }
-        let rumored = self.peers.get(id).is_some_and(|peer| peer.instance.is_some());
+        let rumored = self.peers.get(id).is_some_and(|peer| peer.incarnation.is_some());
         if !rumored || self.dialler.seed_at(id).is_some() {
             self.peers.forget(id);
         } else {
@@ -133,7 +117,7 @@ impl Node {
                 Some(Stage::Last(_)) => {}
                 Some(Stage::Up) => self.send_last(cx, conn, Control::Goodbye),
                 Some(_) => self.refuse(cx, conn, Refusal::Leaving),
-                None => self.end_conn(cx, conn, Some(Close::Abort), Ended::Harmless),
+                None => self.end_conn(cx, conn, CloseReason::GivenUp(Ended::Harmless)),
             }
         }
     }

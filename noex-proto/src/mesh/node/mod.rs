@@ -23,13 +23,15 @@ use alloc::vec::Vec;
 use core::hash::Hasher;
 use core::net::SocketAddr;
 
-use super::cx::{Cx, InstanceId, Local, Timer, Wait};
+use super::close::CloseReason;
+use super::cx::{Cx, Local, Timer, Wait};
 use super::detector::{Checked, Detector};
 use super::dialler::{Dialler, Known, Target};
 use super::gossip::Gossip;
 use super::links::Links;
 use super::peers::Peers;
 use crate::config::Settings;
+use crate::incarnation::Incarnation;
 use crate::keys::Secrets;
 use crate::{ConnId, Input, Instant, NodeId};
 
@@ -73,10 +75,10 @@ impl Known for Nodes<'_> {
 }
 
 impl Node {
-    pub(crate) fn new(settings: &Settings, id: &NodeId, instance: &InstanceId, now: Instant) -> Self {
+    pub(crate) fn new(settings: &Settings, id: &NodeId, incarnation: &Incarnation, now: Instant) -> Self {
         Self {
             links: Links::new(&settings.limits),
-            peers: Peers::new(instance, id),
+            peers: Peers::new(incarnation, id),
             detector: Detector::new(settings.heartbeat_interval),
             dialler: Dialler::new(now, &settings.limits),
             gossip: Gossip::new(now),
@@ -177,7 +179,7 @@ impl Node {
         match self.detector.check(cx, conn, &mut session.watch, full) {
             Checked::Alive => {}
             Checked::AskPort => self.probe_port(cx, conn),
-            Checked::Silent => self.session_lost(cx, conn, crate::NodeDownReason::HeartbeatTimeout),
+            Checked::Silent => self.end_conn(cx, conn, CloseReason::Silent),
         }
     }
 
@@ -203,7 +205,7 @@ impl Node {
         if let Some(session) = self.links.session_mut(conn)
             && self.detector.port_fails(cx, conn, &mut session.watch, refused)
         {
-            self.session_lost(cx, conn, crate::NodeDownReason::ConnectionRefused);
+            self.end_conn(cx, conn, CloseReason::PortRefused);
         }
     }
 }

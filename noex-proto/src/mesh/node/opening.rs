@@ -6,12 +6,13 @@ use bytes::Bytes;
 
 use super::{Node, Nodes};
 use crate::handshake::{HandshakeFailure, Keyed, RejectCode, Said, reject_frame};
-use crate::mesh::cx::{Cx, Ended};
+use crate::mesh::close::{CloseReason, Ended};
+use crate::mesh::cx::Cx;
 use crate::mesh::dialler::Target;
-use crate::mesh::links::{GRACEFUL, Phase, Read};
+use crate::mesh::links::{Phase, Read};
 use crate::mesh::session::Session;
 use crate::reports::PeerReport;
-use crate::{Close, ClusterError, ConnId, ConnectError, DialError, NodeId, PeerFault, Refusal, Unreached, WallTime};
+use crate::{ClusterError, ConnId, ConnectError, DialError, NodeId, PeerFault, Refusal, Unreached, WallTime};
 
 impl Node {
     // Beginnings
@@ -39,7 +40,7 @@ impl Node {
                 self.links.begin_handshake(cx, conn, remote, node.as_ref());
             }
             Phase::Reaching(session) => {
-                self.end_conn(cx, conn, Some(Close::Abort), Ended::Harmless);
+                self.end_conn(cx, conn, CloseReason::GivenUp(Ended::Harmless));
                 self.port_accepts(cx, session);
             }
             _ => {}
@@ -48,15 +49,15 @@ impl Node {
 
     /// The connection was not made.
     pub(super) fn dial_failed(&mut self, cx: &mut Cx<'_>, conn: ConnId, error: ConnectError) {
-        self.connect_is_over(cx, conn, None, error);
+        self.connect_is_over(cx, conn, CloseReason::NotConnected, error);
     }
 
     /// The connection was not made in time.
     pub(super) fn dial_overdue(&mut self, cx: &mut Cx<'_>, conn: ConnId) {
-        self.connect_is_over(cx, conn, Some(Close::Abort), ConnectError::TimedOut);
+        self.connect_is_over(cx, conn, CloseReason::GivenUp, ConnectError::TimedOut);
     }
 
-    fn connect_is_over(&mut self, cx: &mut Cx<'_>, conn: ConnId, how: Option<Close>, error: ConnectError) {
+    fn connect_is_over(&mut self, cx: &mut Cx<'_>, conn: ConnId, reason: fn(Ended) -> CloseReason, error: ConnectError) {
         let Some(link) = self.links.get(conn) else { return };
         match link.phase {
             Phase::Dialling => {
@@ -71,10 +72,10 @@ impl Node {
                     ConnectError::TimedOut => Ended::Failed(Unreached::Dial(DialError::TimedOut)),
                     ConnectError::Unreachable => Ended::Failed(Unreached::Dial(DialError::Unreachable)),
                 };
-                self.end_conn(cx, conn, how, ended);
+                self.end_conn(cx, conn, reason(ended));
             }
             Phase::Reaching(session) => {
-                self.end_conn(cx, conn, how, Ended::Harmless);
+                self.end_conn(cx, conn, reason(Ended::Harmless));
                 self.port_fails(cx, session, error == ConnectError::Refused);
             }
             _ => {}
@@ -117,14 +118,13 @@ impl Node {
     /// The peer said, unauthenticated, why it does not want this node.
     fn rejected(&mut self, cx: &mut Cx<'_>, conn: ConnId, reason: Refusal) {
         self.report_refusal(cx, conn, reason);
-        self.end_conn(cx, conn, Some(GRACEFUL), Ended::from(reason));
+        self.end_conn(cx, conn, CloseReason::Refused(reason));
     }
 
     /// Refuses an unauthenticated peer with a hint for its log, which may be lost.
     fn reject(&mut self, cx: &mut Cx<'_>, conn: ConnId, code: RejectCode) {
         self.links.send_frame(cx, conn, reject_frame(code));
-        let how = self.links.how_to_reject(cx);
-        self.end_conn(cx, conn, Some(how), Ended::Harmless);
+        self.end_conn(cx, conn, CloseReason::TurnedAway);
     }
 
     pub(super) fn handshake_overdue(&mut self, cx: &mut Cx<'_>, conn: ConnId) {
@@ -136,7 +136,7 @@ impl Node {
     /// The peer broke a rule: the connection ends without a reply.
     pub(super) fn fault(&mut self, cx: &mut Cx<'_>, conn: ConnId, fault: PeerFault) {
         self.count_fault(cx, conn, fault);
-        self.end_conn(cx, conn, Some(Close::Abort), Ended::Failed(Unreached::Fault(fault)));
+        self.end_conn(cx, conn, CloseReason::Fault(fault));
     }
 
     pub(super) fn count_fault(&mut self, cx: &mut Cx<'_>, conn: ConnId, fault: PeerFault) {

@@ -3,7 +3,8 @@
 use alloc::boxed::Box;
 
 use super::Node;
-use crate::mesh::cx::{Cx, Ended};
+use crate::mesh::close::Ended;
+use crate::mesh::cx::Cx;
 use crate::mesh::dialler::Target;
 use crate::mesh::gossip::{Answer, Heard};
 use crate::message::{Control, Members};
@@ -105,7 +106,7 @@ impl Node {
         let Some(session) = self.links.session_mut(conn) else { return };
         let up = self.peers.up_after(after.as_ref());
         let told = up.filter(|(member, _)| **member != session.id && (near || !member.is_loopback()));
-        let mut members = told.filter_map(|(member, peer)| Some((member.clone(), peer.instance?))).peekable();
+        let mut members = told.filter_map(|(member, peer)| Some((member.clone(), peer.incarnation?))).peekable();
         let (page, after) = Control::members_page(digest, &mut members);
         drop(members);
         session.answer = after.map(|after| Box::new(Answer { after: Some(after), digest }));
@@ -143,23 +144,23 @@ impl Node {
     /// Ingests some of the gossiped members. When there is none left, others may be asked.
     pub(super) fn ingest(&mut self, cx: &mut Cx<'_>) {
         let mut taken = 0;
-        while let Some(Heard { id, instance, joining, near }) = self.gossip.next_heard(cx, &mut taken) {
+        while let Some(Heard { id, incarnation, joining, near }) = self.gossip.next_heard(cx, &mut taken) {
             if near || !id.is_loopback() {
-                self.learn(cx, id, instance, joining);
+                self.learn(cx, id, incarnation, joining);
             }
         }
         self.ask_next(cx);
     }
 
     /// A live peer lists this node: a hint to dial it, never a fact.
-    fn learn(&mut self, cx: &mut Cx<'_>, id: NodeId, instance: crate::mesh::cx::InstanceId, joining: bool) {
-        if id == cx.local.id || self.peers.is_departed(&id, &instance) {
+    fn learn(&mut self, cx: &mut Cx<'_>, id: NodeId, incarnation: crate::incarnation::Incarnation, joining: bool) {
+        if id == cx.local.id || self.peers.is_departed(&id, &incarnation) {
             return;
         }
         if self.peers.get(&id).is_none() && !self.make_peer_room(cx, false) {
             return;
         }
-        if !self.peers.rumor(cx, &id, instance) {
+        if !self.peers.rumor(cx, &id, incarnation) {
             return self.dialler.rumored_again(cx.now(), id);
         }
         let target = self.dialler.seed_at(&id).unwrap_or_else(|| Target::Node(id.clone()));

@@ -3,13 +3,13 @@
 use bytes::Bytes;
 
 use super::Node;
-use crate::mesh::cx::{Cx, Ended, Local};
-use crate::mesh::links::GRACEFUL;
+use crate::mesh::close::CloseReason;
+use crate::mesh::cx::{Cx, Local};
 use crate::mesh::pairing::{Intro, Offer, Stage};
 use crate::mesh::session::Session;
 use crate::message::{Control, kind as message_kind};
 use crate::send_queue::SendQueue;
-use crate::{Action, ConnId, Message, NodeDownReason, NodeId, PeerFault, SecretUse, SendError, WallTime};
+use crate::{Action, ConnId, Message, NodeId, PeerFault, SecretUse, SendError, WallTime};
 
 impl Node {
     // Getters
@@ -99,7 +99,7 @@ impl Node {
             Control::Refused(code) => self.refused(cx, conn, code),
             _ if !session.is_up() => Err(PeerFault::UnexpectedMessage),
             Control::Goodbye => {
-                self.end_conn_as(cx, conn, Some(GRACEFUL), Ended::Harmless, NodeDownReason::GracefulShutdown);
+                self.end_conn(cx, conn, CloseReason::Goodbye);
                 Ok(())
             }
             Control::Heartbeat { digest, process_count, uptime_ms } => {
@@ -110,8 +110,7 @@ impl Node {
             Control::Ping(echo) => self.pinged(cx, conn, echo),
             Control::Pong { leaving, .. } => {
                 if leaving && session.probing {
-                    // The probed incarnation makes room at once.
-                    self.end_conn(cx, conn, Some(GRACEFUL), Ended::Harmless);
+                    self.end_conn(cx, conn, CloseReason::MakesRoom);
                 }
                 Ok(())
             }
@@ -215,7 +214,7 @@ impl Node {
         let digest = self.peers.digest();
         let over = self.links.session_mut(conn).and_then(|session| session.flush(cx, conn, digest));
         if let Some(ended) = over {
-            self.end_conn(cx, conn, Some(GRACEFUL), ended);
+            self.end_conn(cx, conn, CloseReason::Said(ended));
         }
     }
 }

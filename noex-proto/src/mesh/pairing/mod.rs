@@ -17,7 +17,8 @@ use core::mem::discriminant;
 pub(super) use decider::Decision;
 pub(super) use offerer::Consent;
 
-use super::cx::{Ended, InstanceId};
+use super::close::Ended;
+use crate::incarnation::Incarnation;
 use crate::{ConnId, WallTime};
 
 /// The most sessions with one peer, in use or not. An honest one has as many as it lost unnoticed within the time of an admission.
@@ -32,7 +33,7 @@ pub(crate) struct Pair {
     /// The decider: the count that the offerer named on the session in use.
     pub(crate) named: u64,
     /// The offerer: the peer's incarnation that the next two are about.
-    pub(crate) instance: InstanceId,
+    pub(crate) incarnation: Incarnation,
     /// The offerer: its own count when it last admitted a session with that incarnation.
     pub(crate) admitted: u64,
     /// The offerer: the decider's count that it accepted last.
@@ -129,8 +130,8 @@ impl Pair {
 
 impl Abstract for Pair {
     fn write(&self, to: &mut Abstraction<'_, impl Hasher>) {
-        let Self { chosen, named, instance, admitted, accepted, sessions } = self;
-        to.write((named, instance, admitted, accepted, chosen.map(|conn| to.place(conn)), sessions.len()));
+        let Self { chosen, named, incarnation, admitted, accepted, sessions } = self;
+        to.write((named, incarnation, admitted, accepted, chosen.map(|conn| to.place(conn)), sessions.len()));
         for conn in sessions {
             to.write(to.place(*conn));
         }

@@ -1,7 +1,7 @@
 //! The node with the lesser id offers, and consents to the decider's choice.
 
-use super::super::cx::InstanceId;
 use super::{Offer, Pair, Situation};
+use crate::incarnation::Incarnation;
 
 /// What the offerer does with the decider's INTRO.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -20,15 +20,15 @@ pub(in crate::mesh) enum Consent {
 
 impl Pair {
     /// What the offerer says in its offer to an incarnation of the peer.
-    pub(in crate::mesh) fn offer(&self, instance: &InstanceId, in_use: bool) -> Offer {
-        Offer { count: if self.instance == *instance { self.admitted } else { 0 }, holds: in_use }
+    pub(in crate::mesh) fn offer(&self, incarnation: &Incarnation, in_use: bool) -> Offer {
+        Offer { count: if self.incarnation == *incarnation { self.admitted } else { 0 }, holds: in_use }
     }
 
     /// Answers the decider's INTRO, which named this count.
-    pub(in crate::mesh) fn consent(&self, instance: &InstanceId, count: u64, now: Situation) -> Consent {
+    pub(in crate::mesh) fn consent(&self, incarnation: &Incarnation, count: u64, now: Situation) -> Consent {
         if now.other_incarnation {
             Consent::Probe
-        } else if self.instance == *instance && count <= self.accepted {
+        } else if self.incarnation == *incarnation && count <= self.accepted {
             Consent::Stale
         } else if now.in_use {
             Consent::Replace
@@ -40,8 +40,8 @@ impl Pair {
     }
 
     /// The session is in use. `own` is the offerer's count by it, and `count` the decider's.
-    pub(in crate::mesh) const fn admitted(&mut self, instance: InstanceId, own: u64, count: u64) {
-        self.instance = instance;
+    pub(in crate::mesh) const fn admitted(&mut self, incarnation: Incarnation, own: u64, count: u64) {
+        self.incarnation = incarnation;
         self.admitted = own;
         self.accepted = count;
     }

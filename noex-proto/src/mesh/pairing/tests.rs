@@ -7,12 +7,13 @@ use alloc::vec::Vec;
 
 use super::{Consent, Decision, Offer, Pair, Situation};
 use crate::ConnId;
+use crate::incarnation::Incarnation;
 
 /// The node with the lesser id, and the one with the greater.
 const OFFERER: usize = 0;
 const DECIDER: usize = 1;
 
-const INCARNATION: [u8; 16] = [7; 16];
+const INCARNATION: Incarnation = Incarnation([7; 16]);
 
 /// What is said of the admission.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -336,7 +337,7 @@ fn another_incarnation_is_probed_before_anything_else_is_decided() {
     for in_use in [false, true] {
         for room in [false, true] {
             let now = Situation { other_incarnation: true, in_use, room };
-            let pair = Pair { named: 3, accepted: 3, instance: INCARNATION, ..Pair::default() };
+            let pair = Pair { named: 3, accepted: 3, incarnation: INCARNATION, ..Pair::default() };
             assert_eq!(pair.decide(Offer { count: 1, holds: true }, now), Decision::Probe);
             assert_eq!(pair.consent(&INCARNATION, 1, now), Consent::Probe);
             // A session that is chosen has its turn before.
