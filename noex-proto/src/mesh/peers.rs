@@ -5,6 +5,7 @@ use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use core::hash::Hasher;
+use core::mem::discriminant;
 use core::ops::Bound;
 use core::time::Duration;
 
@@ -36,17 +37,15 @@ pub(crate) struct Peers {
 /// What is known of another node.
 #[derive(Clone, Debug)]
 pub(crate) struct Peer {
-    pub(crate) status: NodeStatus,
+    state: PeerState,
     process_count: u64,
     uptime_ms: u64,
     last_down: Option<LastDown>,
     last_heartbeat_at: Option<WallTime>,
     /// The incarnation that was up last, or that others told of.
     pub(crate) incarnation: Option<Incarnation>,
-    /// The session in use.
-    pub(crate) session: Option<ConnId>,
     /// The number of the present or last up-period, 0 before the first.
-    pub(crate) up: u64,
+    epoch: u64,
     /// When it was last known or told to be alive.
     alive_at: Instant,
     pub(crate) pair: Pair,
@@ -55,22 +54,60 @@ pub(crate) struct Peer {
     pub(crate) view: View,
 }
 
+/// How a node stands to this one.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+enum PeerState {
+    /// Others told of it, or it is about to be admitted. It was never up.
+    Rumored,
+    /// It was never up, and a dial to it has failed.
+    GivenUp,
+    /// It is up, by the session on this connection.
+    Up(ConnId),
+    /// It was up.
+    Lost,
+}
+
 impl Peer {
     fn new(now: Instant) -> Self {
         Self {
-            status: NodeStatus::Connecting,
+            state: PeerState::Rumored,
             process_count: 0,
             uptime_ms: 0,
             last_down: None,
             last_heartbeat_at: None,
             incarnation: None,
-            session: None,
-            up: 0,
+            epoch: 0,
             alive_at: now,
             pair: Pair::default(),
             conflict: None,
             view: View::default(),
         }
+    }
+
+    pub(crate) const fn status(&self) -> NodeStatus {
+        match self.state {
+            PeerState::Rumored => NodeStatus::Connecting,
+            PeerState::Up(_) => NodeStatus::Connected,
+            PeerState::GivenUp | PeerState::Lost => NodeStatus::Disconnected,
+        }
+    }
+
+    /// The connection of the session in use.
+    pub(crate) const fn session(&self) -> Option<ConnId> {
+        match self.state {
+            PeerState::Up(conn) => Some(conn),
+            PeerState::Rumored | PeerState::GivenUp | PeerState::Lost => None,
+        }
+    }
+
+    /// Whether it was ever up.
+    pub(super) const fn was_up(&self) -> bool {
+        matches!(self.state, PeerState::Up(_) | PeerState::Lost)
+    }
+
+    /// Whether it was never up, no dial to it has failed, and nothing is under way that could bring it up but a dial.
+    fn is_mere_rumor(&self) -> bool {
+        self.state == PeerState::Rumored && self.pair.sessions.is_empty()
     }
 
     /// The node as the application sees it.
@@ -82,7 +119,7 @@ impl Peer {
             last_heartbeat_at: self.last_heartbeat_at,
             process_count: self.process_count,
             started_at: self.last_heartbeat_at.map(|at| at - uptime),
-            status: self.status,
+            status: self.status(),
             uptime,
         }
     }
@@ -107,8 +144,8 @@ impl Peer {
     /// A live peer lists it, with this incarnation. Whether that is a reason to dial it.
     fn rumored(&mut self, now: Instant, incarnation: Incarnation) -> bool {
         self.alive_at = now;
-        let news = self.status == NodeStatus::Disconnected && self.incarnation != Some(incarnation);
-        if news || self.status == NodeStatus::Connecting {
+        let news = self.status() == NodeStatus::Disconnected && self.incarnation != Some(incarnation);
+        if news || self.state == PeerState::Rumored {
             self.incarnation = Some(incarnation);
         }
         news
@@ -142,19 +179,19 @@ impl Peers {
 
     /// The nodes that are up, each with the connection of its session.
     pub(super) fn up(&self) -> impl Iterator<Item = (&NodeId, &Peer, ConnId)> {
-        self.iter().filter_map(|(id, peer)| Some((id, peer, peer.session?)))
+        self.iter().filter_map(|(id, peer)| Some((id, peer, peer.session()?)))
     }
 
     /// The same from behind this id.
     pub(super) fn up_after<'a>(&'a self, after: Option<&'a NodeId>) -> impl Iterator<Item = (&'a NodeId, &'a Peer)> {
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
         let rest = self.table.range::<NodeId, _>((from, Bound::Unbounded));
-        rest.filter(|(_, peer)| peer.session.is_some()).map(|(id, peer)| (id, &**peer))
+        rest.filter(|(_, peer)| peer.session().is_some()).map(|(id, peer)| (id, &**peer))
     }
 
     /// The nodes that are up as the application sees them, each with the number of its up-period.
     pub(crate) fn members(&self) -> impl Iterator<Item = Member> {
-        self.up().map(|(id, peer, _)| (peer.info(id), peer.up))
+        self.up().map(|(id, peer, _)| (peer.info(id), peer.epoch))
     }
 
     pub(crate) const fn up_count(&self) -> usize {
@@ -176,7 +213,7 @@ impl Peers {
 
     /// The connection of the session in use with a node.
     pub(crate) fn session(&self, id: &NodeId) -> Option<ConnId> {
-        self.table.get(id)?.session
+        self.table.get(id)?.session()
     }
 
     pub(crate) fn is_up(&self, id: &NodeId) -> bool {
@@ -222,23 +259,21 @@ impl Peers {
         let Some(peer) = self.table.get_mut(id) else { return };
         cx.host.ups += 1;
         cx.host.counters.ups += 1;
-        peer.status = NodeStatus::Connected;
+        peer.state = PeerState::Up(conn);
         peer.beat(cx.now(), intro.process_count, intro.uptime_ms, wall);
         peer.incarnation = Some(incarnation);
-        peer.session = Some(conn);
-        peer.up = cx.host.ups;
+        peer.epoch = cx.host.ups;
         peer.conflict = None;
         self.up_count += 1;
         self.digest = self.digest.wrapping_add(member_digest(&incarnation, id));
         self.departed.remove(id);
-        cx.host.emit_up(ClusterEvent::NodeUp(peer.info(id)), peer.up);
+        cx.host.emit_up(ClusterEvent::NodeUp(peer.info(id)), peer.epoch);
     }
 
     /// The session in use is no more: the node is down, which is told unless this node stops. A node that left is remembered as such.
     pub(super) fn go_down(&mut self, cx: &mut Cx<'_>, id: &NodeId, incarnation: Incarnation, reason: NodeDownReason) {
         let Some(peer) = self.table.get_mut(id) else { return };
-        peer.session = None;
-        peer.status = NodeStatus::Disconnected;
+        peer.state = PeerState::Lost;
         peer.last_down = Some(LastDown { at: cx.local.wall_time(), reason });
         peer.alive_at = cx.now();
         self.up_count -= 1;
@@ -257,9 +292,8 @@ impl Peers {
 
     /// A node that was only told of was not reached. Whether that is news.
     pub(super) fn give_up(&mut self, cx: &mut Cx<'_>, id: &NodeId) -> bool {
-        let rumored = |peer: &&mut Box<Peer>| peer.status == NodeStatus::Connecting && peer.pair.sessions.is_empty();
-        let Some(peer) = self.table.get_mut(id).filter(rumored) else { return false };
-        peer.status = NodeStatus::Disconnected;
+        let Some(peer) = self.table.get_mut(id).filter(|peer| peer.is_mere_rumor()) else { return false };
+        peer.state = PeerState::GivenUp;
         peer.alive_at = cx.now();
         Self::forget_later(cx);
         true
@@ -297,7 +331,7 @@ impl Peers {
 
     /// Whether the row of a node whose last session has ended holds nothing that anybody goes by: it was never up.
     pub(super) fn is_never_up(&self, id: &NodeId) -> bool {
-        self.table.get(id).is_some_and(|peer| peer.status == NodeStatus::Connecting && peer.pair.sessions.is_empty())
+        self.table.get(id).is_some_and(|peer| peer.is_mere_rumor())
     }
 
     /// The nodes to forget now: those lost long ago that no live peer lists. Tombstones that are old enough are forgotten. A live peer that
@@ -309,7 +343,7 @@ impl Peers {
         let mut next: Option<Instant> = None;
         let mut gone = Vec::new();
         for (id, peer) in self.iter() {
-            if peer.status != NodeStatus::Connected {
+            if peer.session().is_none() {
                 let pending = !peer.pair.sessions.is_empty();
                 let mut due = if pending { now + after } else { peer.alive_at + after };
                 if due <= now && peer.alive_at < known {
@@ -363,13 +397,13 @@ impl Peers {
 
     /// The nodes of a status with which there is no session, admitted or not.
     fn without_session(&self, status: NodeStatus) -> impl Iterator<Item = (&NodeId, &Peer)> {
-        self.iter().filter(move |(_, peer)| peer.status == status && peer.pair.sessions.is_empty())
+        self.iter().filter(move |(_, peer)| peer.status() == status && peer.pair.sessions.is_empty())
     }
 
     /// Of those the one that has been lost, or not been heard of, for the longest time; first of all one that was never up, of which
     /// others only told.
     fn oldest(&self, status: NodeStatus) -> Option<NodeId> {
-        self.without_session(status).min_by_key(|(_, peer)| (peer.up > 0, peer.alive_at)).map(|(id, _)| id.clone())
+        self.without_session(status).min_by_key(|(_, peer)| (peer.was_up(), peer.alive_at)).map(|(id, _)| id.clone())
     }
 
     fn cap_departed(&mut self, cx: &Cx<'_>) {
@@ -389,14 +423,14 @@ impl Peers {
         let mut counts = (0, 0);
         let mut digest = member_digest(&local.incarnation, &local.id);
         for (id, peer) in self.iter() {
-            assert_eq!(peer.session.is_some(), peer.status == NodeStatus::Connected, "the status of {id}");
+            assert_eq!(peer.was_up(), peer.epoch > 0, "whether {id} was up");
             let pair = &peer.pair;
             let is_its = |conn: &ConnId| session_on(*conn).is_some_and(|session| session.id == *id);
             assert!(pair.sessions().iter().all(is_its), "the sessions of {id}");
             let of_peer = |conn: Option<ConnId>| conn.is_none_or(|conn| pair.sessions().contains(&conn));
-            assert!(of_peer(pair.chosen()) && of_peer(peer.session), "{id} has a session that is not among its own");
+            assert!(of_peer(pair.chosen()) && of_peer(peer.session()), "{id} has a session that is not among its own");
             counts.0 += usize::from(pair.chosen().is_some());
-            if let Some(session) = peer.session.and_then(&session_on) {
+            if let Some(session) = peer.session().and_then(&session_on) {
                 counts.1 += 1;
                 digest = digest.wrapping_add(member_digest(&session.incarnation, id));
             }
@@ -411,7 +445,7 @@ impl Peers {
         |peers| peers.chosen_count += 1,
         |peers| peers.digest += 1,
         |peers| peers.up_count += 1,
-        |peers| peers.table.values_mut().for_each(|peer| peer.session = None),
+        |peers| peers.table.values_mut().for_each(|peer| peer.state = PeerState::Lost),
         |peers| peers.table.values_mut().for_each(|peer| peer.pair = Pair::default()),
     ];
 }
@@ -433,20 +467,19 @@ impl Abstract for Peers {
 impl Abstract for Peer {
     fn write(&self, to: &mut Abstraction<'_, impl Hasher>) {
         let Self {
-            status,
+            state,
             process_count: _,
             uptime_ms: _,
             last_down: _,
             last_heartbeat_at: _,
             incarnation,
-            session,
-            up,
+            epoch: _,
             alive_at: _,
             pair,
             conflict,
             view,
         } = self;
-        to.write((status, incarnation, (*up).min(1), conflict, session.map(|conn| to.place(conn))));
+        to.write((discriminant(state), incarnation, conflict, self.session().map(|conn| to.place(conn))));
         to.part(pair);
         to.part(view);
     }

@@ -208,10 +208,10 @@ impl World {
         );
         for (id, peer) in node.peers.iter() {
             let left = node.peers.departed().get(id).is_some_and(|(left, _)| peer.incarnation == Some(*left));
-            let pending = peer.status == NodeStatus::Connecting && !peer.pair.sessions().is_empty();
-            let excused = peer.session.is_some() || left || pending;
+            let pending = peer.status() == NodeStatus::Connecting && !peer.pair.sessions().is_empty();
+            let excused = peer.session().is_some() || left || pending;
             let is_dialled = node.dialler.iter().any(|(target, _)| node.dialler.node_at(target) == Some(id));
-            prop_assert!(excused || is_dialled, "{id} is {:?} and not dialled: {peer:?}", peer.status);
+            prop_assert!(excused || is_dialled, "{id} is {:?} and not dialled: {peer:?}", peer.status());
         }
         Ok(())
     }

@@ -167,9 +167,9 @@ impl Node {
         let Some(session) = self.links.session(conn) else { return };
         let Some(peer) = self.peers.get(&session.id) else { return };
         if self.is_other_incarnation(session) {
-            return self.probe(cx, peer.session);
+            return self.probe(cx, peer.session());
         }
-        let Offer { count, holds } = peer.pair.offer(&session.incarnation, peer.session.is_some());
+        let Offer { count, holds } = peer.pair.offer(&session.incarnation, peer.session().is_some());
         self.set_stage(conn, Stage::Offered);
         Self::await_admission(cx, conn);
         self.send_control(cx, conn, Control::Offer { holds, n: count });
@@ -182,12 +182,12 @@ impl Node {
         let Some(peer) = self.peers.get(&session.id) else { return };
         match peer.pair.decide(offer, self.situation(cx, session)) {
             Decision::Wait => {}
-            Decision::Probe => self.probe(cx, peer.session),
+            Decision::Probe => self.probe(cx, peer.session()),
             Decision::RefuseDuplicate => {
                 cx.host.counters.duplicates += 1;
                 self.refuse(cx, conn, Refusal::Duplicate);
             }
-            Decision::Replace => self.replace(cx, peer.session),
+            Decision::Replace => self.replace(cx, peer.session()),
             Decision::Full => self.refuse(cx, conn, Refusal::LimitReached),
             Decision::Choose => {
                 let id = session.id.clone();
@@ -206,12 +206,12 @@ impl Node {
         let (id, incarnation, (intro, wall)) = (session.id.clone(), session.incarnation, **introduced);
         let Some(peer) = self.peers.get(&id) else { return };
         match peer.pair.consent(&incarnation, intro.count, self.situation(cx, session)) {
-            Consent::Probe => self.probe(cx, peer.session),
+            Consent::Probe => self.probe(cx, peer.session()),
             Consent::Stale => {
                 cx.host.counters.stale_admissions += 1;
                 self.end_conn(cx, conn, CloseReason::Superseded);
             }
-            Consent::Replace => self.replace(cx, peer.session),
+            Consent::Replace => self.replace(cx, peer.session()),
             Consent::Full => self.refuse(cx, conn, Refusal::LimitReached),
             Consent::Admit => {
                 self.send_intro(cx, conn);

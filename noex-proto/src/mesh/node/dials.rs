@@ -132,7 +132,7 @@ impl Node {
 
     /// A seed leads to this node no more. Unless another one does, or the node is up or has left, it is dialled at its own address.
     pub(super) fn led_to_no_more(&mut self, cx: &mut Cx<'_>, id: NodeId, at: Instant) {
-        let lost = self.peers.get(&id).is_some_and(|peer| peer.session.is_none()) && !self.peers.has_left(&id);
+        let lost = self.peers.get(&id).is_some_and(|peer| peer.session().is_none()) && !self.peers.has_left(&id);
         if lost && self.dialler.targets_of(&id).is_empty() {
             let own = Target::Node(id);
             self.dialler.add(cx, own.clone());

@@ -45,7 +45,7 @@ impl Node {
         if peer.pair.chosen() == Some(conn) {
             self.peers.choose(id, None);
             self.decide_all(cx, id);
-        } else if peer.session == Some(conn) {
+        } else if peer.session() == Some(conn) {
             peer.pair.unused();
             cx.local.waits.cancel(&Wait::Probe(conn));
             self.go_down(cx, conn, session, reason);

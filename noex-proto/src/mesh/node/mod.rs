@@ -29,7 +29,7 @@ use super::detector::{Checked, Detector};
 use super::dialler::{Dialler, Known, Target};
 use super::gossip::Gossip;
 use super::links::Links;
-use super::peers::Peers;
+use super::peers::{Peer, Peers};
 use crate::config::Settings;
 use crate::incarnation::Incarnation;
 use crate::keys::Secrets;
@@ -57,7 +57,7 @@ impl Known for Nodes<'_> {
     }
 
     fn was_up(&self, id: &NodeId) -> bool {
-        self.peers.get(id).is_some_and(|peer| peer.up > 0)
+        self.peers.get(id).is_some_and(Peer::was_up)
     }
 
     fn is_taken(&self, id: &NodeId) -> bool {

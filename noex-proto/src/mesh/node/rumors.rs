@@ -3,6 +3,7 @@
 use alloc::boxed::Box;
 
 use super::Node;
+use crate::incarnation::Incarnation;
 use crate::mesh::close::Ended;
 use crate::mesh::cx::Cx;
 use crate::mesh::dialler::Target;
@@ -153,7 +154,7 @@ impl Node {
     }
 
     /// A live peer lists this node: a hint to dial it, never a fact.
-    fn learn(&mut self, cx: &mut Cx<'_>, id: NodeId, incarnation: crate::incarnation::Incarnation, joining: bool) {
+    fn learn(&mut self, cx: &mut Cx<'_>, id: NodeId, incarnation: Incarnation, joining: bool) {
         if id == cx.local.id || self.peers.is_departed(&id, &incarnation) {
             return;
         }
