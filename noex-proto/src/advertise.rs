@@ -5,7 +5,7 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use serde::{Deserialize, Serialize};
 
-use crate::host::{self, Host};
+use crate::id::host::{self, Host};
 
 /// What a node that listens knows of its machine's network.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]

@@ -14,10 +14,10 @@ use serde::de::{self, Error as _, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::advertise::serves;
-use crate::host::{Host, is_loopback_ip};
-use crate::keys::Secrets;
+use crate::id::host::{Host, is_loopback_ip};
+use crate::id::node_id::{check_name, excerpt};
 use crate::millis;
-use crate::node_id::{check_name, excerpt};
+use crate::wire::keys::Secrets;
 use crate::{Cause, Contact, IntoSecret, Limits, NodeIdFault, Secret, bounds, defaults};
 
 /// How a node takes part in a cluster. Only its name is required; [`defaults`] says what holds otherwise.
@@ -569,7 +569,7 @@ fn default_stop_timeout() -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::keys::Root;
+    use crate::wire::keys::Root;
 
     #[test]
     fn settings_hold_what_was_said() {

@@ -10,8 +10,8 @@ use core::str::FromStr;
 use serde::de::{self, Deserialize, Deserializer};
 use serde::{Serialize, Serializer};
 
-use crate::host::{self, Host};
-use crate::node_id::{excerpt, parse_port};
+use crate::id::host::{self, Host};
+use crate::id::node_id::{excerpt, parse_port};
 use crate::{NodeId, NodeIdFault, defaults};
 
 /// Where to look for a cluster: `name@host:port`, `host:port`, or `host`, with the default port.

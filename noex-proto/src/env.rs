@@ -10,7 +10,7 @@ use serde::de::{IntoDeserializer, Visitor};
 use serde::{Deserialize, Deserializer, de, forward_to_deserialize_any};
 use zeroize::Zeroizing;
 
-use crate::node_id::excerpt;
+use crate::id::node_id::excerpt;
 use crate::{Cause, ClusterConfig, InvalidClusterConfigError, Limits, Secret};
 
 const PRIMARY: &str = "CLUSTER_SECRET";

@@ -5,8 +5,8 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 
 use crate::PeerFault;
-use crate::frame::FrameBuffer;
-use crate::message::Control;
+use crate::wire::frame::FrameBuffer;
+use crate::wire::message::Control;
 
 /// The frame decoder of a connection.
 #[derive(Clone, Debug, Default)]

@@ -87,47 +87,37 @@ extern crate std;
 
 mod addresses;
 mod advertise;
-mod backoff;
 pub mod bounds;
 mod cause;
 mod config;
 mod contact;
 pub mod defaults;
-mod digest;
 mod env;
 mod error;
 mod event;
-mod frame;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing;
-mod handshake;
-mod host;
-mod incarnation;
+mod id;
 mod io;
-mod keys;
 mod limits;
 mod listen_on;
 mod lookups;
 mod machine;
 mod mesh;
-mod message;
 mod millis;
-mod node_id;
 mod node_info;
 mod read_buffer;
-mod record;
 mod recording;
 mod reports;
 mod secret;
-mod send_queue;
 mod subscription;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod time;
-mod timers;
 mod transient;
 mod turn;
+mod wire;
 
 pub use advertise::LocalNetwork;
 pub use bytes::Bytes;
@@ -140,6 +130,7 @@ pub use error::{
     Unreached,
 };
 pub use event::{Broadcast, ClusterEvent, ClusterStatus, Message, MessagesLagged, NodeDownReason, NodeStatus, SecretUse};
+pub use id::node_id::{InvalidNodeIdError, NodeId, NodeIdFault};
 pub use io::{Action, Close, ConnId, ConnectError, DialError, Input, LookupId};
 pub use limits::Limits;
 pub use listen_on::ListenOn;
@@ -147,7 +138,6 @@ pub use listen_on::ListenOn;
 #[doc(hidden)]
 pub use machine::Books;
 pub use machine::{Counters, Machine, Readiness, ReadinessReason, Usage};
-pub use node_id::{InvalidNodeIdError, NodeId, NodeIdFault};
 pub use node_info::{LastDown, NodeInfo};
 pub use read_buffer::ReadBuffer;
 pub use recording::{Recorded, Recording, RecordingError};

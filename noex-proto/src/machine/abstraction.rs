@@ -5,8 +5,8 @@ use core::hash::{Hash, Hasher};
 use core::time::Duration;
 
 use super::{Active, Machine, Run};
-use crate::keys::Secrets;
 use crate::time::RunTime;
+use crate::wire::keys::Secrets;
 use crate::{ConnId, Instant};
 
 impl Machine {

@@ -8,13 +8,13 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 
 use super::{Active, Host, Machine, Run};
 use crate::config::Settings;
-use crate::incarnation::Incarnation;
+use crate::id::incarnation::Incarnation;
 use crate::mesh::cx::{Cx, Local, Timer};
 use crate::mesh::node::Node;
 use crate::mesh::reporter::Reporter;
 use crate::reports::LocalReports;
 use crate::time::RunTime;
-use crate::timers::Timers;
+use crate::time::timers::Timers;
 use crate::{Action, ClusterConfig, ClusterStatus, LocalFault, LocalNetwork, NodeId, WallTime, advertise};
 
 /// How many of the machine's own addresses are remembered; a peer at another one is taken for one of another machine.

@@ -11,11 +11,11 @@ use std::vec::Vec;
 use bytes::Bytes;
 
 use super::Machine;
-use crate::handshake::{Initiator, InitiatorStep, LocalHello};
-use crate::incarnation::Incarnation;
-use crate::keys::Secrets;
-use crate::message::{Control, Member, kind};
-use crate::record::{Opener, RecordBuilder, Sealer};
+use crate::id::incarnation::Incarnation;
+use crate::wire::handshake::{Initiator, InitiatorStep, LocalHello};
+use crate::wire::keys::Secrets;
+use crate::wire::message::{Control, Member, kind};
+use crate::wire::record::{Opener, RecordBuilder, Sealer};
 use crate::{
     Action, ClusterConfig, ClusterError, ClusterEvent, ClusterStatus, ConnId, Input, Instant, Limits, LocalNetwork,
     NodeDownReason, NodeId, NodeStatus, PeerFault, Refusal, Secret, WallTime,

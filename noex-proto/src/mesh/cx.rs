@@ -1,6 +1,6 @@
 //! What each part of a node is handed beside its own state: the local node, its deadlines, and the way out of the machine.
 
-use crate::incarnation::Incarnation;
+use crate::id::incarnation::Incarnation;
 use crate::machine::{Abstract, Abstraction};
 use alloc::collections::BTreeSet;
 use core::hash::Hasher;
@@ -11,11 +11,11 @@ use rand_chacha::ChaCha12Rng;
 
 use super::reporter::Reporter;
 use crate::config::Settings;
-use crate::handshake::LocalHello;
 use crate::machine::Host;
-use crate::message::Control;
 use crate::time::RunTime;
-use crate::timers::Timers;
+use crate::time::timers::Timers;
+use crate::wire::handshake::LocalHello;
+use crate::wire::message::Control;
 use crate::{ClusterStatus, ConnId, Instant, LookupId, NodeId, SendError, WallTime, millis};
 
 /// The local node: its identity, its settings, its clocks and its deadlines.

@@ -12,8 +12,8 @@ use core::time::Duration;
 use rand_chacha::rand_core::Rng;
 
 use super::cx::{Cx, Local};
+use crate::time::timers::Queue;
 use crate::time::{Moment, RunTime};
-use crate::timers::Queue;
 use crate::{ConnId, Instant, defaults};
 
 /// A heartbeat comes early by one to two of these parts of an interval: early, so that a healthy peer is never silent for a whole

@@ -7,9 +7,9 @@ use core::hash::Hasher;
 use core::time::Duration;
 
 use super::cx::{Cx, Timer, Wait};
-use crate::incarnation::Incarnation;
-use crate::message::Members;
+use crate::id::incarnation::Incarnation;
 use crate::time::RunTime;
+use crate::wire::message::Members;
 use crate::{ConnId, Instant, NodeId};
 
 /// How many heartbeats in a row must carry another digest before members are asked for: what is only on its way settles by itself.

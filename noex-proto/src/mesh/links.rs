@@ -16,8 +16,8 @@ use super::close::CloseReason;
 use super::cx::{Cx, Timer, Wait};
 use super::session::Session;
 use crate::addresses::CONNECT_TIMEOUT;
-use crate::frame::{FrameBuffer, HANDSHAKE_FRAME_MAX, RECORD_MAX};
-use crate::handshake::{HandshakeFailure, Initiator, InitiatorStep, Keyed, Responder, ResponderStep, Said};
+use crate::wire::frame::{FrameBuffer, HANDSHAKE_FRAME_MAX, RECORD_MAX};
+use crate::wire::handshake::{HandshakeFailure, Initiator, InitiatorStep, Keyed, Responder, ResponderStep, Said};
 use crate::{Action, Close, ConnId, Instant, Limits, NodeId, PeerFault};
 
 /// How long a handshake may take, on each side, however its bytes trickle in.

@@ -23,4 +23,5 @@ pub(crate) mod node;
 pub(crate) mod pairing;
 pub(crate) mod peers;
 pub(crate) mod reporter;
+pub(crate) mod send_queue;
 pub(crate) mod session;

@@ -14,10 +14,10 @@ use super::gossip::View;
 use super::pairing::{Intro, Pair};
 #[cfg(debug_assertions)]
 use super::{cx::Local, session::Session};
-use crate::digest::member_digest;
-use crate::incarnation::Incarnation;
+use crate::id::incarnation::Incarnation;
 use crate::subscription::Member;
 use crate::time::Moment;
+use crate::wire::digest::member_digest;
 use crate::{ClusterEvent, ConnId, Instant, LastDown, Limits, NodeDownReason, NodeId, NodeInfo, NodeStatus, WallTime};
 
 /// The nodes that are known, the view, and the tombstones.

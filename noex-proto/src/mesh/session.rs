@@ -12,13 +12,13 @@ use super::cx::Cx;
 use super::detector::Watch;
 use super::gossip::Answer;
 use super::pairing::Stage;
-use crate::handshake::Keyed;
-use crate::incarnation::Incarnation;
-use crate::keys::Root;
-use crate::message::{Assembler, Control};
-use crate::record::{Opener, Sealer};
-use crate::send_queue::SendQueue;
+use crate::id::incarnation::Incarnation;
+use crate::mesh::send_queue::SendQueue;
 use crate::time::RunTime;
+use crate::wire::handshake::Keyed;
+use crate::wire::keys::Root;
+use crate::wire::message::{Assembler, Control};
+use crate::wire::record::{Opener, Sealer};
 use crate::{Action, ConnId, NodeId, PeerFault};
 
 /// An authenticated session. What other parts keep for each session is kept here, in types of theirs.

@@ -39,13 +39,13 @@ fn bytes(items: &[Item]) -> impl Iterator<Item = String> {
 fn known() -> Vec<String> {
     // The limits have lines of their own.
     let config = fields("config.rs", "ClusterConfig").into_iter().filter(|field| field != "limits");
-    let kinds = items("message.rs").into_iter().find_map(|item| match item {
+    let kinds = items("wire/message.rs").into_iter().find_map(|item| match item {
         Item::Mod(item) if item.ident == "kind" => item.content.map(|(_, items)| items),
         _ => None,
     });
     // One marks the pieces of a payload, and one says who has a secret.
     let marks = ["MORE", "FLAG_AUTHENTICATED"];
-    let frames = items("handshake/frames.rs");
+    let frames = items("wire/handshake/frames.rs");
     let all = [kinds.expect("the kinds"), frames].concat();
     let messages = bytes(&all).filter(|name| !marks.contains(&name.as_str()));
     let with = |prefix: &'static str| move |name: String| format!("{prefix} {name}");

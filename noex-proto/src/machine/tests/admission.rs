@@ -6,7 +6,7 @@ use std::vec;
 use std::vec::Vec;
 
 use super::{ADDRESS, Bench, INTERVAL, MS, SECOND, foreign_hello, heartbeat, hint, intro, live, members, node, offer, timed_out};
-use crate::message::Control;
+use crate::wire::message::Control;
 use crate::{Action, Close, ClusterConfig, ClusterError, ClusterEvent, ConnId, Input, Limits};
 
 #[test]

@@ -4,7 +4,7 @@ use std::time::Duration;
 use std::vec;
 
 use super::{Bench, INTERVAL, MS, SECOND, heartbeat, live, members};
-use crate::message::Control;
+use crate::wire::message::Control;
 use crate::{ConnId, Limits};
 
 /// The intervals of the node under test, beside that of its peers.

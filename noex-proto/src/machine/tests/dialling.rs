@@ -9,10 +9,10 @@ use std::vec::Vec;
 use super::{
     ADDRESS, Bench, INTERVAL, MS, Rogue, SECOND, SECRET, hint, intro, live, live_in_agreement, members, node, offer, status, told,
 };
-use crate::handshake::{LocalHello, RejectCode, Responder, ResponderStep, reject_frame};
-use crate::incarnation::Incarnation;
-use crate::keys::Secrets;
-use crate::message::Control;
+use crate::id::incarnation::Incarnation;
+use crate::wire::handshake::{LocalHello, RejectCode, Responder, ResponderStep, reject_frame};
+use crate::wire::keys::Secrets;
+use crate::wire::message::Control;
 use crate::{
     Action, ClusterConfig, ClusterError, ClusterEvent, ConnId, ConnectError, Input, Limits, LocalNetwork, NodeId, NodeStatus,
     PeerFault, Secret,

@@ -6,9 +6,9 @@ use std::vec;
 use std::vec::Vec;
 
 use super::{ADDRESS, Bench, INTERVAL, MS, SECOND, heartbeat, hint, live, members, node};
-use crate::incarnation::Incarnation;
-use crate::message::{Control, Members};
-use crate::record::RecordBuilder;
+use crate::id::incarnation::Incarnation;
+use crate::wire::message::{Control, Members};
+use crate::wire::record::RecordBuilder;
 use crate::{ClusterConfig, ConnId, Input, Limits, NodeId, PeerFault};
 
 /// A node comes up that says of how many members it knows.

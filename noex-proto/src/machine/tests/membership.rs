@@ -4,7 +4,7 @@ use std::vec;
 use std::vec::Vec;
 
 use super::{ADDRESS, Bench, INTERVAL, MS, SECOND, heartbeat, hint, intro, live, members, node, offer, status, told};
-use crate::message::{Control, Member};
+use crate::wire::message::{Control, Member};
 use crate::{ClusterConfig, ConnId, ConnectError, Input, Limits, NodeId, NodeStatus};
 
 fn known(bench: &Bench) -> Vec<NodeId> {

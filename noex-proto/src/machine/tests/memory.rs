@@ -11,14 +11,14 @@ use allocation_counter::{AllocationInfo, measure};
 use bytes::Bytes;
 
 use super::{Bench, Control, INTERVAL, SECRET, heartbeat, members, node};
-use crate::frame::RECORD_MAX;
-use crate::handshake::{Initiator, LocalHello};
-use crate::incarnation::Incarnation;
-use crate::keys::{Secrets, hmac};
+use crate::id::incarnation::Incarnation;
 use crate::mesh::gossip::Answer;
-use crate::message::{Assembler, kind};
-use crate::record::{BODY_MAX, MESSAGES_MAX, PIECE, RecordBuilder, Sealer};
-use crate::send_queue::SendQueue;
+use crate::mesh::send_queue::SendQueue;
+use crate::wire::frame::RECORD_MAX;
+use crate::wire::handshake::{Initiator, LocalHello};
+use crate::wire::keys::{Secrets, hmac};
+use crate::wire::message::{Assembler, kind};
+use crate::wire::record::{BODY_MAX, MESSAGES_MAX, PIECE, RecordBuilder, Sealer};
 use crate::{Action, ConnId, Input, Limits, NodeId, Secret};
 
 /// The most that one unauthenticated connection may hold.

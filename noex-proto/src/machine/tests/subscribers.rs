@@ -4,7 +4,7 @@ use std::format;
 use std::vec;
 
 use super::{ADDRESS, Bench};
-use crate::message::Control;
+use crate::wire::message::Control;
 use crate::{ClusterEvent, Input, Limits, LocalFault};
 
 #[test]

@@ -10,11 +10,11 @@ use proptest::collection::vec as many;
 use proptest::prelude::*;
 
 use super::{ADDRESS, Bench, INTERVAL, MS, Rogue, SECRET, heartbeat, intro, members, offer};
-use crate::handshake::{HandshakeFailure, LocalHello, RejectCode, Responder, ResponderStep, reject_frame};
-use crate::incarnation::Incarnation;
-use crate::keys::Secrets;
+use crate::id::incarnation::Incarnation;
 use crate::mesh::node::Node;
-use crate::message::{Control, Member};
+use crate::wire::handshake::{HandshakeFailure, LocalHello, RejectCode, Responder, ResponderStep, reject_frame};
+use crate::wire::keys::Secrets;
+use crate::wire::message::{Control, Member};
 use crate::{Action, ClusterConfig, ConnId, ConnectError, Input, Limits, LookupId, NodeId, NodeStatus, Secret};
 
 /// What is random of one happening.

@@ -4,10 +4,10 @@ use alloc::collections::{BTreeMap, VecDeque};
 use core::hash::Hasher;
 
 use crate::addresses::Addresses;
-use crate::backoff::Backoff;
 use crate::machine::{Abstract, Abstraction};
 use crate::mesh::cx::Cx;
 use crate::time::RunTime;
+use crate::time::backoff::Backoff;
 use crate::{ConnId, Instant, NodeId, Unreached};
 
 /// What has to be dialled until a session with it is up.

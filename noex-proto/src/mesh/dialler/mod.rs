@@ -22,7 +22,7 @@ use super::close::Ended;
 use super::cx::Local;
 use super::cx::{Cx, Timer};
 use crate::addresses::{CONNECT_TIMEOUT, Miss};
-use crate::timers::Timers;
+use crate::time::timers::Timers;
 use crate::{
     Cause, ClusterError, ClusterEvent, ConnId, Contact, DialError, Instant, Limits, LocalFault, NodeId, PeerFault, Refusal,
     Unreached,

@@ -8,7 +8,7 @@ use crate::mesh::close::{CloseReason, Ended};
 use crate::mesh::cx::{Cx, Timer, Wait};
 use crate::mesh::pairing::{Consent, Decision, Intro, Offer, Situation, Stage};
 use crate::mesh::session::Session;
-use crate::message::Control;
+use crate::wire::message::Control;
 use crate::{ClusterError, ConnId, NodeId, PeerFault, Refusal, Unreached, WallTime};
 
 /// How long each message of the admission may take.

@@ -7,7 +7,7 @@ use crate::mesh::dialler::{After, Target};
 use crate::mesh::links::Phase;
 use crate::mesh::pairing::Stage;
 use crate::mesh::session::Session;
-use crate::message::Control;
+use crate::wire::message::Control;
 use crate::{ConnId, NodeDownReason, NodeId, Refusal};
 
 impl Node {

@@ -31,8 +31,8 @@ use super::gossip::Gossip;
 use super::links::Links;
 use super::peers::{Peer, Peers};
 use crate::config::Settings;
-use crate::incarnation::Incarnation;
-use crate::keys::Secrets;
+use crate::id::incarnation::Incarnation;
+use crate::wire::keys::Secrets;
 use crate::{ConnId, Input, Instant, NodeId};
 
 /// A node of a mesh: its parts.

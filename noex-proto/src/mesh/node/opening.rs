@@ -5,13 +5,13 @@ use core::net::SocketAddr;
 use bytes::Bytes;
 
 use super::{Node, Nodes};
-use crate::handshake::{HandshakeFailure, Keyed, RejectCode, Said, reject_frame};
 use crate::mesh::close::{CloseReason, Ended};
 use crate::mesh::cx::Cx;
 use crate::mesh::dialler::Target;
 use crate::mesh::links::{Phase, Read};
 use crate::mesh::session::Session;
 use crate::reports::PeerReport;
+use crate::wire::handshake::{HandshakeFailure, Keyed, RejectCode, Said, reject_frame};
 use crate::{ClusterError, ConnId, ConnectError, DialError, NodeId, PeerFault, Refusal, Unreached, WallTime};
 
 impl Node {

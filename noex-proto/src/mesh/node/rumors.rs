@@ -3,12 +3,12 @@
 use alloc::boxed::Box;
 
 use super::Node;
-use crate::incarnation::Incarnation;
+use crate::id::incarnation::Incarnation;
 use crate::mesh::close::Ended;
 use crate::mesh::cx::Cx;
 use crate::mesh::dialler::Target;
 use crate::mesh::gossip::{Answer, Heard};
-use crate::message::{Control, Members};
+use crate::wire::message::{Control, Members};
 use crate::{ConnId, NodeId, PeerFault};
 
 impl Node {

@@ -6,9 +6,9 @@ use super::Node;
 use crate::mesh::close::CloseReason;
 use crate::mesh::cx::{Cx, Local};
 use crate::mesh::pairing::{Intro, Offer, Stage};
+use crate::mesh::send_queue::SendQueue;
 use crate::mesh::session::Session;
-use crate::message::{Control, kind as message_kind};
-use crate::send_queue::SendQueue;
+use crate::wire::message::{Control, kind as message_kind};
 use crate::{Action, ConnId, Message, NodeId, PeerFault, SecretUse, SendError, WallTime};
 
 impl Node {

@@ -18,7 +18,7 @@ pub(super) use decider::Decision;
 pub(super) use offerer::Consent;
 
 use super::close::Ended;
-use crate::incarnation::Incarnation;
+use crate::id::incarnation::Incarnation;
 use crate::{ConnId, WallTime};
 
 /// The most sessions with one peer, in use or not. An honest one has as many as it lost unnoticed within the time of an admission.

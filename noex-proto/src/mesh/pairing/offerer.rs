@@ -1,7 +1,7 @@
 //! The node with the lesser id offers, and consents to the decider's choice.
 
 use super::{Offer, Pair, Situation};
-use crate::incarnation::Incarnation;
+use crate::id::incarnation::Incarnation;
 
 /// What the offerer does with the decider's INTRO.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 
 use super::{Consent, Decision, Offer, Pair, Situation};
 use crate::ConnId;
-use crate::incarnation::Incarnation;
+use crate::id::incarnation::Incarnation;
 
 /// The node with the lesser id, and the one with the greater.
 const OFFERER: usize = 0;

@@ -7,8 +7,8 @@ use bytes::Bytes;
 use hmac::Mac;
 
 use crate::PeerFault;
-use crate::frame::{LENGTH_LEN, RECORD_MAX, TAG_LEN};
-use crate::keys::{HmacSha256, TagKey};
+use crate::wire::frame::{LENGTH_LEN, RECORD_MAX, TAG_LEN};
+use crate::wire::keys::{HmacSha256, TagKey};
 
 /// The bytes that a message takes beside its body: kind and size.
 pub(crate) const MESSAGE_HEAD: usize = 5;
@@ -170,7 +170,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::keys::hmac;
+    use crate::wire::keys::hmac;
 
     fn pair() -> (Sealer, Opener) {
         (Sealer::new(hmac(&[7; 32])), Opener::new(hmac(&[7; 32])))

@@ -6,8 +6,8 @@ use core::hash::{Hash, Hasher};
 
 use bytes::{Buf, Bytes};
 
-use crate::message::{Control, kind};
-use crate::record::{MESSAGE_HEAD, MESSAGES_MAX, PIECE, RecordBuilder};
+use crate::wire::message::{Control, kind};
+use crate::wire::record::{MESSAGE_HEAD, MESSAGES_MAX, PIECE, RecordBuilder};
 
 /// While bytes are on their way out, smaller records than this wait, so that a burst of small messages shares a record and its tag.
 const BATCH: usize = 16 * 1024;
@@ -211,9 +211,9 @@ mod tests {
     use std::vec::Vec;
 
     use super::*;
-    use crate::keys::hmac;
-    use crate::message::Members;
-    use crate::record::{BODY_MAX, Opener, Sealer};
+    use crate::wire::keys::hmac;
+    use crate::wire::message::Members;
+    use crate::wire::record::{BODY_MAX, Opener, Sealer};
 
     const BEAT: Control = Control::Heartbeat { digest: 1, process_count: 0, uptime_ms: 0 };
     const GOODBYE: Control = Control::Goodbye;

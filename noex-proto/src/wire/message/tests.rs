@@ -7,10 +7,10 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::Refusal;
-use crate::frame::{LENGTH_LEN, RECORD_MAX};
-use crate::incarnation::Incarnation;
-use crate::keys::hmac;
-use crate::record::{RecordBuilder, Sealer};
+use crate::id::incarnation::Incarnation;
+use crate::wire::frame::{LENGTH_LEN, RECORD_MAX};
+use crate::wire::keys::hmac;
+use crate::wire::record::{RecordBuilder, Sealer};
 
 fn encoded(control: &Control) -> Vec<u8> {
     let mut body = Vec::new();

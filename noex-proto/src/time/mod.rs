@@ -1,5 +1,8 @@
 //! Time as the machine sees it: a number that only grows, handed in by the driver.
 
+pub(crate) mod backoff;
+pub(crate) mod timers;
+
 use core::fmt;
 use core::ops::{Add, Sub};
 use core::time::Duration;

@@ -1,6 +1,6 @@
 //! The five handshake frames: their layout, and the rules that a frame keeps or breaks by itself.
 
-use crate::incarnation::Incarnation;
+use crate::id::incarnation::Incarnation;
 use alloc::vec::Vec;
 use core::ops::RangeInclusive;
 use core::str;
@@ -8,8 +8,8 @@ use core::time::Duration;
 
 use bytes::Bytes;
 
-use crate::frame::{HANDSHAKE_FRAME_MAX, LENGTH_LEN};
-use crate::keys::PROOF_LEN;
+use crate::wire::frame::{HANDSHAKE_FRAME_MAX, LENGTH_LEN};
+use crate::wire::keys::PROOF_LEN;
 use crate::{NodeId, PeerFault, Refusal, bounds};
 
 pub(super) const HELLO: u8 = 1;

@@ -1,6 +1,6 @@
 //! Messages: the kinds, the bodies of control messages, and payloads from their pieces.
 
-use crate::incarnation::Incarnation;
+use crate::id::incarnation::Incarnation;
 use alloc::collections::LinkedList;
 use alloc::vec::Vec;
 use core::fmt;
@@ -13,9 +13,9 @@ use serde::de::value::SeqAccessDeserializer;
 use serde::de::{DeserializeOwned, Error, IgnoredAny, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::frame::gather;
-use crate::handshake::canonical_id;
-use crate::record::{BODY_MAX, PIECE};
+use crate::wire::frame::gather;
+use crate::wire::handshake::canonical_id;
+use crate::wire::record::{BODY_MAX, PIECE};
 use crate::{NodeId, PeerFault};
 
 /// What a message is, by its first byte.

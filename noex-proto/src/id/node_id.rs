@@ -11,7 +11,7 @@ use core::str::FromStr;
 use serde::de::{self, Deserialize, Deserializer, Visitor};
 use serde::{Serialize, Serializer};
 
-use crate::host::{self, Host};
+use crate::id::host::{self, Host};
 
 /// The longest name of a node, in bytes.
 const NAME_MAX: usize = 64;

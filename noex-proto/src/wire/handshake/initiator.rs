@@ -8,7 +8,7 @@ use hmac::Mac;
 
 use super::frames::{self, Challenge, Hello};
 use super::{Claimed, HandshakeFailure, Keyed, LocalHello};
-use crate::keys::{Root, SessionKeys, Transcript};
+use crate::wire::keys::{Root, SessionKeys, Transcript};
 use crate::{NodeId, PeerFault};
 
 /// What follows from a frame.

@@ -8,7 +8,7 @@ use hmac::Mac;
 
 use super::frames::{self, Challenge, Hello};
 use super::{Claimed, HandshakeFailure, Keyed, LocalHello, RejectCode};
-use crate::keys::{Root, Secrets, Transcript, TranscriptHash};
+use crate::wire::keys::{Root, Secrets, Transcript, TranscriptHash};
 use crate::{NodeId, PeerFault};
 
 /// What follows from a frame.

@@ -3,7 +3,7 @@
 use sha2::{Digest, Sha256};
 
 use crate::NodeId;
-use crate::incarnation::Incarnation;
+use crate::id::incarnation::Incarnation;
 
 /// What a member adds to the digest of a view: the first 8 bytes of SHA-256 over its incarnation and its id. The sum is taken modulo 2^64,
 /// so a member is added and taken away in O(1).

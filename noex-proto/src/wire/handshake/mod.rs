@@ -6,11 +6,11 @@ mod responder;
 #[cfg(test)]
 mod tests;
 
-use crate::incarnation::Incarnation;
+use crate::id::incarnation::Incarnation;
 use core::time::Duration;
 
-use crate::keys::{HmacSha256, Root, Secrets};
-use crate::record::{Opener, Sealer};
+use crate::wire::keys::{HmacSha256, Root, Secrets};
+use crate::wire::record::{Opener, Sealer};
 use crate::{NodeId, PeerFault, Refusal};
 
 use frames::Announcement;

@@ -6,8 +6,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::Secret;
-use crate::incarnation::Incarnation;
-use crate::record::RecordBuilder;
+use crate::id::incarnation::Incarnation;
+use crate::wire::record::RecordBuilder;
 use bytes::Bytes;
 
 const NONCE_I: [u8; 32] = [0x11; 32];
@@ -155,7 +155,7 @@ fn known_answers() {
     }
     assert_eq!((sent[0].len() - 4, sent[1].len() - 4), (107, 89));
 
-    let mut transcript = crate::keys::Transcript::new("prod");
+    let mut transcript = crate::wire::keys::Transcript::new("prod");
     transcript.add(&sent[0][4..]);
     transcript.add(&sent[1][4..]);
     assert_eq!(transcript.finish()[..], hex("780458ff76428af0b3d7920857f4f6d846e025bc03c8d0db0148dd0e336595f2"));

@@ -1,0 +1,8 @@
+//! What is on the wire: frames, handshakes, records and messages, as bytes.
+
+pub(crate) mod digest;
+pub(crate) mod frame;
+pub(crate) mod handshake;
+pub(crate) mod keys;
+pub(crate) mod message;
+pub(crate) mod record;
