@@ -9,7 +9,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 /// what finds no room is tried again by the system only after a second.
 const BACKLOG: i32 = 1024;
 
-/// What listens, for [`Runtime::bind`](crate::Runtime::bind).
+/// A bound socket with its address, for [`Runtime::bind`](crate::Runtime::bind); not an end of a range.
 #[derive(Debug)]
 pub struct Bound<L> {
     /// Whether it listens on the unspecified IPv6 address and serves IPv4 too.

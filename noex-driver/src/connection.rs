@@ -5,9 +5,10 @@ use std::sync::{Arc, OnceLock};
 
 use bytes::Buf;
 use futures_lite::future;
-use noex_proto::{Close, Input, ReadBuffer, Turn};
+use noex_proto::{Close, Input};
 
 use crate::drive::Shared;
+use crate::io::{ReadBuffer, Turn};
 use crate::link::Orders;
 use crate::time::{sleep, wall};
 use crate::{Runtime, io_error, log};

@@ -10,7 +10,7 @@ use noex_proto::{Input, LocalFault, SubscriptionId};
 use crate::Subscribed;
 use crate::drive::Shared;
 
-/// A registered handler, with [`unsubscribe`](Self::unsubscribe). Dropping this keeps the handler.
+/// A registered handler, which is no stream, with [`unsubscribe`](Self::unsubscribe). Dropping this keeps the handler.
 #[derive(Debug)]
 pub struct Subscription {
     id: SubscriptionId,

@@ -18,6 +18,7 @@ mod drive;
 mod env;
 mod error;
 mod handlers;
+mod io;
 mod io_error;
 mod link;
 mod log;

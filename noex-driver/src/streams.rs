@@ -19,7 +19,7 @@ pub type EventStream = Subscribed<ClusterEvent>;
 /// were dropped at this place because the stream was read too slowly.
 pub type MessageStream = Subscribed<Result<Message, MessagesLagged>>;
 
-/// A subscription as a stream: what happens from its creation on, in order.
+/// A stream of events or messages: what happens from its creation on, in order.
 ///
 /// Its queue is bounded by the limits of the configuration, and what was dropped is said. It stays open while the cluster is
 /// stopped, for a later start, and ends when the last handle is gone and what was queued is read. Dropping it ends the

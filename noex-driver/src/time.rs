@@ -19,7 +19,7 @@ pub(crate) fn wall() -> WallTime {
     SystemTimes::wall(&SystemTime::now())
 }
 
-/// Tells the application wall-clock times as [`SystemTime`].
+/// A name for a format, without a value: wall-clock times are told as [`SystemTime`].
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum SystemTimes {}
 

@@ -8,7 +8,7 @@ use core::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// What a driver says of a fault of the local system: an error of any type, mostly a `std::io::Error`.
+/// An error of any type within another one: what a driver says of a fault of the local system, mostly a `std::io::Error`.
 ///
 /// Clones share the error. [`get_ref`](Self::get_ref) gives it, and so does [`source`](Error::source) of the error that holds this cause,
 /// for a downcast. Causes with the same text are equal; serde keeps the text alone.

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Cause, Contact, DialError, InvalidClusterConfigError, NodeId};
 
-/// What an error event reports. None of them is fatal.
+/// The content of an error event, which no call returns. None of them is fatal.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum ClusterError {
@@ -394,7 +394,7 @@ impl Error for ClusterError {
     }
 }
 
-/// The cluster was read or used while it is not running.
+/// The local node is not running, and was read or used.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct ClusterNotStartedError;

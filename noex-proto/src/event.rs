@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{ClusterError, NodeId, NodeInfo, SendError, TimeFormat, WallTime};
 
-/// Whether the local node takes part in a cluster.
+/// The status of the local node: whether it takes part in a cluster.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, Hash, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -24,7 +24,7 @@ pub enum ClusterStatus {
     Stopping,
 }
 
-/// What the local node knows of its session with another node.
+/// The state of the session with another node, as the local node knows it.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -115,7 +115,7 @@ impl<F: TimeFormat> ClusterEvent<F> {
     }
 }
 
-/// What became of a message to all nodes.
+/// The result of a broadcast: what became of a message to all nodes.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct Broadcast {

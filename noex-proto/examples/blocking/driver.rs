@@ -10,8 +10,7 @@ use std::time::{Duration, Instant as Clock, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use noex_proto::{
-    Action, Cause, Close, ClusterConfig, ClusterEvent, ConnId, ConnectError, Input, Instant, LookupId, Machine, Message,
-    ReadBuffer, WallTime,
+    Action, Cause, Close, ClusterConfig, ClusterEvent, ConnId, ConnectError, Input, Instant, LookupId, Machine, Message, WallTime,
 };
 
 /// How long to wait after a failed accept.
@@ -219,8 +218,8 @@ fn resolve(lookup: LookupId, host: &str) -> Work {
 
 /// Reads to the end. What comes after a close is thrown away, up to the bound that the machine has set.
 fn read(conn: ConnId, mut stream: TcpStream, work: &Sender<Work>, closing: &OnceLock<usize>) {
-    let (mut buffer, mut thrown_away) = (ReadBuffer::new(), 0);
-    while let Ok(length @ 1..) = stream.read(buffer.space()) {
+    let (mut buffer, mut thrown_away) = (vec![0; 16 * 1024], 0);
+    while let Ok(length @ 1..) = stream.read(&mut buffer) {
         if let Some(most) = closing.get() {
             thrown_away += length;
             if thrown_away > *most {
@@ -230,7 +229,7 @@ fn read(conn: ConnId, mut stream: TcpStream, work: &Sender<Work>, closing: &Once
             continue;
         }
         let wall = WallTime(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default());
-        let data = buffer.take(length);
+        let data = Bytes::copy_from_slice(&buffer[..length]);
         let _stopped = work.send(Work::Input(Input::Received { conn, data, wall }));
     }
     let _stopped = work.send(Work::End(conn));

@@ -9,7 +9,7 @@ use core::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// A moment, as the time that has passed since the driver started.
+/// A moment of the machine's time, which is not `std::time::Instant`: the time that has passed since the driver started.
 ///
 /// The machine never reads a clock. A driver subtracts its own start from its monotonic clock; a test or a simulator builds one
 /// from a number. It counts nanoseconds, and stands still after 584 years.

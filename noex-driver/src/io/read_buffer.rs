@@ -1,7 +1,4 @@
-//! The buffer that a driver reads a connection into.
-
-use alloc::vec;
-use alloc::vec::Vec;
+//! The buffer that a connection is read into.
 
 use bytes::Bytes;
 
@@ -9,25 +6,24 @@ use bytes::Bytes;
 const LEAST: usize = 2 * 1024;
 const MOST: usize = 64 * 1024;
 
-/// The buffer that a connection is read into, for drivers: 2 KiB, and more while reads fill it, up to 64 KiB.
+/// The buffer that a connection is read into: 2 KiB, and more while reads fill it, up to 64 KiB.
 #[derive(Debug)]
-pub struct ReadBuffer(Vec<u8>);
+pub(crate) struct ReadBuffer(Vec<u8>);
 
 impl ReadBuffer {
     /// A buffer of the least size.
-    #[must_use]
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(vec![0; LEAST])
     }
 
     /// Where to read to. Never empty.
-    pub fn space(&mut self) -> &mut [u8] {
+    pub(crate) fn space(&mut self) -> &mut [u8] {
         &mut self.0
     }
 
-    /// The `length` bytes that were read, for [`Input::Received`](crate::Input::Received). More than there is space for count as
+    /// The `length` bytes that were read, for [`Input::Received`](noex_proto::Input::Received). More than there is space for count as
     /// all of it.
-    pub fn take(&mut self, length: usize) -> Bytes {
+    pub(crate) fn take(&mut self, length: usize) -> Bytes {
         let size = self.0.len();
         let data = Bytes::copy_from_slice(&self.0[..length.min(size)]);
         if length >= size && size < MOST {
@@ -36,12 +32,6 @@ impl ReadBuffer {
             self.0 = vec![0; size / 2];
         }
         data
-    }
-}
-
-impl Default for ReadBuffer {
-    fn default() -> Self {
-        Self::new()
     }
 }
 

@@ -1,4 +1,4 @@
-//! How long a task of a driver's goes on before others run.
+//! How long a task goes on before others run.
 
 /// How many bytes make a turn. Few, as a runtime may look for further readiness and for timers only after dozens of tasks: what each of
 /// them does meanwhile delays heartbeats.
@@ -7,13 +7,13 @@ const TURN: usize = 64 * 1024;
 /// What a small read or write counts at least.
 const LEAST: usize = 4 * 1024;
 
-/// When a task that could read or write for ever lets others run, for drivers on a runtime that does not interrupt tasks.
+/// When a task that could read or write for ever lets others run, on a runtime that does not interrupt tasks.
 #[derive(Debug, Default)]
-pub struct Turn(usize);
+pub(crate) struct Turn(usize);
 
 impl Turn {
     /// Whether the turn is over with a read or write of so many bytes, and the next begins.
-    pub fn is_over(&mut self, bytes: usize) -> bool {
+    pub(crate) fn is_over(&mut self, bytes: usize) -> bool {
         self.0 = self.0.saturating_add(bytes.max(LEAST));
         let over = self.0 >= TURN;
         if over {
@@ -25,8 +25,6 @@ impl Turn {
 
 #[cfg(test)]
 mod tests {
-    use alloc::vec::Vec;
-
     use super::*;
 
     #[test]
