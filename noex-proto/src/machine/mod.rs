@@ -241,8 +241,9 @@ impl Machine {
         self.running().map(|active| active.node.peers.session(id))
     }
 
-    /// Whether the queue to the node is below its low-water mark: half of [`Limits::send_queue_bytes`] is free, and any message finds room. A
-    /// driver asks after it has written, for senders that wait since [`SendError::QueueFull`].
+    /// Whether the queue to the node has drained to its low-water mark: half of
+    /// [`Limits::send_queue_bytes`](crate::Limits::send_queue_bytes) is free, and any message finds room. A driver asks after it has
+    /// written, for senders that wait since [`SendError::QueueFull`].
     ///
     /// # Errors
     /// Those of [`send`](Self::send) that say that no session takes messages to the node.
