@@ -312,6 +312,7 @@ fn at_rest(sessions: usize) -> Bench {
 }
 
 #[test]
+#[expect(clippy::disallowed_macros, reason = "`.ci/compare` reads it")]
 fn a_thousand_idle_sessions_take_at_most_a_mib() {
     let Bench { machine, members, .. } = at_rest(1000);
     drop(members);
