@@ -203,36 +203,6 @@ pub enum Refusal {
     Version,
 }
 
-impl Refusal {
-    /// The reason behind the code of a REFUSED message.
-    pub(crate) const fn from_code(code: u8) -> Self {
-        match code {
-            1 => Self::IdentityConflict,
-            2 => Self::ToSelf,
-            3 => Self::Leaving,
-            4 => Self::LimitReached,
-            5 => Self::NotAdmitted,
-            6 => Self::Duplicate,
-            7 => Self::LoopbackIdentity,
-            code => Self::Unknown(code),
-        }
-    }
-
-    /// The code of the reason in a REFUSED message; none for what is only said by REJECT.
-    pub(crate) const fn code(self) -> Option<u8> {
-        match self {
-            Self::IdentityConflict => Some(1),
-            Self::ToSelf => Some(2),
-            Self::Leaving => Some(3),
-            Self::LimitReached => Some(4),
-            Self::NotAdmitted => Some(5),
-            Self::Duplicate => Some(6),
-            Self::LoopbackIdentity => Some(7),
-            _ => None,
-        }
-    }
-}
-
 impl Error for Refusal {}
 
 impl fmt::Display for Refusal {

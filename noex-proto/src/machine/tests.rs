@@ -16,6 +16,7 @@ use crate::wire::handshake::{Initiator, InitiatorStep, LocalHello};
 use crate::wire::keys::Secrets;
 use crate::wire::message::{Control, Member, kind};
 use crate::wire::record::{Opener, RecordBuilder, Sealer};
+use crate::wire::refuse_code::RefuseCode;
 use crate::{
     Action, ClusterConfig, ClusterError, ClusterEvent, ClusterStatus, ConnId, Input, Instant, Limits, LocalNetwork,
     NodeDownReason, NodeId, NodeStatus, PeerFault, Refusal, Secret, WallTime,
@@ -433,7 +434,7 @@ fn who_was_refused_is_told_that_reason_though_the_node_stops_before_it_reads() {
     bench.say(conn, &[intro(1)]);
     bench.feed(Input::Stop);
     bench.feed(Input::Transmitted { bytes: 1000, conn });
-    let refused = Refusal::LimitReached.code().expect("a code");
+    let refused = RefuseCode::LimitReached.code();
     assert_eq!(bench.members[&conn].heard, [offer(), Control::Refused(refused)]);
 }
 

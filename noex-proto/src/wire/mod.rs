@@ -6,3 +6,4 @@ pub(crate) mod handshake;
 pub(crate) mod keys;
 pub(crate) mod message;
 pub(crate) mod record;
+pub(crate) mod refuse_code;

@@ -9,6 +9,7 @@ use crate::mesh::cx::{Cx, Timer, Wait};
 use crate::mesh::pairing::{Consent, Decision, Intro, Offer, Situation, Stage};
 use crate::mesh::session::Session;
 use crate::wire::message::Control;
+use crate::wire::refuse_code::{RefuseCode, refusal};
 use crate::{ClusterError, ConnId, NodeId, PeerFault, Refusal, Unreached, WallTime};
 
 /// How long each message of the admission may take.
@@ -25,20 +26,20 @@ impl Node {
             return self.met_oneself(cx, conn, incarnation == cx.local.incarnation);
         }
         if !cx.is_running() {
-            return self.refuse(cx, conn, Refusal::Leaving);
+            return self.refuse(cx, conn, RefuseCode::Leaving);
         }
         // Everyone whom this node told of the peer would dial itself.
         if id.is_loopback() && !self.is_near(cx, conn) {
             let fault = PeerFault::LoopbackIdentity;
             self.count_fault(cx, conn, fault);
-            return self.refuse_as(cx, conn, Refusal::LoopbackIdentity, Ended::Failed(Unreached::Fault(fault)));
+            return self.refuse_as(cx, conn, RefuseCode::LoopbackIdentity, Ended::Failed(Unreached::Fault(fault)));
         }
         let full = match self.peers.get(&id) {
             Some(peer) => peer.pair.is_full(),
             None => !self.make_peer_room(cx, true),
         };
         if full || self.links.session_count() > cx.local.settings.limits.members.saturating_mul(2) {
-            return self.refuse(cx, conn, Refusal::LimitReached);
+            return self.refuse(cx, conn, RefuseCode::LimitReached);
         }
         self.peers.met(cx.now(), &id).pair.begin(conn);
         Self::await_admission(cx, conn);
@@ -89,7 +90,7 @@ impl Node {
 
     /// The peer refuses the session. Without a secret anyone can say so: it is reported and backed off from, no more.
     pub(super) fn refused(&mut self, cx: &mut Cx<'_>, conn: ConnId, code: u8) -> Result<(), PeerFault> {
-        let reason = Refusal::from_code(code);
+        let reason = refusal(code);
         match reason {
             Refusal::Duplicate | Refusal::ToSelf => {}
             Refusal::IdentityConflict => cx.report_own_conflict(),
@@ -116,7 +117,7 @@ impl Node {
                 if self.peers.get_mut(&id).is_some_and(|peer| peer.is_new_conflict(incarnation)) {
                     cx.report(ClusterError::IdentityConflict { id: id.clone() });
                 }
-                self.refuse(cx, newcomer, Refusal::IdentityConflict);
+                self.refuse(cx, newcomer, RefuseCode::IdentityConflict);
             }
         }
     }
@@ -185,10 +186,10 @@ impl Node {
             Decision::Probe => self.probe(cx, peer.session()),
             Decision::RefuseDuplicate => {
                 cx.host.counters.duplicates += 1;
-                self.refuse(cx, conn, Refusal::Duplicate);
+                self.refuse(cx, conn, RefuseCode::Duplicate);
             }
             Decision::Replace => self.replace(cx, peer.session()),
-            Decision::Full => self.refuse(cx, conn, Refusal::LimitReached),
+            Decision::Full => self.refuse(cx, conn, RefuseCode::LimitReached),
             Decision::Choose => {
                 let id = session.id.clone();
                 self.peers.choose(&id, Some(conn));
@@ -212,7 +213,7 @@ impl Node {
                 self.end_conn(cx, conn, CloseReason::Superseded);
             }
             Consent::Replace => self.replace(cx, peer.session()),
-            Consent::Full => self.refuse(cx, conn, Refusal::LimitReached),
+            Consent::Full => self.refuse(cx, conn, RefuseCode::LimitReached),
             Consent::Admit => {
                 self.send_intro(cx, conn);
                 let own = cx.local.admissions;
@@ -273,12 +274,12 @@ impl Node {
 
     /// The peer has this node's own id: it is this node, or another process that claims the same identity.
     fn met_oneself(&mut self, cx: &mut Cx<'_>, conn: ConnId, same_incarnation: bool) {
-        let reason = if same_incarnation { Refusal::ToSelf } else { Refusal::IdentityConflict };
+        let reason = if same_incarnation { RefuseCode::ToSelf } else { RefuseCode::IdentityConflict };
         if !same_incarnation {
             cx.report_own_conflict();
         }
         if self.links.is_dialled(conn) {
-            self.end_conn(cx, conn, CloseReason::Said(Ended::from(reason)));
+            self.end_conn(cx, conn, CloseReason::Said(Ended::from(Refusal::from(reason))));
         } else {
             self.refuse(cx, conn, reason);
         }
@@ -297,16 +298,14 @@ impl Node {
     // Refusals
 
     /// Refuses a session by its last message.
-    pub(super) fn refuse(&mut self, cx: &mut Cx<'_>, conn: ConnId, reason: Refusal) {
-        self.refuse_as(cx, conn, reason, Ended::from(reason));
+    pub(super) fn refuse(&mut self, cx: &mut Cx<'_>, conn: ConnId, reason: RefuseCode) {
+        self.refuse_as(cx, conn, reason, Ended::from(Refusal::from(reason)));
     }
 
     /// [`Node::refuse`] with what it comes to where this node dialled.
-    fn refuse_as(&mut self, cx: &mut Cx<'_>, conn: ConnId, reason: Refusal, ended: Ended) {
-        if let Some(code) = reason.code() {
-            self.set_stage(conn, Stage::Last(ended));
-            self.send_last(cx, conn, Control::Refused(code));
-        }
+    fn refuse_as(&mut self, cx: &mut Cx<'_>, conn: ConnId, reason: RefuseCode, ended: Ended) {
+        self.set_stage(conn, Stage::Last(ended));
+        self.send_last(cx, conn, Control::Refused(reason.code()));
     }
 
     fn stage(&self, conn: ConnId) -> Option<&Stage> {

@@ -8,7 +8,8 @@ use crate::mesh::links::Phase;
 use crate::mesh::pairing::Stage;
 use crate::mesh::session::Session;
 use crate::wire::message::Control;
-use crate::{ConnId, NodeDownReason, NodeId, Refusal};
+use crate::wire::refuse_code::RefuseCode;
+use crate::{ConnId, NodeDownReason, NodeId};
 
 impl Node {
     // Connections
@@ -116,7 +117,7 @@ impl Node {
             match self.links.session(conn).map(|session| &session.stage) {
                 Some(Stage::Last(_)) => {}
                 Some(Stage::Up) => self.send_last(cx, conn, Control::Goodbye),
-                Some(_) => self.refuse(cx, conn, Refusal::Leaving),
+                Some(_) => self.refuse(cx, conn, RefuseCode::Leaving),
                 None => self.end_conn(cx, conn, CloseReason::GivenUp(Ended::Harmless)),
             }
         }

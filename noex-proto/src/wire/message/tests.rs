@@ -6,7 +6,6 @@ use std::{format, iter};
 use proptest::prelude::*;
 
 use super::*;
-use crate::Refusal;
 use crate::id::incarnation::Incarnation;
 use crate::wire::frame::{LENGTH_LEN, RECORD_MAX};
 use crate::wire::keys::hmac;
@@ -205,24 +204,6 @@ fn the_number_of_members_is_capped() {
     let over = encoded(&page(most + 1));
     assert!(over.len() + 5 + 16 + LENGTH_LEN > RECORD_MAX);
     assert_eq!(Control::decode(kind::MEMBERS, &over), Err(PeerFault::MalformedBody));
-}
-
-#[test]
-fn codes_of_refusals() {
-    let known: Vec<_> = (0..9).map(Refusal::from_code).collect();
-    let expected = [
-        Refusal::Unknown(0),
-        Refusal::IdentityConflict,
-        Refusal::ToSelf,
-        Refusal::Leaving,
-        Refusal::LimitReached,
-        Refusal::NotAdmitted,
-        Refusal::Duplicate,
-        Refusal::LoopbackIdentity,
-        Refusal::Unknown(8),
-    ];
-    assert_eq!(known, expected);
-    assert_eq!(expected.map(Refusal::code), [None, Some(1), Some(2), Some(3), Some(4), Some(5), Some(6), Some(7), None]);
 }
 
 fn control() -> impl Strategy<Value = Control> {
