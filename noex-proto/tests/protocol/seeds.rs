@@ -142,6 +142,27 @@ fn a_node_that_others_told_of_is_dialled_though_a_seed_at_its_address_is_removed
 }
 
 #[test]
+fn a_lost_node_whose_seed_is_removed_is_dialled_though_a_name_led_to_it_once() {
+    // Given: a node behind two seeds, its own address and a name that takes a minute to look up from here on.
+    let mut net = Net::new(2);
+    net.names.insert("cluster.example".into(), vec![address(1)]);
+    net.no_dial(1, 0);
+    net.start(1, config("b", 1));
+    net.start(0, config("a", 0).seeds(["cluster.example", "b@10.0.0.2:4369"]));
+    net.run(SECOND);
+    assert!(net.is_up(0, &id("b", 1)));
+    net.lookup_time = 60 * SECOND;
+    // When: it is lost, and its seed is removed before it is dialled again.
+    net.crash(1);
+    net.start(1, config("b", 1));
+    net.run(10 * MS);
+    assert_eq!(set_seeds(&mut net, 0, &["cluster.example"]), Ok(()));
+    // Then: its own address is dialled without the name.
+    net.run(3 * SECOND);
+    assert!(net.is_up(0, &id("b", 1)), "{:?}", net.nodes[0].dials);
+}
+
+#[test]
 fn a_node_that_is_lost_behind_a_seed_is_dialled_though_the_seed_leads_to_another_by_then() {
     // Given: one name that leads to all nodes, which all of them have, and two that lose each other while both keep the third.
     let hosts = [0, 1, 2];

@@ -130,11 +130,12 @@ impl Node {
         }
     }
 
-    /// A seed leads to this node no more. Unless another one does, or the node is up or has left, it is dialled at its own address.
+    /// A seed leads to this node no more. Unless the node is up or has left, or is dialled anyhow, by itself or by another seed at its very
+    /// address, its own address is dialled: a name that led to it once may lead elsewhere.
     pub(super) fn led_to_no_more(&mut self, cx: &mut Cx<'_>, id: NodeId, at: Instant) {
         let lost = self.peers.get(&id).is_some_and(|peer| peer.session().is_none()) && !self.peers.has_left(&id);
-        if lost && self.dialler.targets_of(&id).is_empty() {
-            let own = Target::Node(id);
+        let own = Target::Node(id.clone());
+        if lost && !self.dialler.contains(&own) && self.dialler.seed_at(&id).is_none() {
             self.dialler.add(cx, own.clone());
             self.dialler.dial_by(own, at);
         }
