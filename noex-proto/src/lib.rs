@@ -91,6 +91,7 @@ pub mod bounds;
 mod cause;
 mod config;
 mod contact;
+mod counters;
 pub mod defaults;
 mod env;
 mod error;
@@ -122,6 +123,7 @@ pub use bytes::Bytes;
 pub use cause::Cause;
 pub use config::{ClusterConfig, InvalidClusterConfigError};
 pub use contact::{Contact, InvalidContactError};
+pub use counters::Counters;
 pub use env::FromEnvError;
 pub use error::{
     ClusterError, ClusterNotStartedError, LocalFault, PeerFault, Refusal, SendError, SetSecretsError, SetSeedsError, StartError,
@@ -135,7 +137,7 @@ pub use listen_on::ListenOn;
 #[cfg(feature = "testing")]
 #[doc(hidden)]
 pub use machine::Books;
-pub use machine::{Counters, Machine, Readiness, ReadinessReason, Usage};
+pub use machine::{Machine, Readiness, ReadinessReason, Usage};
 pub use node_info::{LastDown, NodeInfo};
 pub use recording::{Recorded, Recording, RecordingError};
 pub use secret::{IntoSecret, Secret};

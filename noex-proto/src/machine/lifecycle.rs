@@ -6,10 +6,11 @@ use core::net::{IpAddr, SocketAddr};
 use rand_chacha::ChaCha12Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
-use super::{Active, Host, Machine, Run};
+use super::{Active, Machine, Run};
 use crate::config::Settings;
 use crate::id::incarnation::Incarnation;
 use crate::mesh::cx::{Cx, Local, Timer};
+use crate::mesh::host::Host;
 use crate::mesh::node::Node;
 use crate::mesh::reporter::Reporter;
 use crate::reports::LocalReports;

@@ -1,7 +1,7 @@
 //! What each part of a node is handed beside its own state: the local node, its deadlines, and the way out of the machine.
 
 use crate::id::incarnation::Incarnation;
-use crate::machine::{Abstract, Abstraction};
+use crate::mesh::abstraction::{Abstract, Abstraction};
 use alloc::collections::BTreeSet;
 use core::hash::Hasher;
 use core::mem::discriminant;
@@ -11,12 +11,13 @@ use rand_chacha::ChaCha12Rng;
 
 use super::reporter::Reporter;
 use crate::config::Settings;
-use crate::machine::Host;
+use crate::mesh::host::Host;
+use crate::reports::PeerReport;
 use crate::time::RunTime;
 use crate::time::timers::Timers;
 use crate::wire::handshake::LocalHello;
 use crate::wire::message::Control;
-use crate::{ClusterStatus, ConnId, Instant, LookupId, NodeId, SendError, WallTime, millis};
+use crate::{ClusterError, ClusterEvent, ClusterStatus, ConnId, Instant, LookupId, NodeId, SendError, WallTime, millis};
 
 /// The local node: its identity, its settings, its clocks and its deadlines.
 #[derive(Clone, Debug)]
@@ -151,6 +152,45 @@ impl Cx<'_> {
             members,
             process_count: self.host.process_count,
             uptime_ms: self.uptime_ms(),
+        }
+    }
+}
+
+// Reports
+impl Cx<'_> {
+    /// Reports an error that an unauthenticated peer can cause, unless there have been too many. Whether it was told.
+    pub(super) fn report(&mut self, error: ClusterError) -> bool {
+        let (now, limit) = (self.now(), self.local.settings.limits.error_reports_per_second);
+        let admitted = self.local.reporter.admit(now, limit);
+        if admitted {
+            self.host.emit(ClusterEvent::Error(error));
+        } else {
+            self.host.counters.reports_held_back += 1;
+            self.local.timers.set_earliest(Timer::Reports, self.local.reporter.due());
+        }
+        admitted
+    }
+
+    /// Reports what a peer that dialled may do again and again.
+    pub(super) fn report_once(&mut self, report: PeerReport, error: ClusterError) {
+        let now = self.now();
+        if !self.local.reporter.is_told(now, &report) && self.report(error) {
+            self.local.reporter.told(now, report);
+        }
+    }
+
+    /// Reports how many reports were held back.
+    pub(super) fn sum_up_reports(&mut self) {
+        let count = self.local.reporter.take_held_back();
+        self.host.emit(ClusterEvent::Error(ClusterError::Suppressed { count }));
+    }
+
+    /// Reports that another running process claims this node's own identity: not more often than once in the longest delay.
+    pub(super) fn report_own_conflict(&mut self) {
+        let (now, delay) = (self.now(), self.local.settings.reconnect_max_delay);
+        if self.local.reporter.is_new_conflict(now, delay) {
+            let id = self.local.id.clone();
+            self.report(ClusterError::IdentityConflict { id });
         }
     }
 }

@@ -4,7 +4,7 @@
 //! counts, and after a longer gap nobody is judged before what waits has been read: so a node that was frozen blames nobody for it. A node
 //! that waits for nobody sleeps for as long as it likes: no wait that begins after a gap is put off by it.
 
-use crate::machine::{Abstract, Abstraction};
+use crate::mesh::abstraction::{Abstract, Abstraction};
 use core::hash::Hasher;
 use core::mem::discriminant;
 use core::time::Duration;

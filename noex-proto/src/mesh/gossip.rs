@@ -1,6 +1,6 @@
 //! Gossip: who asks whom for its members, and what becomes of the answer. Nothing is sent while the views agree.
 
-use crate::machine::{Abstract, Abstraction};
+use crate::mesh::abstraction::{Abstract, Abstraction};
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use core::hash::Hasher;

@@ -1,6 +1,6 @@
 //! Connections before and while they are authenticated: whom to let in, the handshake, and how a connection closes.
 
-use crate::machine::{Abstract, Abstraction};
+use crate::mesh::abstraction::{Abstract, Abstraction};
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};
 use core::cmp::Reverse;

@@ -13,11 +13,13 @@
 //! | `gossip` | who asks whom for members, and what becomes of the answer |
 //! | `reporter` | what the application is told of peers, and how often |
 
+pub(crate) mod abstraction;
 mod close;
 pub(crate) mod cx;
 pub(crate) mod detector;
 pub(crate) mod dialler;
 pub(crate) mod gossip;
+pub(crate) mod host;
 pub(crate) mod links;
 pub(crate) mod node;
 pub(crate) mod pairing;

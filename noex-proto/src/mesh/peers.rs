@@ -1,6 +1,6 @@
 //! The nodes that are known: who is up, the digest of the view, and how long the lost and those that left are remembered.
 
-use crate::machine::{Abstract, Abstraction};
+use crate::mesh::abstraction::{Abstract, Abstraction};
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;

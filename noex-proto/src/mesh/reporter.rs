@@ -1,10 +1,10 @@
 //! What the application is told of peers, and how often.
 
-use super::cx::{Cx, Timer};
-use crate::machine::{Abstract, Abstraction};
+use crate::Instant;
+use crate::mesh::abstraction::{Abstract, Abstraction};
 use crate::reports::{PeerReport, PeerReports, ReportLimiter};
-use crate::{ClusterError, ClusterEvent, Instant};
 use core::hash::Hasher;
+use core::time::Duration;
 
 /// What was reported lately.
 #[derive(Clone, Debug, Default)]
@@ -16,44 +16,40 @@ pub(crate) struct Reporter {
     limiter: ReportLimiter,
 }
 
-impl Cx<'_> {
-    /// Reports an error that an unauthenticated peer can cause, unless there have been too many. Whether it was told.
-    pub(super) fn report(&mut self, error: ClusterError) -> bool {
-        let (now, limit) = (self.now(), self.local.settings.limits.error_reports_per_second);
-        let limiter = &mut self.local.reporter.limiter;
-        let admitted = limiter.admit(now, limit);
-        if admitted {
-            self.host.emit(ClusterEvent::Error(error));
-        } else {
-            self.host.counters.reports_held_back += 1;
-            self.local.timers.set_earliest(Timer::Reports, limiter.due());
-        }
-        admitted
+impl Reporter {
+    /// Whether one more report of an error that an unauthenticated peer can cause may be made now. One that may not is counted.
+    pub(super) fn admit(&mut self, now: Instant, limit: usize) -> bool {
+        self.limiter.admit(now, limit)
     }
 
-    /// Reports what a peer that dialled may do again and again.
-    pub(super) fn report_once(&mut self, report: PeerReport, error: ClusterError) {
-        let now = self.now();
-        if !self.local.reporter.peer_reports.is_told(now, &report) && self.report(error) {
-            self.local.reporter.peer_reports.told(now, report);
-        }
+    /// When the reports held back are due to be summed up.
+    pub(super) fn due(&self) -> Instant {
+        self.limiter.due()
     }
 
-    /// Reports how many reports were held back.
-    pub(super) fn sum_up_reports(&mut self) {
-        let count = self.local.reporter.limiter.take_held_back();
-        self.host.emit(ClusterEvent::Error(ClusterError::Suppressed { count }));
+    /// The number of reports held back since it was last taken.
+    pub(super) fn take_held_back(&mut self) -> u64 {
+        self.limiter.take_held_back()
     }
 
-    /// Reports that another running process claims this node's own identity: not more often than once in the longest delay.
-    pub(super) fn report_own_conflict(&mut self) {
-        let (now, delay) = (self.now(), self.local.settings.reconnect_max_delay);
-        let last = &mut self.local.reporter.conflict_reported;
-        if last.is_none_or(|at| now - at >= delay) {
+    /// Whether this was told already of a peer that may do the same again and again.
+    pub(super) fn is_told(&mut self, now: Instant, report: &PeerReport) -> bool {
+        self.peer_reports.is_told(now, report)
+    }
+
+    /// This was told.
+    pub(super) fn told(&mut self, now: Instant, report: PeerReport) {
+        self.peer_reports.told(now, report);
+    }
+
+    /// Whether to report that another running process claims this node's own identity: not more often than once in `delay`.
+    pub(super) fn is_new_conflict(&mut self, now: Instant, delay: Duration) -> bool {
+        let last = &mut self.conflict_reported;
+        let news = last.is_none_or(|at| now - at >= delay);
+        if news {
             *last = Some(now);
-            let id = self.local.id.clone();
-            self.report(ClusterError::IdentityConflict { id });
         }
+        news
     }
 }
 

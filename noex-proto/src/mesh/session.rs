@@ -1,6 +1,6 @@
 //! One authenticated session: records in, records out, payloads, credit.
 
-use crate::machine::{Abstract, Abstraction};
+use crate::mesh::abstraction::{Abstract, Abstraction};
 use alloc::boxed::Box;
 use core::hash::Hasher;
 use core::time::Duration;

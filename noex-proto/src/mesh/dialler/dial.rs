@@ -3,20 +3,13 @@
 use alloc::collections::{BTreeMap, VecDeque};
 use core::hash::Hasher;
 
+use super::target::Target;
 use crate::addresses::Addresses;
-use crate::machine::{Abstract, Abstraction};
+use crate::mesh::abstraction::{Abstract, Abstraction};
 use crate::mesh::cx::Cx;
 use crate::time::RunTime;
 use crate::time::backoff::Backoff;
 use crate::{ConnId, Instant, NodeId, Unreached};
-
-/// What has to be dialled until a session with it is up.
-#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub(crate) enum Target {
-    Node(NodeId),
-    /// A configured seed, by its number.
-    Seed(usize),
-}
 
 /// How likely it is that a dial finds somebody, the likeliest first. Where packets vanish, a dial is in flight for long.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]

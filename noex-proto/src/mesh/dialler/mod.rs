@@ -4,8 +4,9 @@ mod dial;
 mod lookup;
 mod seeds;
 mod slots;
+pub(crate) mod target;
 
-use crate::machine::{Abstract, Abstraction};
+use crate::mesh::abstraction::{Abstract, Abstraction};
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
@@ -13,8 +14,9 @@ use core::hash::Hasher;
 use core::net::SocketAddr;
 use core::time::Duration;
 
-pub(crate) use dial::{Dial, Target};
+pub(crate) use dial::Dial;
 pub(crate) use slots::Slots;
+pub(crate) use target::Target;
 
 use self::dial::{Place, Prospect};
 use super::close::Ended;

@@ -1,6 +1,6 @@
 //! How many connects may be under way, and how many may begin in a second.
 
-use crate::machine::{Abstract, Abstraction};
+use crate::mesh::abstraction::{Abstract, Abstraction};
 use core::hash::Hasher;
 use core::time::Duration;
 

@@ -4,8 +4,8 @@
 //! A count that drifts is no limit any more, and nobody who asks the count finds that out.
 
 use super::{Node, Nodes};
-use crate::machine::Host;
 use crate::mesh::cx::{Local, Timer, Wait};
+use crate::mesh::host::Host;
 use crate::mesh::links::Phase;
 use crate::mesh::pairing::Stage;
 use crate::mesh::session::Session;

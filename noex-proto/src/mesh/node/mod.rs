@@ -18,7 +18,7 @@ mod opening;
 mod rumors;
 mod traffic;
 
-use crate::machine::{Abstract, Abstraction};
+use crate::mesh::abstraction::{Abstract, Abstraction};
 use alloc::vec::Vec;
 use core::hash::Hasher;
 use core::net::SocketAddr;

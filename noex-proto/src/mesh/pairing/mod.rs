@@ -8,7 +8,7 @@ mod offerer;
 #[cfg(test)]
 mod tests;
 
-use crate::machine::{Abstract, Abstraction};
+use crate::mesh::abstraction::{Abstract, Abstraction};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::hash::Hasher;

@@ -2,13 +2,12 @@
 
 use alloc::collections::VecDeque;
 
-use super::Counters;
 use crate::lookups::Lookups;
-use crate::mesh::dialler::Target;
+use crate::mesh::dialler::target::Target;
 use crate::recording::Recorder;
 use crate::reports::LocalReports;
 use crate::subscription::Subscriptions;
-use crate::{Action, ClusterError, ClusterEvent, ClusterStatus, ConnId, Instant, Limits, LocalFault};
+use crate::{Action, ClusterError, ClusterEvent, ClusterStatus, ConnId, Counters, Instant, Limits, LocalFault};
 
 /// What outlives a run.
 #[derive(Clone, Debug)]
