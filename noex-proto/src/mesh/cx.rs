@@ -1,7 +1,5 @@
 //! What each part of a node is handed beside its own state: the local node, its deadlines, and the way out of the machine.
 
-use crate::id::incarnation::Incarnation;
-use crate::mesh::abstraction::{Abstract, Abstraction};
 use alloc::collections::BTreeSet;
 use core::hash::Hasher;
 use core::mem::discriminant;
@@ -11,6 +9,8 @@ use rand_chacha::ChaCha12Rng;
 
 use super::reporter::Reporter;
 use crate::config::Settings;
+use crate::id::incarnation::Incarnation;
+use crate::mesh::abstraction::{Abstract, Abstraction};
 use crate::mesh::host::Host;
 use crate::reports::PeerReport;
 use crate::time::RunTime;

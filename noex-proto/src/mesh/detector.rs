@@ -4,7 +4,6 @@
 //! counts, and after a longer gap nobody is judged before what waits has been read: so a node that was frozen blames nobody for it. A node
 //! that waits for nobody sleeps for as long as it likes: no wait that begins after a gap is put off by it.
 
-use crate::mesh::abstraction::{Abstract, Abstraction};
 use core::hash::Hasher;
 use core::mem::discriminant;
 use core::time::Duration;
@@ -12,6 +11,7 @@ use core::time::Duration;
 use rand_chacha::rand_core::Rng;
 
 use super::cx::{Cx, Local};
+use crate::mesh::abstraction::{Abstract, Abstraction};
 use crate::time::timers::Queue;
 use crate::time::{Moment, RunTime};
 use crate::{ConnId, Instant, defaults};

@@ -1,6 +1,5 @@
 //! Gossip: who asks whom for its members, and what becomes of the answer. Nothing is sent while the views agree.
 
-use crate::mesh::abstraction::{Abstract, Abstraction};
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use core::hash::Hasher;
@@ -8,6 +7,7 @@ use core::time::Duration;
 
 use super::cx::{Cx, Timer, Wait};
 use crate::id::incarnation::Incarnation;
+use crate::mesh::abstraction::{Abstract, Abstraction};
 use crate::time::RunTime;
 use crate::wire::message::Members;
 use crate::{ConnId, Instant, NodeId};

@@ -1,6 +1,5 @@
 //! Connections before and while they are authenticated: whom to let in, the handshake, and how a connection closes.
 
-use crate::mesh::abstraction::{Abstract, Abstraction};
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};
 use core::cmp::Reverse;
@@ -16,6 +15,7 @@ use super::close::CloseReason;
 use super::cx::{Cx, Timer, Wait};
 use super::session::Session;
 use crate::addresses::CONNECT_TIMEOUT;
+use crate::mesh::abstraction::{Abstract, Abstraction};
 use crate::wire::frame::{FrameBuffer, HANDSHAKE_FRAME_MAX, RECORD_MAX};
 use crate::wire::handshake::{HandshakeFailure, Initiator, InitiatorStep, Keyed, Responder, ResponderStep, Said};
 use crate::{Action, Close, ConnId, Instant, Limits, NodeId, PeerFault};

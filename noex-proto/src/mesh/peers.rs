@@ -1,6 +1,5 @@
 //! The nodes that are known: who is up, the digest of the view, and how long the lost and those that left are remembered.
 
-use crate::mesh::abstraction::{Abstract, Abstraction};
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
@@ -15,6 +14,7 @@ use super::pairing::{Intro, Pair};
 #[cfg(debug_assertions)]
 use super::{cx::Local, session::Session};
 use crate::id::incarnation::Incarnation;
+use crate::mesh::abstraction::{Abstract, Abstraction};
 use crate::subscription::Member;
 use crate::time::Moment;
 use crate::wire::digest::member_digest;

@@ -1,10 +1,11 @@
 //! What the application is told of peers, and how often.
 
+use core::hash::Hasher;
+use core::time::Duration;
+
 use crate::Instant;
 use crate::mesh::abstraction::{Abstract, Abstraction};
 use crate::reports::{PeerReport, PeerReports, ReportLimiter};
-use core::hash::Hasher;
-use core::time::Duration;
 
 /// What was reported lately.
 #[derive(Clone, Debug, Default)]

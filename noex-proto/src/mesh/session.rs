@@ -1,6 +1,5 @@
 //! One authenticated session: records in, records out, payloads, credit.
 
-use crate::mesh::abstraction::{Abstract, Abstraction};
 use alloc::boxed::Box;
 use core::hash::Hasher;
 use core::time::Duration;
@@ -13,6 +12,7 @@ use super::detector::Watch;
 use super::gossip::Answer;
 use super::pairing::Stage;
 use crate::id::incarnation::Incarnation;
+use crate::mesh::abstraction::{Abstract, Abstraction};
 use crate::mesh::send_queue::SendQueue;
 use crate::time::RunTime;
 use crate::wire::handshake::Keyed;

@@ -1,6 +1,5 @@
 //! Messages: the kinds, the bodies of control messages, and payloads from their pieces.
 
-use crate::id::incarnation::Incarnation;
 use alloc::collections::LinkedList;
 use alloc::vec::Vec;
 use core::fmt;
@@ -13,6 +12,7 @@ use serde::de::value::SeqAccessDeserializer;
 use serde::de::{DeserializeOwned, Error, IgnoredAny, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::id::incarnation::Incarnation;
 use crate::wire::frame::gather;
 use crate::wire::handshake::canonical_id;
 use crate::wire::record::{BODY_MAX, PIECE};

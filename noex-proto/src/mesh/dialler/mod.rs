@@ -6,13 +6,14 @@ mod seeds;
 mod slots;
 pub(crate) mod target;
 
-use crate::mesh::abstraction::{Abstract, Abstraction};
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use core::hash::Hasher;
 use core::net::SocketAddr;
 use core::time::Duration;
+
+use crate::mesh::abstraction::{Abstract, Abstraction};
 
 pub(crate) use dial::Dial;
 pub(crate) use slots::Slots;

@@ -1,9 +1,9 @@
 //! How many connects may be under way, and how many may begin in a second.
 
-use crate::mesh::abstraction::{Abstract, Abstraction};
 use core::hash::Hasher;
 use core::time::Duration;
 
+use crate::mesh::abstraction::{Abstract, Abstraction};
 use crate::{Instant, Limits};
 
 /// The time over which dials are counted for their rate.

@@ -18,7 +18,6 @@ mod opening;
 mod rumors;
 mod traffic;
 
-use crate::mesh::abstraction::{Abstract, Abstraction};
 use alloc::vec::Vec;
 use core::hash::Hasher;
 use core::net::SocketAddr;
@@ -32,6 +31,7 @@ use super::links::Links;
 use super::peers::{Peer, Peers};
 use crate::config::Settings;
 use crate::id::incarnation::Incarnation;
+use crate::mesh::abstraction::{Abstract, Abstraction};
 use crate::wire::keys::Secrets;
 use crate::{ConnId, Input, Instant, NodeId};
 

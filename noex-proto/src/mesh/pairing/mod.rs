@@ -8,11 +8,12 @@ mod offerer;
 #[cfg(test)]
 mod tests;
 
-use crate::mesh::abstraction::{Abstract, Abstraction};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::hash::Hasher;
 use core::mem::discriminant;
+
+use crate::mesh::abstraction::{Abstract, Abstraction};
 
 pub(super) use decider::Decision;
 pub(super) use offerer::Consent;

@@ -1,6 +1,5 @@
 //! The five handshake frames: their layout, and the rules that a frame keeps or breaks by itself.
 
-use crate::id::incarnation::Incarnation;
 use alloc::vec::Vec;
 use core::ops::RangeInclusive;
 use core::str;
@@ -8,6 +7,7 @@ use core::time::Duration;
 
 use bytes::Bytes;
 
+use crate::id::incarnation::Incarnation;
 use crate::wire::frame::{HANDSHAKE_FRAME_MAX, LENGTH_LEN};
 use crate::wire::keys::PROOF_LEN;
 use crate::{NodeId, PeerFault, Refusal, bounds};

@@ -6,9 +6,9 @@ mod responder;
 #[cfg(test)]
 mod tests;
 
-use crate::id::incarnation::Incarnation;
 use core::time::Duration;
 
+use crate::id::incarnation::Incarnation;
 use crate::wire::keys::{HmacSha256, Root, Secrets};
 use crate::wire::record::{Opener, Sealer};
 use crate::{NodeId, PeerFault, Refusal};
