@@ -177,17 +177,19 @@ impl Dialler {
         dial.conn
     }
 
-    /// Gives the slot of a removed dial back.
-    pub(super) const fn release_slot(&mut self) {
-        self.slots.release();
-    }
-
     /// Gives up all dials. What is under way ends with its connection.
     pub(super) fn clear(&mut self, cx: &mut Cx<'_>) {
         self.dials.clear();
         self.queue.clear();
         cx.host.lookups.abandon();
         self.slots.release_dials();
+    }
+
+    /// Dials a node at its own address, at this time or earlier.
+    pub(super) fn dial_node(&mut self, cx: &Cx<'_>, id: NodeId, at: Instant) {
+        let own = Target::Node(id);
+        self.add(cx, own.clone());
+        self.dial_by(own, at);
     }
 
     /// Dials a target at this time, or earlier where it is due earlier.

@@ -64,7 +64,7 @@ impl Slots {
     }
 
     /// Gives a dial's slot back.
-    pub(super) const fn release(&mut self) {
+    pub(in crate::mesh) const fn release(&mut self) {
         self.in_flight -= 1;
     }
 

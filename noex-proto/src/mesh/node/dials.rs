@@ -38,7 +38,7 @@ impl Node {
         if self.links.is_on_its_way(conn) {
             self.end_conn(cx, conn, CloseReason::GivenUp(Ended::Harmless));
         }
-        self.dialler.release_slot();
+        self.dialler.slots_mut().release();
         self.start_queued_dials(cx);
     }
 
@@ -134,10 +134,8 @@ impl Node {
     /// address, its own address is dialled: a name that led to it once may lead elsewhere.
     pub(super) fn led_to_no_more(&mut self, cx: &mut Cx<'_>, id: NodeId, at: Instant) {
         let lost = self.peers.get(&id).is_some_and(|peer| peer.session().is_none()) && !self.peers.has_left(&id);
-        let own = Target::Node(id.clone());
-        if lost && !self.dialler.contains(&own) && self.dialler.seed_at(&id).is_none() {
-            self.dialler.add(cx, own.clone());
-            self.dialler.dial_by(own, at);
+        if lost && !self.dialler.contains(&Target::Node(id.clone())) && self.dialler.seed_at(&id).is_none() {
+            self.dialler.dial_node(cx, id, at);
         }
     }
 }

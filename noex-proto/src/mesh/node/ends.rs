@@ -93,16 +93,14 @@ impl Node {
     /// The last session with a node has ended. If it was never up and nobody dials it, its entry holds nothing and is forgotten; where
     /// others told of it meanwhile, which is not said twice, it is dialled.
     fn forget_if_never_up(&mut self, cx: &mut Cx<'_>, id: &NodeId) {
-        let own = Target::Node(id.clone());
-        if !self.peers.is_never_up(id) || self.dialler.contains(&own) {
+        if !self.peers.is_never_up(id) || self.dialler.contains(&Target::Node(id.clone())) {
             return;
         }
         let rumored = self.peers.get(id).is_some_and(|peer| peer.incarnation.is_some());
         if !rumored || self.dialler.seed_at(id).is_some() {
             self.peers.forget(id);
         } else {
-            self.dialler.add(cx, own.clone());
-            self.dialler.dial_by(own, cx.now() + cx.local.settings.reconnect_base_delay);
+            self.dialler.dial_node(cx, id.clone(), cx.now() + cx.local.settings.reconnect_base_delay);
         }
     }
 
