@@ -36,6 +36,30 @@ pub struct Counters {
     pub messages_received: u64,
     /// Requests for members that were answered.
     pub member_answers: u64,
+    /// Calls made by this node's tasks and processes.
+    pub calls: u64,
+    /// Those that were answered.
+    pub calls_answered: u64,
+    /// Those that failed otherwise than by their deadline.
+    pub calls_failed: u64,
+    /// Those whose deadline passed.
+    pub calls_timed_out: u64,
+    /// Those that nobody waited for any more.
+    pub calls_cancelled: u64,
+    /// Answers and failures that came for a call that was over.
+    pub late_answers: u64,
+    /// Calls that came for this node's processes.
+    pub requests: u64,
+    /// Those that failed here.
+    pub requests_failed: u64,
+    /// Casts of this node's tasks and processes.
+    pub casts_sent: u64,
+    /// Casts that came for this node's processes and found room.
+    pub casts_received: u64,
+    /// Casts that found no process of their protocol, or no room.
+    pub casts_dropped: u64,
+    /// Casts that a process of this node could not decode.
+    pub casts_not_understood: u64,
     /// Error reports held back to bound their rate.
     pub reports_held_back: u64,
 }

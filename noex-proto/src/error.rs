@@ -123,8 +123,12 @@ pub enum PeerFault {
     MalformedRecord,
     /// A message larger than the limit.
     MessageTooLarge,
+    /// An answer to a call, or the end of a process, that this node never asked for.
+    NeverAsked,
     /// Both sides drew the same nonce: a reflection.
     NonceReused,
+    /// A call or a monitor with the number of one that is open.
+    NumberInUse,
     /// Reserved flag bits were set.
     ReservedFlags,
     /// A known message where it may not stand.
@@ -159,6 +163,8 @@ impl fmt::Display for PeerFault {
             Self::MalformedHandshake => "malformed handshake frame",
             Self::MalformedRecord => "malformed record",
             Self::MessageTooLarge => "message too large",
+            Self::NeverAsked => "an answer to a call, or the end of a process, that was never asked for",
+            Self::NumberInUse => "a call or a monitor with the number of one that is open",
             Self::NonceReused => "nonce reused",
             Self::ReservedFlags => "reserved flags set",
             Self::UnexpectedMessage => "unexpected message",

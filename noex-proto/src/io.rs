@@ -11,7 +11,9 @@ use core::time::Duration;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::{Cause, ClusterConfig, ClusterEvent, Contact, LocalFault, LocalNetwork, NodeId, Secret, WallTime};
+use crate::{
+    Cause, ClusterConfig, ClusterEvent, Contact, LocalFault, LocalNetwork, NodeId, ProcessAction, ProcessInput, Secret, WallTime,
+};
 
 /// One connection, dialled or accepted. Never reused, so what arrives late for an old one is harmless.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
@@ -83,6 +85,8 @@ pub enum Input {
         /// The wall-clock time.
         wall: WallTime,
     },
+    /// The application does something with processes.
+    Process(ProcessInput),
     /// A fault of the local system that the driver met and the application should hear of.
     Report(LocalFault),
     /// The application sends; refusals are the business of [`Machine::send`](crate::Machine::send), which see.
@@ -272,6 +276,8 @@ pub enum Action {
     Event(ClusterEvent),
     /// A message stands in the queue of every subscription to messages: wake their readers.
     Message,
+    /// Something for a process, or for a task that calls or watches one.
+    Process(ProcessAction),
     /// Ask the resolver for the addresses of a host, without holding anything else up, and without end where need be; then
     /// [`Input::Resolved`], once, whatever becomes of the node meanwhile. There are never more of them under way than
     /// [`Limits::lookups_in_flight`](crate::Limits::lookups_in_flight), and never two of one host.

@@ -108,6 +108,7 @@ mod machine;
 mod mesh;
 mod millis;
 mod node_info;
+mod process;
 mod recording;
 mod reports;
 mod secret;
@@ -139,6 +140,11 @@ pub use listen_on::ListenOn;
 pub use machine::Books;
 pub use machine::{Machine, Readiness, ReadinessReason, Usage};
 pub use node_info::{LastDown, NodeInfo};
+pub use process::{
+    AnswerError, CallError, CallId, CastError, Destination, ExitReason, InvalidProcessNameError, MailboxItem, MonitorError,
+    MonitorId, OpenError, ProcessAction, ProcessId, ProcessInput, ProcessName, ProtocolHash, RegisterError, RequestFailure,
+    RequestId,
+};
 pub use recording::{Recorded, Recording, RecordingError};
 pub use secret::{IntoSecret, Secret};
 pub use subscription::SubscriptionId;

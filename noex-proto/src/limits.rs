@@ -22,6 +22,11 @@ use crate::config::{InvalidClusterConfigError, within};
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Limits {
+    /// Calls to one peer whose outcome is open, or whose cancel waits to be sent. At the limit a further one fails:
+    /// [`CallError::QueueFull`](crate::CallError::QueueFull).
+    pub calls_per_peer: usize,
+    /// Calls of one peer that wait or are being handled. At the limit a further one fails: [`CallError::Busy`](crate::CallError::Busy).
+    pub calls_served_per_peer: usize,
     /// Connections that this node has ended and whose last bytes are still on their way. At the limit a further one is cut off at once,
     /// but for a stop, which every peer is told of; strangers at half of it.
     pub closing_connections: usize,
@@ -48,9 +53,19 @@ pub struct Limits {
     /// The same from one address, or one IPv6 /64 network. At the limit its oldest one makes room. At most
     /// [`half_open`](field@Self::half_open).
     pub half_open_per_address: usize,
+    /// Local names of processes. At the limit a further one is not given: [`RegisterError::TooMany`](crate::RegisterError::TooMany).
+    pub local_names: usize,
     /// Name lookups under way at one moment. At the limit the next ones wait; those of hosts that others only told of, or that took long the
     /// last time, at three quarters of it, rounded up.
     pub lookups_in_flight: usize,
+    /// Bytes of messages waiting in one mailbox, each with 64 on top. At the limit a call fails,
+    /// [`CallError::Busy`](crate::CallError::Busy), and a cast is dropped, which the process is told by
+    /// [`MailboxItem::Overrun`](crate::MailboxItem::Overrun).
+    pub mailbox_bytes: usize,
+    /// Messages waiting in one mailbox, with the same outcome.
+    pub mailbox_messages: usize,
+    /// Bytes of messages waiting in all mailboxes of the node, with the same outcome.
+    pub mailboxes_bytes: usize,
     /// Nodes with a session. At the limit a further node is refused and hears [`Refusal::LimitReached`](crate::Refusal::LimitReached).
     /// Also the most seeds.
     pub members: usize,
@@ -60,6 +75,11 @@ pub struct Limits {
     /// Bytes of messages waiting for one subscriber, each with 64 on top; a first one always has room. At the limit messages are dropped,
     /// and it gets [`MessagesLagged`](crate::MessagesLagged). At least [`message_bytes`](field@Self::message_bytes).
     pub message_bytes_per_subscriber: usize,
+    /// Monitors of one process, and notices of them that it has not taken. At the limit a further one is not set:
+    /// [`MonitorError::QueueFull`](crate::MonitorError::QueueFull).
+    pub monitors_per_process: usize,
+    /// Open processes. At the limit a further one is not opened: [`OpenError::TooMany`](crate::OpenError::TooMany).
+    pub processes: usize,
     /// Bytes of messages waiting to be sent to one peer, each with 64 on top; a first one always has room. At the limit a message is not
     /// taken: [`SendError::QueueFull`](crate::SendError::QueueFull). At least [`message_bytes`](field@Self::message_bytes).
     pub send_queue_bytes: usize,
@@ -71,6 +91,8 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
+            calls_per_peer: 65_536,
+            calls_served_per_peer: 65_536,
             closing_connections: 256,
             control_messages: 64,
             departed_nodes: 1024,
@@ -81,10 +103,16 @@ impl Default for Limits {
             events_per_subscriber: 1024,
             half_open: 256,
             half_open_per_address: 64,
+            local_names: 65_536,
             lookups_in_flight: 32,
+            mailbox_bytes: 32 << 20,
+            mailbox_messages: 1024,
+            mailboxes_bytes: 256 << 20,
             members: 4096,
             message_bytes: 16 << 20,
             message_bytes_per_subscriber: 32 << 20,
+            monitors_per_process: 65_536,
+            processes: 1 << 20,
             send_queue_bytes: 32 << 20,
             send_window_bytes: 256 << 10,
         }
@@ -110,6 +138,8 @@ macro_rules! setters {
 }
 
 setters! {
+    calls_per_peer
+    calls_served_per_peer
     closing_connections
     control_messages
     departed_nodes
@@ -120,10 +150,16 @@ setters! {
     events_per_subscriber
     half_open
     half_open_per_address
+    local_names
     lookups_in_flight
+    mailbox_bytes
+    mailbox_messages
+    mailboxes_bytes
     members
     message_bytes
     message_bytes_per_subscriber
+    monitors_per_process
+    processes
     send_queue_bytes
     send_window_bytes
 }
@@ -132,6 +168,8 @@ impl Limits {
     /// Whether every limit is one that the node can work with.
     pub(crate) fn check(&self) -> Result<(), InvalidClusterConfigError> {
         for (field, limit) in [
+            ("limits.calls_per_peer", self.calls_per_peer),
+            ("limits.calls_served_per_peer", self.calls_served_per_peer),
             ("limits.closing_connections", self.closing_connections),
             ("limits.control_messages", self.control_messages),
             ("limits.departed_nodes", self.departed_nodes),
@@ -142,8 +180,12 @@ impl Limits {
             ("limits.events_per_subscriber", self.events_per_subscriber),
             ("limits.half_open", self.half_open),
             ("limits.half_open_per_address", self.half_open_per_address),
+            ("limits.local_names", self.local_names),
             ("limits.lookups_in_flight", self.lookups_in_flight),
+            ("limits.mailbox_messages", self.mailbox_messages),
             ("limits.members", self.members),
+            ("limits.monitors_per_process", self.monitors_per_process),
+            ("limits.processes", self.processes),
             ("limits.send_window_bytes", self.send_window_bytes),
         ] {
             if limit == 0 {

@@ -78,7 +78,9 @@ impl PeerFault {
             | Self::MalformedHandshake
             | Self::MalformedRecord
             | Self::MessageTooLarge
+            | Self::NeverAsked
             | Self::NonceReused
+            | Self::NumberInUse
             | Self::ReservedFlags
             | Self::UnexpectedMessage
             | Self::UnknownMessage

@@ -10,6 +10,7 @@ mod audit;
 #[cfg(feature = "testing")]
 mod books;
 mod lifecycle;
+mod processes;
 mod readiness;
 #[cfg(test)]
 mod tests;
@@ -26,6 +27,7 @@ use crate::config::{Settings, check_secrets, parse_seeds};
 use crate::mesh::cx::{Cx, Local};
 use crate::mesh::host::Host;
 use crate::mesh::node::Node;
+use crate::process::Processes;
 use crate::recording::Recorder;
 use crate::subscription::SubscriptionId;
 use crate::{
@@ -45,6 +47,7 @@ pub use usage::Usage;
 #[derive(Clone, Debug, Default)]
 pub struct Machine {
     host: Host,
+    processes: Processes,
     run: Run,
 }
 
@@ -91,7 +94,7 @@ impl Machine {
     #[must_use]
     pub fn with_recorder(limit: usize) -> Self {
         let host = Host { recorder: Some(Recorder::new(limit)), ..Host::default() };
-        Self { host, run: Run::Stopped }
+        Self { host, ..Self::default() }
     }
 
     // Getters
@@ -238,13 +241,10 @@ impl Machine {
         if self.is_stale(&input) {
             return;
         }
-        let Some(recorder) = &mut self.host.recorder else { return self.apply(now, input) };
         let queued = self.host.actions.len();
-        recorder.note_input(now, &input);
+        self.host.note_input(now, &input);
         self.apply(now, input);
-        if let Some(recorder) = &mut self.host.recorder {
-            recorder.note_actions(self.host.actions.len() - queued);
-        }
+        self.host.note_actions(queued);
     }
 
     /// Whether an input is about a connection that the machine has closed, or never had.
@@ -263,10 +263,14 @@ impl Machine {
         }
     }
 
+    fn set_now(&mut self, now: Instant) {
+        self.host.now = now.max(self.host.now).min(Instant::LAST);
+    }
+
     // Inputs are large: inlined, it moves none.
     #[inline]
     fn apply(&mut self, now: Instant, input: Input) {
-        self.host.now = now.max(self.host.now).min(Instant::LAST);
+        self.set_now(now);
         match input {
             Input::Start(config) => self.begin_start(&config),
             Input::Listening { entropy, local, network } => self.listening(entropy, local, &network),
@@ -274,6 +278,9 @@ impl Machine {
             Input::Halt => self.halt(),
             Input::Report(fault) => self.host.report_local(fault),
             Input::SetProcessCount(count) => self.host.process_count = count,
+            Input::Process(input) => {
+                self.apply_to_processes(input);
+            }
             input => match &mut self.run {
                 Run::Stopped | Run::Starting(_) => refuse_while_idle(&mut self.host, &input),
                 Run::Active(active) => active.handle(&mut self.host, input),

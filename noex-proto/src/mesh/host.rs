@@ -7,7 +7,7 @@ use crate::mesh::dialler::target::Target;
 use crate::recording::Recorder;
 use crate::reports::LocalReports;
 use crate::subscription::Subscriptions;
-use crate::{Action, ClusterError, ClusterEvent, ClusterStatus, ConnId, Counters, Instant, Limits, LocalFault};
+use crate::{Action, ClusterError, ClusterEvent, ClusterStatus, ConnId, Counters, Input, Instant, Limits, LocalFault};
 
 /// What outlives a run.
 #[derive(Clone, Debug)]
@@ -24,6 +24,8 @@ pub(crate) struct Host {
     pub(crate) lookups: Lookups<Target>,
     /// What the application said of its processes, before the start or later.
     pub(crate) process_count: u64,
+    /// The processes that are open.
+    pub(crate) open_processes: u64,
     pub(crate) recorder: Option<Recorder>,
     pub(crate) status: ClusterStatus,
     pub(crate) subscriptions: Subscriptions,
@@ -45,6 +47,7 @@ impl Default for Host {
             local_reports: LocalReports::default(),
             now: Instant::START,
             process_count: 0,
+            open_processes: 0,
             recorder: None,
             status: ClusterStatus::default(),
             subscriptions: Subscriptions::default(),
@@ -78,6 +81,22 @@ impl Host {
     pub(crate) fn set_status(&mut self, status: ClusterStatus) {
         self.status = status;
         self.emit(ClusterEvent::StatusChange(status));
+    }
+
+    // The recording
+
+    /// Notes an input before it is handled, so that one that the machine does not survive is there.
+    pub(crate) fn note_input(&mut self, now: Instant, input: &Input) {
+        if let Some(recorder) = &mut self.recorder {
+            recorder.note_input(now, input);
+        }
+    }
+
+    /// Notes how many actions it led to, beside those that were queued before.
+    pub(crate) fn note_actions(&mut self, queued: usize) {
+        if let Some(recorder) = &mut self.recorder {
+            recorder.note_actions(self.actions.len() - queued);
+        }
     }
 
     /// Numbers a new connection.

@@ -32,6 +32,7 @@ pub(crate) mod kind {
     pub(crate) const PING: u8 = 0x13;
     pub(crate) const PONG: u8 = 0x14;
     pub(crate) const REFUSED: u8 = 0x1D;
+    pub(crate) const SIGNAL: u8 = 0x21;
 
     /// Kinds that are ignored when they are not known.
     pub(crate) const EXTENSIONS: RangeInclusive<u8> = 0x60..=0x7F;
@@ -261,8 +262,9 @@ enum Item {
 }
 
 /// What the first byte of an item says that it is.
-const NUMBER: u8 = 0x00;
-const ARRAY: u8 = 0x80;
+pub(super) const NUMBER: u8 = 0x00;
+pub(super) const TEXT: u8 = 0x60;
+pub(super) const ARRAY: u8 = 0x80;
 const FALSE: u8 = 0xF4;
 const TRUE: u8 = 0xF5;
 /// An array that ends with `BREAK`.
@@ -281,7 +283,7 @@ fn encode_array<const N: usize>(body: &mut Vec<u8>, items: [Item; N]) {
 }
 
 /// Appends a head in its shortest form.
-fn encode_head(body: &mut Vec<u8>, kind: u8, number: u64) {
+pub(super) fn encode_head(body: &mut Vec<u8>, kind: u8, number: u64) {
     let (told, following) = head(number);
     body.push(kind | told);
     body.extend_from_slice(&number.to_be_bytes()[8 - following..]);
@@ -314,7 +316,7 @@ fn decode_items<const N: usize>(mut rest: &[u8]) -> Option<[Item; N]> {
 }
 
 /// Takes a head of this kind off, in any form.
-fn decode_head(rest: &mut &[u8], kind: u8) -> Option<u64> {
+pub(super) fn decode_head(rest: &mut &[u8], kind: u8) -> Option<u64> {
     fn take<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
         let (bytes, after) = rest.split_first_chunk()?;
         *rest = after;

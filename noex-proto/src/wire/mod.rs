@@ -7,3 +7,4 @@ pub(crate) mod keys;
 pub(crate) mod message;
 pub(crate) mod record;
 pub(crate) mod refuse_code;
+pub(crate) mod signal;

@@ -118,6 +118,7 @@ impl Node {
             Input::Tick => self.tick(cx),
             Input::Halt
             | Input::Listening { .. }
+            | Input::Process(_)
             | Input::Report(_)
             | Input::SetProcessCount(_)
             | Input::Start(_)

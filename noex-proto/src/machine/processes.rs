@@ -1,0 +1,165 @@
+//! What the application does with processes.
+
+use alloc::vec::Vec;
+
+use bytes::Bytes;
+
+use super::{Machine, Run};
+use crate::process::{self, Done};
+use crate::{
+    AnswerError, CallError, CallId, CastError, Destination, ExitReason, Input, Instant, Limits, MailboxItem, MonitorError,
+    MonitorId, OpenError, ProcessId, ProcessInput, ProcessName, ProtocolHash, RegisterError, RequestFailure, RequestId,
+};
+
+/// Takes what an input of this kind leads to.
+macro_rules! done {
+    ($machine:ident, $now:ident, $input:expr, $done:ident) => {
+        match $machine.process($now, $input) {
+            Done::$done(done) => done,
+            done => unreachable!("an input leads to what it asks for, not to {done:?}"),
+        }
+    };
+}
+
+impl Machine {
+    // Processes
+
+    /// Opens a process, which exists until it [exits](Self::exit) or the node stops.
+    ///
+    /// # Errors
+    /// [`OpenError`]. Nothing changes then.
+    pub fn open(&mut self, now: Instant, protocol: ProtocolHash) -> Result<ProcessId, OpenError> {
+        done!(self, now, ProcessInput::Open { protocol }, Opened)
+    }
+
+    /// Gives a process a local name, beside those that it has. Who calls it, casts to it or watches it by that name reaches it.
+    ///
+    /// # Errors
+    /// [`RegisterError`]. Nothing changes then.
+    pub fn register(&mut self, now: Instant, process: u64, name: &ProcessName) -> Result<(), RegisterError> {
+        done!(self, now, ProcessInput::Register { process, name: name.clone() }, Registered)
+    }
+
+    /// Takes a local name back from the process that has it.
+    pub fn unregister(&mut self, now: Instant, name: &ProcessName) {
+        self.process(now, ProcessInput::Unregister { name: name.clone() });
+    }
+
+    /// The process of this node that has a local name.
+    #[must_use]
+    pub fn whereis_local(&self, name: &ProcessName) -> Option<ProcessId> {
+        self.processes.named(name)
+    }
+
+    /// Takes the next items of a mailbox, at most so many. It says, too, that the owner has looked at all items of the batch before: until
+    /// then they count against the limits of the mailbox.
+    pub fn take(&mut self, now: Instant, process: u64, most: usize) -> Vec<MailboxItem> {
+        done!(self, now, ProcessInput::Take { process, most }, Taken)
+    }
+
+    /// A process ends: of the items of its last batch it has looked at the first `passed`. Its names are free, the calls that it has not
+    /// looked at fail by [`CallError::NoProcess`], those that it has not answered by [`CallError::Exited`], and its watchers hear why.
+    pub fn exit(&mut self, now: Instant, process: u64, reason: ExitReason, passed: usize) {
+        self.process(now, ProcessInput::Exit { process, passed, reason });
+    }
+
+    // Messages
+
+    /// Sends a message to a process: it arrives at most once, in order, and nobody hears what became of it.
+    ///
+    /// # Errors
+    /// [`CastError`]. Nothing is queued then.
+    pub fn cast(&mut self, now: Instant, to: &Destination, protocol: ProtocolHash, body: Bytes) -> Result<(), CastError> {
+        done!(self, now, ProcessInput::Cast { body, protocol, to: to.clone() }, Cast)
+    }
+
+    /// Asks a process to stop, behind what was sent to it before: it is to end with this reason.
+    ///
+    /// # Errors
+    /// [`CastError`]. Nothing is queued then.
+    pub fn request_stop(&mut self, now: Instant, to: &Destination, reason: ExitReason) -> Result<(), CastError> {
+        done!(self, now, ProcessInput::RequestStop { reason, to: to.clone() }, Cast)
+    }
+
+    /// Sends a request to a process. It has one outcome, [`ProcessAction::CallEnded`](crate::ProcessAction::CallEnded), at the deadline at
+    /// the latest, but for what waits behind a pause and what its timer is rounded by, 1/32.
+    ///
+    /// # Errors
+    /// A [`CallError`] that is known at once. Nothing is queued then.
+    pub fn call(
+        &mut self,
+        now: Instant,
+        to: &Destination,
+        protocol: ProtocolHash,
+        body: Bytes,
+        deadline: Instant,
+    ) -> Result<CallId, CallError> {
+        done!(self, now, ProcessInput::Call { body, deadline, protocol, to: to.clone() }, Called)
+    }
+
+    /// Nobody waits for the outcome of a call any more: it has none.
+    pub fn cancel(&mut self, now: Instant, call: CallId) {
+        self.process(now, ProcessInput::Cancel { call });
+    }
+
+    /// Answers a call. What finds no room is dropped, and the caller hears so, unless it is to wait: then nothing changes, and
+    /// [`ProcessAction::AnswerRoom`](crate::ProcessAction::AnswerRoom) says when to try again.
+    ///
+    /// # Errors
+    /// [`AnswerError`].
+    pub fn answer(&mut self, now: Instant, request: RequestId, body: Bytes, or_wait: bool) -> Result<(), AnswerError> {
+        done!(self, now, ProcessInput::Answer { body, or_wait, request }, Answered)
+    }
+
+    /// Fails a call. One that is over is left alone.
+    pub fn fail(&mut self, now: Instant, request: RequestId, failure: RequestFailure) {
+        self.process(now, ProcessInput::Fail { failure, request });
+    }
+
+    /// Counts a cast that the process could not decode.
+    pub fn cast_not_understood(&mut self, now: Instant, process: u64) {
+        self.process(now, ProcessInput::CastNotUnderstood { process });
+    }
+
+    // Monitors
+
+    /// Watches a process: its watcher finds one [`MailboxItem::Down`] in its mailbox, or without a watcher there is one
+    /// [`ProcessAction::MonitorFired`](crate::ProcessAction::MonitorFired), when the process has ended, is not there, or is out of reach.
+    ///
+    /// # Errors
+    /// [`MonitorError`]. Nothing changes then.
+    pub fn monitor(&mut self, now: Instant, watcher: Option<u64>, to: &Destination) -> Result<MonitorId, MonitorError> {
+        done!(self, now, ProcessInput::Monitor { to: to.clone(), watcher }, Monitored)
+    }
+
+    /// Removes a monitor; `watcher` is what it was set with. Nothing is told of it any more that was not taken.
+    pub fn demonitor(&mut self, now: Instant, watcher: Option<u64>, monitor: MonitorId) {
+        self.process(now, ProcessInput::Demonitor { monitor, watcher });
+    }
+
+    // Steps
+
+    fn process(&mut self, now: Instant, input: ProcessInput) -> Done {
+        self.set_now(now);
+        let queued = self.host.actions.len();
+        let input = Input::Process(input);
+        self.host.note_input(now, &input);
+        let Input::Process(input) = input else { unreachable!("it was made above") };
+        let done = self.apply_to_processes(input);
+        self.host.note_actions(queued);
+        done
+    }
+
+    pub(super) fn apply_to_processes(&mut self, input: ProcessInput) -> Done {
+        let Self { host, processes, run } = self;
+        let idle = Limits::default();
+        let now = host.now;
+        match run {
+            Run::Stopped | Run::Starting(_) => processes.command(&mut process::Cx { host, limits: &idle, now }, input),
+            Run::Active(active) => {
+                let limits = &active.local.settings.limits;
+                processes.command(&mut process::Cx { host, limits, now }, input)
+            }
+        }
+    }
+}

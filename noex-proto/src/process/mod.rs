@@ -1,0 +1,172 @@
+//! Processes: mailboxes, calls and monitors.
+//!
+//! This layer stands above the mesh: it hears of sessions by events, and of what a peer sends by signals. It never looks at a node of
+//! the mesh. `Processes` connects the parts; no part names another.
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `table`, `mailbox` | the processes of this node, their names, and what waits for each |
+//! | `peers` | what is open with each peer: its calls, this node's calls, monitors both ways |
+//! | `outbox` | what waits to be sent to a peer |
+//! | `deadlines`, `slots`, `line` | timeouts, numbered tables, and queues from whose middle an item can be taken |
+//! | `commands` | what the application does |
+//! | `arrivals` | what a peer's signals lead to |
+//! | `ends` | the end of a process, of a session and of a run, and deadlines |
+//! | `release` | signals on their way to the wire |
+
+mod arrivals;
+mod command;
+mod commands;
+mod deadlines;
+mod ends;
+mod error;
+mod id;
+mod line;
+mod mailbox;
+mod outbox;
+mod peers;
+mod release;
+mod slots;
+mod table;
+#[cfg(test)]
+mod tests;
+
+use alloc::collections::BTreeSet;
+
+pub use command::{MailboxItem, ProcessAction, ProcessInput, RequestFailure};
+pub(crate) use commands::Done;
+pub use error::{AnswerError, CallError, CastError, MonitorError, OpenError, RegisterError};
+pub use id::{
+    CallId, Destination, ExitReason, InvalidProcessNameError, MonitorId, ProcessId, ProcessName, ProtocolHash, RequestId,
+};
+pub(crate) use id::{NAME_MAX, REASON_MAX};
+
+use deadlines::Deadlines;
+use mailbox::{Mailbox, Waiting};
+use outbox::{Outbox, Owed};
+use peers::{LOCAL, Peer, Peers};
+use table::Table;
+
+use crate::id::incarnation::Incarnation;
+use crate::mesh::host::Host;
+use crate::{Action, ConnId, Instant, Limits, NodeId};
+
+/// What the process layer is handed beside its own state.
+#[derive(Debug)]
+pub(crate) struct Cx<'a> {
+    pub(crate) host: &'a mut Host,
+    pub(crate) limits: &'a Limits,
+    pub(crate) now: Instant,
+}
+
+impl Cx<'_> {
+    fn act(&mut self, action: ProcessAction) {
+        self.host.actions.push_back(Action::Process(action));
+    }
+}
+
+/// The processes of this node, and what is open between them and those of its peers. It outlives a run, so that no number is given twice.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Processes {
+    phase: Phase,
+    table: Table,
+    peers: Peers,
+    deadlines: Deadlines<Due>,
+    /// Peers for which something was queued since it was last asked.
+    dirty: BTreeSet<ConnId>,
+}
+
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+enum Phase {
+    #[default]
+    Stopped,
+    Running,
+    /// The node stops: no process is opened, and none takes what comes.
+    Draining,
+}
+
+/// What has a deadline.
+#[derive(Clone, Copy, Debug)]
+enum Due {
+    Call(CallId),
+    Request(RequestId),
+}
+
+impl Processes {
+    // A run
+
+    /// A run begins.
+    pub(crate) fn start(&mut self, id: &NodeId, incarnation: Incarnation) {
+        self.phase = Phase::Running;
+        self.peers.begin(id.clone(), incarnation);
+    }
+
+    // Getters
+
+    /// The number of processes.
+    pub(crate) fn len(&self) -> usize {
+        self.table.len()
+    }
+
+    /// The next moment at which something falls due, or an earlier one.
+    pub(crate) const fn next_deadline(&self) -> Option<Instant> {
+        self.deadlines.next()
+    }
+
+    /// Takes the peers for which something was queued since it was last asked.
+    pub(crate) fn take_dirty(&mut self) -> BTreeSet<ConnId> {
+        core::mem::take(&mut self.dirty)
+    }
+
+    fn own(&self) -> Option<&Peer> {
+        self.peers.get(LOCAL)
+    }
+
+    fn process_id(&self, number: u64) -> Option<ProcessId> {
+        self.own().map(|own| ProcessId::new(own.id.clone(), own.incarnation, number))
+    }
+
+    // Steps
+
+    /// Queues a signal to a peer.
+    fn owe(outbox: &mut Outbox, dirty: &mut BTreeSet<ConnId>, peer: ConnId, owed: Owed, size: usize) -> line::Place {
+        dirty.insert(peer);
+        outbox.push(owed, size)
+    }
+
+    /// Puts a notice into a mailbox, which always has room for it, and wakes its owner where that was empty.
+    fn notify(&mut self, cx: &mut Cx<'_>, process: u64, item: Waiting) -> Option<line::Place> {
+        let (place, wake) = self.table.mailbox(process, |mailbox| mailbox.push(item))?;
+        if wake {
+            cx.act(ProcessAction::Mailbox(process));
+        }
+        Some(place)
+    }
+
+    /// Works on a mailbox, and wakes its owner where that is said.
+    fn wake_if(&mut self, cx: &mut Cx<'_>, process: u64, work: impl FnOnce(&mut Mailbox) -> bool) {
+        if self.table.mailbox(process, work) == Some(true) {
+            cx.act(ProcessAction::Mailbox(process));
+        }
+    }
+
+    /// Hands the signals that this node's processes send each other over, until there is none left.
+    fn deliver_locally(&mut self, cx: &mut Cx<'_>) {
+        while let Some(signal) = self.release(cx, LOCAL) {
+            // Its own words break no rule.
+            let fault = self.arrived(cx, LOCAL, signal, cx.now);
+            debug_assert_eq!(fault, Ok(()), "a fault of this node's own");
+        }
+        self.dirty.remove(&LOCAL);
+        cx.host.open_processes = self.table.len() as u64;
+    }
+
+    /// Panics where what is remembered is not what is there.
+    #[cfg(debug_assertions)]
+    pub(crate) fn audit(&self) {
+        self.table.audit();
+        for (_, peer) in self.peers.iter() {
+            peer.outbox.audit();
+        }
+    }
+}
