@@ -175,6 +175,7 @@ impl State {
                     outcome.events.push(event);
                 }
                 Action::Message => outcome.messages = true,
+                Action::Process(_) => {}
                 Action::Resolve { host, lookup } => outcome.lookups.push((lookup, host)),
                 Action::Transmit { conn, data } => {
                     let Some(link) = self.links.get(&conn) else { continue };

@@ -58,7 +58,7 @@
 //!                 inputs.push_back((n, Input::Closed { conn }));
 //!             }
 //!             Action::Event(event) => println!("machine {n}: {event}"),
-//!             Action::Message | Action::Stopped => {}
+//!             Action::Message | Action::Process(_) | Action::Stopped => {}
 //!             Action::Resolve { .. } => unreachable!("both hosts are addresses"),
 //!         }
 //!     }

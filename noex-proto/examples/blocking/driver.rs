@@ -139,7 +139,7 @@ impl Driver {
                     let work = self.work.clone();
                     thread::spawn(move || work.send(dial(conn, remote)));
                 }
-                Action::Event(_) | Action::Message => {}
+                Action::Event(_) | Action::Message | Action::Process(_) => {}
                 Action::Resolve { host, lookup } => {
                     let work = self.work.clone();
                     thread::spawn(move || work.send(resolve(lookup, &host)));

@@ -219,6 +219,9 @@ impl Contract {
             Action::Message => {
                 check(self.status() != ClusterStatus::Stopped, Rule::NothingAfterStop, || "a message after the stop".into())?;
             }
+            Action::Process(action) => {
+                check(self.status() != ClusterStatus::Stopped, Rule::NothingAfterStop, || format!("{action:?} after the stop"))?;
+            }
             Action::Resolve { host, lookup } => self.resolve(host, *lookup)?,
             Action::Stopped => {
                 let (status, left) = (self.status(), self.open());

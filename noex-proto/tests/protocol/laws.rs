@@ -153,7 +153,7 @@ impl Link {
                     self.pending[side].push_back(Input::Closed { conn });
                 }
             }
-            Action::Event(_) | Action::Message | Action::Stopped => {}
+            Action::Event(_) | Action::Message | Action::Process(_) | Action::Stopped => {}
         }
     }
 

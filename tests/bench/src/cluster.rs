@@ -219,7 +219,7 @@ impl Cluster {
                     self.feed(peer, Input::Received { conn: other, data, wall: WallTime(Duration::ZERO) });
                 }
             }
-            Action::Event(_) | Action::Message | Action::Stopped => {}
+            Action::Event(_) | Action::Message | Action::Process(_) | Action::Stopped => {}
         }
     }
 }

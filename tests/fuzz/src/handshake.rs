@@ -409,7 +409,7 @@ impl Attack<'_> {
                     let told = line.sent.len() <= ANSWER_MAX && frames(&line.sent).len() <= 2 + usize::from(self.knows);
                     assert!(told || line.state == State::Authenticated, "a stranger is told too much");
                 }
-                Action::Event(_) | Action::Message => {}
+                Action::Event(_) | Action::Message | Action::Process(_) => {}
                 Action::Stopped => panic!("nobody stops the machine"),
             }
         }

@@ -184,6 +184,7 @@ impl Link {
                     self.sides[side].period = Period { own: own + 1, ..Period::default() };
                 }
                 Action::Message => self.read(side),
+                Action::Process(_) => {}
                 Action::Event(_) | Action::Stopped => {}
             }
         }

@@ -230,7 +230,7 @@ impl World {
                 Action::Close { conn, .. } => {
                     self.lines.remove(&conn);
                 }
-                Action::Event(_) | Action::Message | Action::Stopped => {}
+                Action::Event(_) | Action::Message | Action::Process(_) | Action::Stopped => {}
             }
         }
         for lookup in lookups {

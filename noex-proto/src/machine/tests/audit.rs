@@ -27,7 +27,7 @@ fn busy() -> Bench {
 }
 
 fn audit(bench: &mut Bench, change: impl Fn(&mut Cx<'_>, &mut Node)) -> bool {
-    let Machine { host, run } = &mut bench.machine;
+    let Machine { host, processes: _, run } = &mut bench.machine;
     let Run::Active(active) = run else { panic!("it runs") };
     let Active { local, node } = &mut **active;
     change(&mut Cx { host, local }, node);

@@ -375,6 +375,7 @@ impl Net {
                     node.messages.push((message.from, message.payload));
                 }
             }
+            Action::Process(_) => {}
             Action::Transmit { conn, data } => {
                 let node = &mut self.nodes[host];
                 node.sent += data.len();

@@ -90,6 +90,7 @@ impl State {
                 Ok(())
             }
             Action::Message => self.read_messages(host),
+            Action::Process(_) => Ok(()),
             Action::Resolve { lookup, .. } => {
                 inputs.push_back(Input::Resolved { addrs: Ok(Vec::new()), lookup });
                 Ok(())

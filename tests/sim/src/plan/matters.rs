@@ -223,6 +223,7 @@ pub(crate) const fn input_name(input: &Input) -> &'static str {
         Input::DialFailed { .. } => "input DialFailed",
         Input::Halt => "input Halt",
         Input::Listening { .. } => "input Listening",
+        Input::Process(_) => "input Process",
         Input::Received { .. } => "input Received",
         Input::Report(_) => "input Report",
         Input::Resolved { .. } => "input Resolved",

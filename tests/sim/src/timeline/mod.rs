@@ -194,7 +194,7 @@ impl Timeline {
             Action::Close { conn, .. } => lane.close(*conn, at, "closed"),
             Action::Connect { conn, remote } => lane.open(*conn, at, format!("dialled {remote}")),
             Action::Event(event) => lane.event(at, event),
-            Action::Message | Action::Resolve { .. } | Action::Transmit { .. } | Action::Stopped => {}
+            Action::Message | Action::Process(_) | Action::Resolve { .. } | Action::Transmit { .. } | Action::Stopped => {}
         }
     }
 

@@ -314,6 +314,7 @@ impl World {
             Action::Close { conn, how } => self.close(host, conn, how),
             Action::Event(event) => self.event(host, event),
             Action::Message => self.read_messages(host),
+            Action::Process(_) => {}
             Action::Resolve { host: name, lookup } => {
                 self.resolve(host, lookup, name);
             }
