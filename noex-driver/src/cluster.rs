@@ -11,9 +11,10 @@ use crate::drive::{Shared, State};
 use crate::time::wall;
 use crate::wait::{ready, wait};
 use crate::{
-    Broadcast, ClusterConfig, ClusterError, ClusterEvent, ClusterNotStartedError, ClusterStatus, Counters, EventStream,
-    LocalFault, MessageStream, NodeDownReason, NodeId, NodeInfo, Readiness, Runtime, Secret, SecretUse, SendError,
-    SetSecretsError, SetSeedsError, StartError, Subscribed, Subscription, WaitError, handlers, log, run,
+    Address, Broadcast, ClusterConfig, ClusterError, ClusterEvent, ClusterNotStartedError, ClusterStatus, Counters, Destination,
+    EventStream, LocalFault, Mailbox, MessageStream, NodeDownReason, NodeId, NodeInfo, OpenError, ProcessId, ProcessName,
+    Protocol, Readiness, Runtime, Secret, SecretUse, SendError, SetSecretsError, SetSeedsError, StartError, Subscribed,
+    Subscription, WaitError, handlers, log, run,
 };
 
 /// A node of a cluster: this process, as the others see it, and the others, as it sees them.
@@ -283,6 +284,34 @@ impl<R: Runtime> Cluster<R> {
     pub fn broadcast(&self, payload: impl Into<Bytes>) -> Result<Broadcast, SendError> {
         let payload = payload.into();
         self.shared().drive(|state| state.machine.broadcast(state.now(), payload))
+    }
+
+    // Processes
+
+    /// Opens the mailbox of a new process of this node.
+    ///
+    /// # Errors
+    /// [`OpenError`] where the node is not running, or as many mailboxes are open as may be.
+    pub fn open<M: Protocol>(&self) -> Result<Mailbox<M>, OpenError> {
+        Mailbox::open(self.shared())
+    }
+
+    /// The address of a process, of this node or of another.
+    #[must_use]
+    pub fn address<M: Protocol>(&self, process: ProcessId) -> Address<M> {
+        Address::new(self.shared(), Destination::Process(process))
+    }
+
+    /// The address of whichever process has a local name on a node when a message arrives there.
+    #[must_use]
+    pub fn named<M: Protocol>(&self, node: NodeId, name: ProcessName) -> Address<M> {
+        Address::new(self.shared(), Destination::Named { node, name })
+    }
+
+    /// The process of this node that has a local name.
+    #[must_use]
+    pub fn registered(&self, name: &ProcessName) -> Option<ProcessId> {
+        self.read(|state| state.machine.whereis_local(name))
     }
 
     /// The number of processes to announce; peers see it at the next heartbeat.

@@ -13,6 +13,8 @@ use noex_proto::{Action, ClusterEvent, ClusterStatus, ConnId, Input, Instant, Lo
 use crate::error::StartError;
 use crate::link::{Link, Orders};
 use crate::log;
+use crate::slots::{Slots, Told};
+use crate::time::YEAR;
 
 /// What the handles, the streams and the tasks of one cluster share.
 pub(crate) struct Shared {
@@ -34,6 +36,8 @@ pub(crate) struct State {
     pub(crate) orphaned: bool,
     /// The last run.
     pub(crate) run: Option<Arc<Run>>,
+    /// Who waits for what of processes.
+    pub(crate) slots: Slots,
 }
 
 /// One run's runtime and clock. The machine's time goes on from where it stood, whatever clock the next runtime has.
@@ -44,6 +48,19 @@ pub(crate) struct Run {
     pub(crate) end: OnceLock<StartError>,
     pub(crate) machine_began: Instant,
     pub(crate) rt: Arc<dyn AnyRuntime>,
+}
+
+impl Run {
+    /// A moment by the runtime's clock, as the machine counts.
+    pub(crate) fn machine_time(&self, at: RealInstant) -> Instant {
+        self.machine_began + at.saturating_duration_since(self.began)
+    }
+
+    /// A moment of the machine's, by the runtime's clock; a moment that this clock does not reach is a year away.
+    pub(crate) fn real_time(&self, at: Instant) -> RealInstant {
+        let since = at - self.machine_began;
+        self.began.checked_add(since).unwrap_or_else(|| self.rt.now() + YEAR)
+    }
 }
 
 /// A [`Runtime`](crate::Runtime), whatever its types are.
@@ -77,11 +94,12 @@ struct Outcome {
     rooms: Vec<Event>,
     /// The run that it is spawned in.
     run: Option<Arc<Run>>,
+    told: Told,
 }
 
 impl Shared {
     pub(crate) fn new(machine: Machine) -> Self {
-        let state = State { links: BTreeMap::new(), machine, orphaned: false, run: None };
+        let state = State { links: BTreeMap::new(), machine, orphaned: false, run: None, slots: Slots::default() };
         Self { events: Event::new(), messages: Event::new(), timer: Event::new(), state: Mutex::new(state) }
     }
 
@@ -110,7 +128,7 @@ impl Shared {
 
     /// Spawns and wakes what a step led to.
     fn follow(self: &Arc<Self>, outcome: Outcome) {
-        let Outcome { dials, events, lookups, messages, rearm, rooms, run } = outcome;
+        let Outcome { dials, events, lookups, messages, rearm, rooms, run, told } = outcome;
         if let Some(run) = run {
             dials.into_iter().for_each(|(orders, remote)| run.rt.dial(self, orders, remote));
             lookups.into_iter().for_each(|(lookup, host)| run.rt.look_up(self, &run, lookup, host));
@@ -124,6 +142,7 @@ impl Shared {
         for room in rooms {
             room.notify(usize::MAX);
         }
+        told.tell();
         if !events.is_empty() {
             self.events.notify(usize::MAX);
             events.iter().for_each(log::event);
@@ -175,7 +194,6 @@ impl State {
                     outcome.events.push(event);
                 }
                 Action::Message => outcome.messages = true,
-                Action::Process(_) => {}
                 Action::Resolve { host, lookup } => outcome.lookups.push((lookup, host)),
                 Action::Transmit { conn, data } => {
                     let Some(link) = self.links.get(&conn) else { continue };
@@ -185,6 +203,7 @@ impl State {
                     }
                 }
                 Action::Stopped => outcome.rearm = true,
+                Action::Process(action) => self.slots.perform(action, &mut outcome.told),
             }
         }
         for conn in written {
@@ -216,7 +235,7 @@ impl State {
     /// The machine's time.
     pub(crate) fn now(&self) -> Instant {
         let run = self.run.as_ref();
-        run.map_or(Instant::START, |run| run.machine_began + run.rt.now().saturating_duration_since(run.began))
+        run.map_or(Instant::START, |run| run.machine_time(run.rt.now()))
     }
 
     pub(crate) fn handle(&mut self, input: Input) {

@@ -1,5 +1,6 @@
 //! Handlers: subscriptions whose items are handed to a function of the application, one after the other, on a thread that may block.
 
+use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::{mem, thread};
@@ -46,10 +47,14 @@ pub(crate) fn register<T: 'static>(mut subscribed: Subscribed<T>, mut handler: i
 
 /// Runs code of the application; the message of its panic, if it panics.
 pub(crate) fn panic_of(code: impl FnOnce()) -> Option<String> {
-    let panic = catch_unwind(AssertUnwindSafe(code)).err()?;
+    catch_unwind(AssertUnwindSafe(code)).err().map(panic_text)
+}
+
+/// The message of a panic.
+pub(crate) fn panic_text(panic: Box<dyn Any + Send>) -> String {
     let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
     let text = text.unwrap_or("a value that is no text").to_owned();
     // The value is the application's too, and so is its drop.
     let _dropped = catch_unwind(AssertUnwindSafe(|| drop(panic))).map_err(mem::forget);
-    Some(text)
+    text
 }

@@ -24,9 +24,11 @@ mod link;
 mod log;
 mod lookup;
 mod network;
+mod process;
 mod resolver;
 mod run;
 mod runtime;
+mod slots;
 mod streams;
 mod text;
 mod time;
@@ -39,11 +41,13 @@ pub use env::FromEnv;
 pub use error::{StartError, WaitError};
 pub use handlers::Subscription;
 pub use noex_proto::{
-    Broadcast, Cause, ClusterConfig, ClusterError, ClusterNotStartedError, ClusterStatus, Contact, Counters, DialError,
-    FromEnvError, IntoSecret, InvalidClusterConfigError, InvalidContactError, InvalidNodeIdError, Limits, LocalFault, Message,
-    MessagesLagged, NodeDownReason, NodeId, NodeIdFault, NodeStatus, PeerFault, Readiness, ReadinessReason, Refusal, Secret,
-    SecretUse, SendError, SetSecretsError, SetSeedsError, Unreached, bounds, defaults,
+    Broadcast, CallError, CastError, Cause, ClusterConfig, ClusterError, ClusterNotStartedError, ClusterStatus, Contact,
+    Counters, Destination, DialError, ExitReason, FromEnvError, IntoSecret, InvalidClusterConfigError, InvalidContactError,
+    InvalidNodeIdError, InvalidProcessNameError, Limits, LocalFault, Message, MessagesLagged, MonitorError, MonitorId,
+    NodeDownReason, NodeId, NodeIdFault, NodeStatus, OpenError, PeerFault, ProcessId, ProcessName, Readiness, ReadinessReason,
+    Refusal, RegisterError, Secret, SecretUse, SendError, SetSecretsError, SetSeedsError, Unreached, bounds, defaults,
 };
+pub use process::{Address, Call, DeliverError, Item, Mailbox, Monitor, Protocol, Reply, run};
 pub use runtime::Runtime;
 pub use streams::{EventStream, MessageStream, Subscribed};
 

@@ -7,7 +7,7 @@ use noex_proto::{TimeFormat, WallTime};
 use crate::Runtime;
 
 /// The longest sleep, since no clock reaches every deadline.
-const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
+pub(crate) const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// Sleeps for `time`, but not longer than a year.
 pub(crate) async fn sleep<R: Runtime>(rt: &R, time: Duration) {

@@ -1,0 +1,294 @@
+//! The mailbox of a process, which is the process: whoever owns it.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::future::poll_fn;
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::thread;
+
+use noex_proto::{
+    Destination, ExitReason, MailboxItem, MonitorError, MonitorId, OpenError, ProcessId, ProcessName, RegisterError,
+    RequestFailure,
+};
+
+use super::address::Address;
+use super::asked::Asked;
+use super::monitor::{Monitor, Watches};
+use super::port;
+use super::protocol::{Protocol, hash};
+use crate::drive::{Run, Shared};
+use crate::slots::{Bell, End, Request};
+
+/// How many items are taken of the machine at a time.
+const BATCH: usize = 64;
+
+/// The mailbox of a process of the protocol `M`, from [`Cluster::open`](crate::Cluster::open). Whoever owns it is the process, which ends when
+/// it is dropped.
+///
+/// ```
+/// # use noex_driver::{Mailbox, Protocol, Reply};
+/// # use serde::{Deserialize, Serialize};
+/// # #[derive(Serialize, Deserialize)]
+/// # enum Counter { Add { by: u64, reply: Reply<u64> }, Get(Reply<u64>), Reset }
+/// # impl Protocol for Counter { const NAME: &'static str = "counter/1"; }
+/// async fn count(mut mailbox: Mailbox<Counter>) {
+///     let mut n = 0;
+///     while let Some(message) = mailbox.next().await {
+///         match message {
+///             Counter::Add { by, reply } => {
+///                 n += by;
+///                 reply.send(n);
+///             }
+///             Counter::Get(reply) => reply.send(n),
+///             Counter::Reset => n = 0,
+///         }
+///     }
+/// }
+/// ```
+///
+/// # The end
+/// A process ends with a reason, which those who watch it hear and those whose calls it had not answered. It is the first that applies:
+/// - the thread panics while the mailbox is dropped: [`ExitReason::Error`], `panicked`;
+/// - what [`exit`](Self::exit) says;
+/// - [`next`](Self::next) gave `None`, since the process was asked to stop: the reason of that request;
+/// - else, as a task that was aborted or a `?` looks like any other drop: [`ExitReason::Error`], `mailbox dropped`.
+///
+/// [`run`](crate::run) gives the reasons that one would expect of a function's result.
+#[must_use = "dropping it ends the process"]
+pub struct Mailbox<M> {
+    /// What was taken of the machine, and not given yet.
+    batch: VecDeque<MailboxItem>,
+    bell: Arc<Bell>,
+    id: ProcessId,
+    messages: PhantomData<fn() -> M>,
+    /// How many items of the last batch were given or skipped.
+    passed: usize,
+    /// With what it is to end, where that is known.
+    reason: Option<ExitReason>,
+    /// The calls in the batch, in order.
+    requests: VecDeque<Arc<Request>>,
+    run: Arc<Run>,
+    shared: Arc<Shared>,
+    watches: Arc<Watches>,
+}
+
+/// What a mailbox holds: a message, or a notice.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum Item<M> {
+    /// A process that this one monitors has ended. It comes behind all that the process said to this one.
+    Down {
+        /// The monitor, by [`Monitor::id`].
+        monitor: MonitorId,
+        /// Why.
+        reason: ExitReason,
+    },
+    /// A message.
+    Message(M),
+    /// The mailbox was full, and casts were dropped at this place.
+    Overrun {
+        /// How many.
+        missed: u64,
+    },
+}
+
+impl<M: Protocol> Mailbox<M> {
+    pub(crate) fn open(shared: &Arc<Shared>) -> Result<Self, OpenError> {
+        let bell = Arc::new(Bell::default());
+        let (id, run) = shared.drive(|state| {
+            let id = state.machine.open(state.now(), hash::<M>())?;
+            state.slots.mailboxes.insert(id.number(), bell.clone());
+            Ok((id, state.run().clone()))
+        })?;
+        Ok(Self {
+            batch: VecDeque::new(),
+            bell,
+            id,
+            messages: PhantomData,
+            passed: 0,
+            reason: None,
+            requests: VecDeque::new(),
+            run,
+            shared: shared.clone(),
+            watches: Arc::default(),
+        })
+    }
+
+    /// The address of this process.
+    #[must_use]
+    pub fn address(&self) -> Address<M> {
+        Address::new(&self.shared, Destination::Process(self.id.clone()))
+    }
+
+    /// Waits for the next message; notices are left out. `None` once the process was asked to stop, or its node has stopped: then, and
+    /// ever after, nothing more comes, and the process should end.
+    ///
+    /// Dropping the future loses nothing. A call is not given any more once its caller has given it up; a message that cannot be decoded
+    /// neither: its call fails, a cast is counted.
+    pub async fn next(&mut self) -> Option<M> {
+        loop {
+            match self.next_item().await? {
+                Item::Message(message) => return Some(message),
+                Item::Down { .. } | Item::Overrun { .. } => {}
+            }
+        }
+    }
+
+    /// Waits for the next message or notice, as [`next`](Self::next) does.
+    pub async fn next_item(&mut self) -> Option<Item<M>> {
+        poll_fn(|cx| self.poll_item(cx)).await
+    }
+
+    fn poll_item(&mut self, cx: &mut Context<'_>) -> Poll<Option<Item<M>>> {
+        for _ in 0..BATCH {
+            if self.bell.has(End::Stopping) {
+                // A batch that was begun is not looked at any more.
+                self.reason.get_or_insert(ExitReason::Shutdown);
+            }
+            if self.reason.is_some() {
+                return Poll::Ready(None);
+            }
+            let Some(item) = self.batch.pop_front() else {
+                // First, so that what comes from now on wakes it.
+                self.bell.register(cx.waker());
+                if self.take() { continue } else { return Poll::Pending }
+            };
+            let item = self.open_item(item);
+            self.passed += 1;
+            if item.is_some() {
+                return Poll::Ready(item);
+            }
+        }
+        // Whoever sends nothing but what is skipped must not hold up this thread.
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    /// Takes what the machine has, if anything.
+    fn take(&mut self) -> bool {
+        let Self { id, requests, run, .. } = self;
+        let batch = self.shared.drive(|state| {
+            let batch = state.machine.take(state.now(), id.number(), BATCH);
+            for item in &batch {
+                if let MailboxItem::Call { deadline, request, .. } = item {
+                    let slot = Request::new(*request, run.real_time(*deadline));
+                    state.slots.requests.insert(*request, slot.clone());
+                    requests.push_back(slot);
+                }
+            }
+            batch
+        });
+        self.batch = batch.into();
+        self.passed = 0;
+        !self.batch.is_empty()
+    }
+
+    /// What the process gets of an item, if anything.
+    fn open_item(&mut self, item: MailboxItem) -> Option<Item<M>> {
+        match item {
+            MailboxItem::Call { body, .. } => self.open_call(&body).map(Item::Message),
+            MailboxItem::Cast { body } => match port::decode_portless(&body, Some(self.shared.clone())) {
+                Ok(message) => Some(Item::Message(message)),
+                Err(_) => {
+                    self.shared.drive(|state| state.machine.cast_not_understood(state.now(), self.id.number()));
+                    None
+                }
+            },
+            MailboxItem::Down { monitor, reason } => self.watches.remove(monitor).then_some(Item::Down { monitor, reason }),
+            MailboxItem::Overrun { missed } => Some(Item::Overrun { missed }),
+            MailboxItem::Stop(reason) => {
+                self.reason = Some(reason);
+                None
+            }
+            item => unreachable!("{item:?} is new"),
+        }
+    }
+
+    fn open_call(&mut self, body: &[u8]) -> Option<M> {
+        let request = self.requests.front().expect("each call of a batch has a request").clone();
+        let asked = Arc::new(Asked { request, shared: self.shared.clone() });
+        let decode = || port::decode_call(body, asked.clone(), Some(self.shared.clone()));
+        let decoded = (!asked.request.is_over()).then(decode);
+        self.requests.pop_front();
+        match decoded? {
+            Ok(message) if self.run.rt.now() < asked.request.deadline && asked.request.take() => Some(message),
+            // Dropped with its port, which ends what is over already, or soon.
+            Ok(_late) => None,
+            Err(cause) => {
+                asked.fail(RequestFailure::NotUnderstood(cause.into()));
+                None
+            }
+        }
+    }
+}
+
+impl<M> Mailbox<M> {
+    /// Ends the process with this reason.
+    pub fn exit(mut self, reason: ExitReason) {
+        self.reason = Some(reason);
+    }
+
+    /// What names this process.
+    #[must_use]
+    pub const fn id(&self) -> &ProcessId {
+        &self.id
+    }
+
+    /// Watches another process: an [`Item::Down`] tells when it has ended, or at once where there is none.
+    ///
+    /// # Errors
+    /// Says why it cannot be watched.
+    pub fn monitor<N>(&self, other: &Address<N>) -> Result<Monitor, MonitorError> {
+        let id = self.shared.drive(|state| state.machine.monitor(state.now(), Some(self.id.number()), other.destination()))?;
+        self.watches.insert(id);
+        Ok(Monitor::new(&self.shared, &self.watches, self.id.number(), id))
+    }
+
+    /// Gives the process a name on its node, which [`Cluster::named`](crate::Cluster::named) finds it by. It has the name until
+    /// [`unregister`](Self::unregister) or its end.
+    ///
+    /// # Errors
+    /// Says why it does not get the name.
+    pub fn register(&self, name: &ProcessName) -> Result<(), RegisterError> {
+        self.shared.drive(|state| state.machine.register(state.now(), self.id.number(), name))
+    }
+
+    /// Takes a name of this process from it.
+    pub fn unregister(&self, name: &ProcessName) {
+        self.shared.drive(|state| {
+            if state.machine.whereis_local(name).as_ref() == Some(&self.id) {
+                state.machine.unregister(state.now(), name);
+            }
+        });
+    }
+
+    pub(super) const fn reason(&self) -> Option<&ExitReason> {
+        self.reason.as_ref()
+    }
+}
+
+impl<M> Drop for Mailbox<M> {
+    fn drop(&mut self) {
+        let dropped = |reason: &mut Option<ExitReason>| reason.take().unwrap_or_else(|| ExitReason::error("mailbox dropped"));
+        let reason = if thread::panicking() { ExitReason::error("panicked") } else { dropped(&mut self.reason) };
+        // It may be dropped as the thread ends, where a runtime's clock can be gone: the time is the machine's last.
+        self.shared.drive(|state| {
+            // Otherwise the machine has ended the process, and another may have its number in a later run.
+            if state.slots.mailboxes.get(&self.id.number()).is_some_and(|bell| Arc::ptr_eq(bell, &self.bell)) {
+                state.slots.mailboxes.remove(&self.id.number());
+                state.machine.exit(state.machine.now(), self.id.number(), reason, self.passed);
+            }
+            for request in &self.requests {
+                state.slots.requests.remove(&request.id);
+            }
+        });
+    }
+}
+
+impl<M> fmt::Debug for Mailbox<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Mailbox({})", self.id)
+    }
+}
