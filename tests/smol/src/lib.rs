@@ -11,11 +11,13 @@ use smol::net::{TcpListener, TcpStream};
 
 #[doc(inline)]
 pub use noex_driver::{
-    Broadcast, Bytes, Cause, ClusterConfig, ClusterError, ClusterEvent, ClusterNotStartedError, ClusterStatus, Contact, Counters,
-    DialError, EventStream, FromEnv, FromEnvError, IntoSecret, InvalidClusterConfigError, InvalidContactError,
-    InvalidNodeIdError, LastDown, Limits, LocalFault, Message, MessageStream, MessagesLagged, NodeDownReason, NodeId,
-    NodeIdFault, NodeInfo, NodeStatus, PeerFault, Readiness, ReadinessReason, Refusal, Secret, SecretUse, SendError,
-    SetSecretsError, SetSeedsError, StartError, Subscription, Unreached, WaitError, bounds, defaults,
+    Address, Broadcast, Bytes, Call, CallError, CastError, Cause, ClusterConfig, ClusterError, ClusterEvent,
+    ClusterNotStartedError, ClusterStatus, Contact, Counters, DeliverError, Destination, DialError, EventStream, ExitReason,
+    FromEnv, FromEnvError, IntoSecret, InvalidClusterConfigError, InvalidContactError, InvalidNodeIdError,
+    InvalidProcessNameError, Item, LastDown, Limits, LocalFault, Mailbox, Message, MessageStream, MessagesLagged, Monitor,
+    MonitorError, MonitorId, NodeDownReason, NodeId, NodeIdFault, NodeInfo, NodeStatus, OpenError, PeerFault, ProcessId,
+    ProcessName, Protocol, Readiness, ReadinessReason, Refusal, RegisterError, Reply, Secret, SecretUse, SendError,
+    SetSecretsError, SetSeedsError, StartError, Subscription, Unreached, WaitError, bounds, defaults, run,
 };
 
 /// A node of a cluster, on smol: this process, as the others see it, and the others, as it sees them.
