@@ -47,18 +47,22 @@ impl Processes {
         Ok(())
     }
 
-    /// The process that a peer means. None takes anything while the node stops.
+    /// The process that a peer means.
     fn find(&self, to: &To) -> Option<u64> {
-        let number = match to {
-            To::Name(name) => self.table.named(name)?,
-            To::Number(number) => *number,
-        };
-        self.table.get(number).filter(|_| self.phase == Phase::Running).map(|_| number)
+        match to {
+            To::Name(name) => self.table.named(name),
+            To::Number(number) => self.table.get(*number).map(|_| *number),
+        }
+    }
+
+    /// The same for a message. While the node stops, no process takes any.
+    fn find_receiver(&self, to: &To) -> Option<u64> {
+        self.find(to).filter(|_| self.phase == Phase::Running)
     }
 
     fn cast_arrived(&mut self, cx: &mut Cx<'_>, to: &To, protocol: ProtocolHash, body: Bytes) {
         let room = self.table.room(cx.limits);
-        let found = self.find(to).and_then(|number| Some((number, self.table.get(number)?)));
+        let found = self.find_receiver(to).and_then(|number| Some((number, self.table.get(number)?)));
         let Some((number, _)) = found.filter(|(_, process)| process.protocol == protocol) else {
             cx.host.counters.casts_dropped += 1;
             return;
@@ -81,7 +85,7 @@ impl Processes {
         body: Bytes,
         deadline: Instant,
     ) -> Result<(), PeerFault> {
-        let found = self.find(to);
+        let found = self.find_receiver(to);
         let peer = ConnId(request.peer);
         let Some(row) = self.peers.get_mut(peer) else { return Ok(()) };
         let served = row.requests.len();

@@ -48,7 +48,7 @@ impl Processes {
                 self.table.unregister(&name);
                 Done::Nothing
             }
-            ProcessInput::Take { process, most } => Done::Taken(self.take(process, most)),
+            ProcessInput::Take { process, most } => Done::Taken(self.take(cx, process, most)),
             ProcessInput::Exit { process, passed, reason } => {
                 self.exit(cx, process, &reason.of_a_process(), passed);
                 Done::Nothing
@@ -125,7 +125,7 @@ impl Processes {
         self.process_id(self.table.named(name)?)
     }
 
-    fn take(&mut self, process: u64, most: usize) -> Vec<MailboxItem> {
+    fn take(&mut self, cx: &Cx<'_>, process: u64, most: usize) -> Vec<MailboxItem> {
         let mut items = Vec::new();
         self.table.mailbox(process, super::mailbox::Mailbox::begin_batch);
         while items.len() < most
@@ -141,17 +141,27 @@ impl Processes {
                     }
                     Some(MailboxItem::Down { monitor, reason })
                 }
-                Waiting::Call(request, _) => self.take_call(process, request),
+                Waiting::Call(request, _) => self.take_call(cx, process, request),
             };
-            items.push(item.expect("what waits in a mailbox is taken out when it is over"));
+            let Some(item) = item else { continue };
+            let call = if let MailboxItem::Call { request, .. } = &item { Some(*request) } else { None };
+            self.table.mailbox(process, |mailbox| mailbox.handed_out(call));
+            items.push(item);
         }
         items
     }
 
-    fn take_call(&mut self, process: u64, request: RequestId) -> Option<MailboxItem> {
-        let entry = self.peers.get_mut(ConnId(request.peer))?.requests.get_mut(&place(request.number))?;
+    /// A process takes a call, unless that came to its deadline meanwhile.
+    fn take_call(&mut self, cx: &Cx<'_>, process: u64, request: RequestId) -> Option<MailboxItem> {
+        let requests = &mut self.peers.get_mut(ConnId(request.peer))?.requests;
+        let entry = requests.get_mut(&place(request.number))?;
         let RequestState::Waiting { body, deadline, ticket, .. } = &mut entry.state else { return None };
         let (body, deadline, ticket) = (core::mem::take(body), *deadline, *ticket);
+        if deadline <= cx.now {
+            requests.remove(&place(request.number));
+            self.deadlines.remove(ticket);
+            return None;
+        }
         entry.state = RequestState::Taken { refused: None, ticket };
         self.table.get_mut(process)?.requests.insert(request);
         Some(MailboxItem::Call { body, deadline, request })

@@ -147,7 +147,7 @@ impl Mailbox {
         self.batch.clear();
     }
 
-    /// The next item for the owner, which is noted as one of its batch. None behind a request to stop.
+    /// The next item for the owner. None behind a request to stop.
     pub(super) fn next(&mut self) -> Option<Waiting> {
         let item = match &self.stop {
             Stop::Taken => return None,
@@ -165,8 +165,12 @@ impl Mailbox {
         if let Waiting::Stop(_) = item {
             self.stop = Stop::Taken;
         }
-        self.batch.push(if let Waiting::Call(request, _) = item { Some(request) } else { None });
         Some(item)
+    }
+
+    /// Notes an item as one of the batch: its call, if it is one.
+    pub(super) fn handed_out(&mut self, call: Option<RequestId>) {
+        self.batch.push(call);
     }
 
     /// Takes everything out, in order.

@@ -2,6 +2,7 @@
 
 mod calls;
 mod casts;
+mod laws;
 mod monitors;
 mod stops;
 

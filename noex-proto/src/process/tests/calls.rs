@@ -116,6 +116,20 @@ fn a_deadline_that_passes_ends_the_call_at_both_ends() {
 }
 
 #[test]
+fn a_call_whose_deadline_has_passed_is_not_taken_even_where_the_timer_is_late() {
+    let mut world = World::new();
+    let process = world.open(B);
+    world.call(A, &process, b"");
+    world.settle();
+    world.now = world.now + 6 * SECOND;
+    assert_eq!(world.take(&process), []);
+    world.pass(Duration::ZERO);
+    world.settle();
+    assert_eq!(world.outcomes(A), [Err(CallError::TimedOut)]);
+    world.assert_nothing_is_open();
+}
+
+#[test]
 fn the_callee_counts_the_time_that_was_left_when_the_call_left() {
     // Given: a call that has waited for three of its five seconds.
     let mut world = World::new();

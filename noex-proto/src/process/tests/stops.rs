@@ -85,3 +85,16 @@ fn what_is_open_when_the_node_says_no_more_ends() {
     assert!(actions.contains(&ProcessAction::MonitorFired { monitor, reason: ExitReason::NoConnection }));
     assert!(matches!(world.cast(A, &process, ""), Err(CastError::NotStarted(_))));
 }
+
+#[test]
+fn a_process_is_watched_until_it_ends_while_its_node_stops() {
+    let mut world = World::new();
+    let (process, watcher) = (world.open(B), world.open(A));
+    world.with(B, Processes::drain);
+    let monitor = world.monitor(A, Some(&watcher), &process);
+    world.settle();
+    assert_eq!(world.take(&watcher), [], "it lives");
+    world.exit(&process, ExitReason::Shutdown, 0);
+    world.settle();
+    assert_eq!(world.take(&watcher), [MailboxItem::Down { monitor, reason: ExitReason::Shutdown }]);
+}
