@@ -108,7 +108,7 @@ impl Processes {
             cx.host.counters.requests_failed += 1;
             return Ok(());
         }
-        let ticket = self.deadlines.insert(cx.now, deadline - cx.now, Due::Request(request));
+        let ticket = self.deadlines.insert(cx.now, deadline - cx.now, Due::request(request));
         let cost = super::mailbox::cost(body.len());
         let pushed = self.table.mailbox(process, |mailbox| mailbox.push(Waiting::Call(request, cost)));
         let (place, wake) = pushed.expect("the process was found");

@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 
 use super::command::{MailboxItem, ProcessInput, RequestFailure};
+use super::deadlines::TIMEOUT_MAX;
 use super::error::{AnswerError, CallError, CastError, MonitorError, OpenError, RegisterError};
 use super::id::{CallId, Destination, ExitReason, MonitorId, ProcessId, ProcessName, ProtocolHash, RequestId};
 use super::mailbox::Waiting;
@@ -244,7 +245,9 @@ impl Processes {
         let row = self.peers.get_mut(peer).ok_or_else(full)?;
         let number = row.calls.next_number().filter(|_| row.calls.len() < cx.limits.calls_per_peer).ok_or_else(full)?;
         let call = CallId { peer: peer.0, number };
-        let ticket = self.deadlines.insert(cx.now, deadline - cx.now, Due::Call(call));
+        let timeout = (deadline - cx.now).min(TIMEOUT_MAX);
+        let deadline = cx.now + timeout;
+        let ticket = self.deadlines.insert(cx.now, timeout, Due::call(call));
         let place = Self::owe(&mut row.outbox, &mut self.dirty, peer, Owed::Call(number), size);
         let queued = QueuedCall { to: process, protocol, body, place, ticket };
         row.calls.insert(Call { deadline, state: CallState::Queued(Box::new(queued)) });

@@ -12,6 +12,12 @@ const EXACT_LISTS: usize = 64;
 /// The deadlines that an empty table keeps room for.
 const AT_REST: usize = 64;
 
+/// No node.
+const NONE: u32 = u32::MAX;
+
+/// The longest timeout, some 49 days: what a call can say of the time that it has left.
+pub(super) const TIMEOUT_MAX: Duration = Duration::from_millis(u32::MAX as u64);
+
 /// Where a deadline is kept.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Ticket(u32);
@@ -20,10 +26,10 @@ pub(super) struct Ticket(u32);
 #[derive(Clone, Debug)]
 pub(super) struct Deadlines<K> {
     /// By the timeout in milliseconds.
-    lists: BTreeMap<u64, List>,
+    lists: BTreeMap<u32, List>,
     nodes: Vec<Node<K>>,
     /// The first node of those that are free, linked by `next`.
-    free: Option<u32>,
+    free: u32,
     len: usize,
     /// No deadline is due before. It may be early.
     earliest: Option<Instant>,
@@ -39,35 +45,34 @@ struct List {
 struct Node<K> {
     key: K,
     at: Instant,
-    list: u64,
-    before: Option<u32>,
-    next: Option<u32>,
+    list: u32,
+    before: u32,
+    next: u32,
 }
 
 impl<K> Default for Deadlines<K> {
     fn default() -> Self {
-        Self { lists: BTreeMap::new(), nodes: Vec::new(), free: None, len: 0, earliest: None }
+        Self { lists: BTreeMap::new(), nodes: Vec::new(), free: NONE, len: 0, earliest: None }
     }
 }
 
 /// Rounds up to a number of six significant bits.
-const fn coarse(millis: u64) -> u64 {
-    let bits = (u64::BITS - millis.leading_zeros()).saturating_sub(6);
+const fn coarse(millis: u32) -> u32 {
+    let bits = (u32::BITS - millis.leading_zeros()).saturating_sub(6);
     millis.saturating_add((1 << bits) - 1) >> bits << bits
 }
 
 impl<K: Copy> Deadlines<K> {
-    /// Notes a deadline so long after `now`, which never goes back.
+    /// Notes a deadline so long after `now`, which never goes back. A timeout longer than [`TIMEOUT_MAX`] is that.
     pub(super) fn insert(&mut self, now: Instant, timeout: Duration, key: K) -> Ticket {
-        let millis = millis::count_up(timeout);
+        let millis = u32::try_from(millis::count_up(timeout)).unwrap_or(u32::MAX);
         let exact = self.lists.contains_key(&millis) || self.lists.len() < EXACT_LISTS;
         let list = if exact { millis } else { coarse(millis) };
-        let at = now + Duration::from_millis(list);
-        let before = self.lists.get(&list).map(|list| list.last);
-        let node = Node { key, at, list, before, next: None };
-        let ticket = self.place(node);
-        if let Some(before) = before {
-            self.node(before).next = Some(ticket);
+        let at = now + Duration::from_millis(list.into());
+        let before = self.lists.get(&list).map_or(NONE, |list| list.last);
+        let ticket = self.place(Node { key, at, list, before, next: NONE });
+        if before != NONE {
+            self.node(before).next = ticket;
         }
         self.lists.entry(list).or_insert(List { first: ticket, last: ticket }).last = ticket;
         self.len += 1;
@@ -78,23 +83,23 @@ impl<K: Copy> Deadlines<K> {
     /// Drops a deadline, which was not dropped before and has not been due.
     pub(super) fn remove(&mut self, Ticket(ticket): Ticket) {
         let Node { list, before, next, .. } = *self.node(ticket);
-        if let Some(before) = before {
+        if before != NONE {
             self.node(before).next = next;
         }
-        if let Some(next) = next {
+        if next != NONE {
             self.node(next).before = before;
         }
-        match (before, next) {
-            (None, None) => {
-                self.lists.remove(&list);
+        if before == NONE && next == NONE {
+            self.lists.remove(&list);
+        } else if let Some(list) = self.lists.get_mut(&list) {
+            if before == NONE {
+                list.first = next;
             }
-            (before, next) => {
-                let list = self.lists.get_mut(&list).expect("a node is in a list");
-                list.first = next.filter(|_| before.is_none()).unwrap_or(list.first);
-                list.last = before.filter(|_| next.is_none()).unwrap_or(list.last);
+            if next == NONE {
+                list.last = before;
             }
         }
-        self.node(ticket).next = self.free.replace(ticket);
+        self.node(ticket).next = core::mem::replace(&mut self.free, ticket);
         self.len -= 1;
         if self.len == 0 {
             self.earliest = None;
@@ -125,7 +130,8 @@ impl<K: Copy> Deadlines<K> {
     }
 
     fn place(&mut self, node: Node<K>) -> u32 {
-        if let Some(free) = self.free {
+        if self.free != NONE {
+            let free = self.free;
             self.free = self.node(free).next;
             *self.node(free) = node;
             return free;
@@ -149,11 +155,11 @@ mod tests {
 
     #[test]
     fn a_coarse_timeout_is_longer_by_a_thirty_second_at_most() {
-        for millis in (0..100_000).chain([u64::from(u32::MAX), u64::MAX >> 1]) {
+        for millis in (0..100_000).chain([u32::MAX >> 1]) {
             let coarse = coarse(millis);
             assert!(coarse >= millis && coarse - millis <= millis / 32, "{millis} becomes {coarse}");
         }
-        let sizes: std::collections::BTreeSet<u64> = (0..=u64::from(u32::MAX)).step_by(997).map(coarse).collect();
+        let sizes: std::collections::BTreeSet<u32> = (0..=u32::MAX).step_by(997).map(coarse).collect();
         assert!(sizes.len() < 1100, "{} lists", sizes.len());
     }
 

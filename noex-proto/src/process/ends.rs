@@ -6,7 +6,7 @@ use super::mailbox::Waiting;
 use super::outbox::Owed;
 use super::peers::{CallState, LOCAL, Monitor, Peer, Request, RequestState, WatchedState};
 use super::slots::place;
-use super::{CallError, CallId, Cx, Due, ExitReason, MonitorId, Phase, ProcessAction, Processes, RequestId};
+use super::{CallError, CallId, Cx, ExitReason, MonitorId, Phase, ProcessAction, Processes, RequestId};
 use crate::id::incarnation::Incarnation;
 use crate::wire::signal::Failure;
 use crate::{ConnId, NodeDownReason, NodeId};
@@ -105,9 +105,9 @@ impl Processes {
     /// Time has passed: what is due ends.
     pub(crate) fn tick(&mut self, cx: &mut Cx<'_>) {
         while let Some(due) = self.deadlines.pop_due(cx.now) {
-            match due {
-                Due::Call(call) => self.call_due(cx, call),
-                Due::Request(request) => self.request_due(cx, request),
+            match due.what() {
+                Ok(call) => self.call_due(cx, call),
+                Err(request) => self.request_due(cx, request),
             }
         }
         self.deliver_locally(cx);

@@ -85,11 +85,27 @@ enum Phase {
     Draining,
 }
 
-/// What has a deadline.
+/// What has a deadline: a call of this node, or one of a peer.
 #[derive(Clone, Copy, Debug)]
-enum Due {
-    Call(CallId),
-    Request(RequestId),
+struct Due {
+    number: u64,
+    // The peer, and one bit: these are many.
+    peer: u64,
+}
+
+impl Due {
+    const fn call(call: CallId) -> Self {
+        Self { number: call.number, peer: call.peer << 1 }
+    }
+
+    const fn request(request: RequestId) -> Self {
+        Self { number: request.number, peer: request.peer << 1 | 1 }
+    }
+
+    const fn what(self) -> Result<CallId, RequestId> {
+        let Self { number, peer } = self;
+        if peer & 1 == 0 { Ok(CallId { peer: peer >> 1, number }) } else { Err(RequestId { peer: peer >> 1, number }) }
+    }
 }
 
 impl Processes {
