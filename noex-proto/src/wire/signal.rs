@@ -273,7 +273,12 @@ fn decode(rest: &mut &[u8], signal: &Bytes) -> Option<Signal> {
         (kind::MONITOR, 3) => Signal::Monitor { number: number(rest)?, to: decode_process(rest)? },
         (kind::DEMONITOR, 2) => Signal::Demonitor { number: number(rest)? },
         (kind::DOWN, 4) => Signal::Down { number: number(rest)?, reason: decode_reason(rest)? },
-        (kind::STOP, 4) => Signal::Stop { to: decode_process(rest)?, reason: decode_reason(rest)? },
+        (kind::STOP, 4) => {
+            let to = decode_process(rest)?;
+            // A process that was there cannot end as one that never was.
+            let reason = decode_reason(rest).filter(|reason| *reason != ExitReason::NoProcess)?;
+            Signal::Stop { to, reason }
+        }
         _ => return None,
     })
 }
@@ -354,6 +359,11 @@ mod tests {
         ]
     }
 
+    /// Those of a process that was there.
+    fn own_reasons() -> impl Strategy<Value = ExitReason> {
+        reasons().prop_filter("was there", |reason| *reason != ExitReason::NoProcess)
+    }
+
     fn failures() -> impl Strategy<Value = Failure> {
         prop_oneof![
             Just(Failure::NoProcess),
@@ -362,7 +372,7 @@ mod tests {
             Just(Failure::Dropped),
             Just(Failure::AnswerDropped),
             "\\PC{0,60}".prop_map(|text| Failure::NotUnderstood(text.as_str().into())),
-            reasons().prop_filter("has taken it", |reason| *reason != ExitReason::NoProcess).prop_map(Failure::Exited),
+            own_reasons().prop_map(Failure::Exited),
         ]
     }
 
@@ -386,7 +396,7 @@ mod tests {
             (any::<u64>(), targets()).prop_map(|(number, to)| Signal::Monitor { number, to }),
             any::<u64>().prop_map(|number| Signal::Demonitor { number }),
             (any::<u64>(), reasons()).prop_map(|(number, reason)| Signal::Down { number, reason }),
-            (targets(), reasons()).prop_map(|(to, reason)| Signal::Stop { to, reason }),
+            (targets(), own_reasons()).prop_map(|(to, reason)| Signal::Stop { to, reason }),
         ]
     }
 
@@ -422,6 +432,7 @@ mod tests {
             b"\x84\x07\x01\x04\x60",                                     // a reason that only this node can know
             b"\x84\x07\x01\x00\x61\x61",                                 // a text where there is none
             b"\x84\x03\x01\x09\x60",                                     // a process that took a call and never was
+            b"\x84\x08\x07\x03\x60",                                     // a process that is asked to end as if it never was
             b"\x85\x01\x01\x07\x00\x1b\x00\x00\x00\x01\x00\x00\x00\x00", // more time than fits
             &long,
         ] {
