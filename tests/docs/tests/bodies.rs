@@ -1,4 +1,5 @@
-//! What nodes really send has the shapes of `docs/wire.cddl`, by the judgement of a validator that knows nothing of noex.
+//! What nodes really send, and what the texts show, has the shapes of `docs/wire.cddl`, by the judgement of a validator that knows
+//! nothing of noex.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 #[expect(dead_code, reason = "only what captures messages is used here")]
@@ -33,8 +34,17 @@ const HANDSHAKE: std::ops::RangeInclusive<u8> = 1..=5;
 
 type Log = Rc<RefCell<Vec<Bytes>>>;
 
+fn read(path: &str) -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(path)).unwrap()
+}
+
 fn cddl() -> String {
-    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/wire.cddl")).unwrap()
+    read("docs/wire.cddl")
+}
+
+fn bytes(hex: &str) -> Vec<u8> {
+    let digits: Vec<char> = hex.chars().filter(|digit| *digit != ' ').collect();
+    digits.chunks(2).map(|pair| u8::from_str_radix(&String::from_iter(pair), 16).unwrap()).collect()
 }
 
 fn captured(hosts: usize) -> (Net, Log) {
@@ -123,4 +133,54 @@ fn the_validator_refuses_other_shapes() {
     }
     // A later version may say more in a map.
     validate_cbor_bytes("refused", &cddl, b"\xa2\x61c\x01\x61z\x80").unwrap();
+}
+
+/// The rule of a signal, by its name.
+fn rule(signal: &str) -> String {
+    signal.split(' ').next().unwrap().to_lowercase()
+}
+
+/// The known answers of the text: the name of each signal, and its bytes.
+fn signals(text: &str) -> Vec<(&str, &str)> {
+    let table = text.split_once("\nSignals:\n").unwrap().1;
+    let rows = table.lines().filter_map(|line| line.strip_prefix("| ")?.strip_suffix("` |")?.split_once(" | `"));
+    rows.collect()
+}
+
+#[test]
+fn the_signals_in_the_text_are_those_of_the_code_and_have_the_shapes_of_the_cddl() {
+    let (cddl, text, code) = (cddl(), read("docs/wire.md"), read("noex-proto/src/wire/signal.rs"));
+    let signals = signals(&text);
+    let test = code.split_once("fn signals_have_these_bytes()").unwrap().1.split_once("];").unwrap().0;
+    let in_code: Vec<&str> = test.split('"').filter(|text| text.starts_with('8')).collect();
+    assert_eq!(signals.iter().map(|(_, hex)| *hex).collect::<Vec<_>>(), in_code);
+    let rules = cddl.lines().find_map(|line| line.strip_prefix("signal = ")).unwrap().split(" / ");
+    assert_eq!(signals.iter().map(|(name, _)| rule(name)).collect::<Vec<_>>(), rules.collect::<Vec<_>>());
+    for (name, hex) in signals {
+        for rule in ["signal", &rule(name)] {
+            validate_cbor_bytes(rule, &cddl, &bytes(hex)).unwrap_or_else(|error| panic!("{name} {hex}: {error}"));
+        }
+    }
+}
+
+#[test]
+fn the_validator_refuses_what_is_no_signal() {
+    let cddl = cddl();
+    let long = "x".repeat(257);
+    let down_of = |text: &str| [&[0x84, 7, 1, 2, 0x79, 1, 1], text.as_bytes()].concat();
+    let refused: [&[u8]; 9] = [
+        b"\x82\x09\x01",          // an unknown one
+        b"\x81\x04",              // no number
+        b"\x83\x04\x01\x00",      // an item too many
+        b"\x83\x05\x01\x60",      // an empty name
+        b"\x84\x07\x01\x04\x60",  // a reason that only the other node can know
+        b"\x84\x07\x01\x00\x61a", // a text where there is none
+        b"\x84\x03\x01\x09\x60",  // a process that took a call and never was
+        b"\x84\x08\x07\x03\x60",  // a process that is asked to end as if it never was
+        &down_of(&long),
+    ];
+    for signal in refused {
+        assert!(validate_cbor_bytes("signal", &cddl, signal).is_err(), "{signal:02x?}");
+    }
+    validate_cbor_bytes("signal", &cddl, b"\x84\x07\x01\x02\x61a").unwrap();
 }
