@@ -46,7 +46,7 @@ class Peer:
         return int((time.monotonic() - self.started) * 1000)
 
     def announcement(self):
-        return wire.Announcement(self.identity, self.instance, os.urandom(32), self.interval, self.secret)
+        return wire.Announcement(self.identity, self.instance, os.urandom(32), self.interval, self.secret, wire.PROCESSES)
 
     def dial(self, identity, target=None, versions=(wire.VERSION, wire.VERSION)):
         """A session with the node at that address, after the handshake."""
@@ -142,7 +142,11 @@ class Session:
         self.receiving = wire.Direction(receiving)
         self.lesser = own.identity.encode() < peer.identity.encode()
         self.unread = []
+        # The pieces so far of a large message, and their type.
         self.collected = b""
+        self.collecting = None
+        self.calls = wire.Numbers()
+        self.monitors = wire.Numbers()
         self.kinds = []
         self.answering = True
         self.next_heartbeat = time.monotonic() + own.interval / 1000
@@ -171,12 +175,17 @@ class Session:
                 self.heartbeat()
         kind, body = self.unread.pop(0)
         self.kinds.append(kind)
-        if kind == wire.MORE:
+        if kind & wire.MORE:
+            if self.collecting not in (None, kind):
+                raise Fault("a piece among those of another message")
+            self.collecting = kind
             self.collected += body
             return kind, body
-        if kind == wire.PAYLOAD:
-            payload, self.collected = self.collected + body, b""
-            return kind, payload
+        if kind in (wire.PAYLOAD, wire.SIGNAL):
+            if self.collecting not in (None, kind | wire.MORE):
+                raise Fault("a message among the pieces of another")
+            whole, self.collected, self.collecting = self.collected + body, b"", None
+            return kind, whole if kind == wire.PAYLOAD else wire.read_signal(whole)
         return kind, wire.decode(body)
 
     def wait_for(self, wanted, fits=lambda _: True):
@@ -196,6 +205,44 @@ class Session:
         digest = self.own.digest()
         listed = [] if asked == digest else [[identity, instance] for identity, instance in members]
         self.control(wire.MEMBERS, {"d": digest, "l": True, "m": listed})
+
+    def signal(self, *items, body=b""):
+        for piece in wire.pieces(wire.signal(*items, body=body), wire.SIGNAL):
+            self.send(piece)
+
+    def wait_for_signal(self, kind, number=None):
+        """The items behind the kind, and the body, of the next such signal, of this number where one is given."""
+        fits = lambda signal: signal[0][0] == kind and number in (None, signal[0][1])
+        items, body = self.wait_for(wire.SIGNAL, fits)
+        return items[1:], body
+
+    def call(self, to, protocol, body, left=5000):
+        """Asks a process, and gives the number of the call."""
+        number = self.calls.take()
+        self.signal(wire.CALL, number, to, wire.protocol(protocol), left, body=body)
+        return number
+
+    def outcome(self, number):
+        """The body of the answer to a call, or the code and the text of its failure."""
+        of = lambda signal: signal[0][0] in (wire.ANSWER, wire.FAILURE) and signal[0][1] == number
+        items, body = self.wait_for(wire.SIGNAL, of)
+        self.calls.free(number)
+        return body if items[0] == wire.ANSWER else tuple(items[2:])
+
+    def cancel(self, number):
+        self.signal(wire.CANCEL, number)
+        self.calls.free(number)
+
+    def monitor(self, to):
+        number = self.monitors.take()
+        self.signal(wire.MONITOR, number, to)
+        return number
+
+    def down(self, number):
+        """Why the process ended that is watched under this number."""
+        (_, reason, text), _ = self.wait_for_signal(wire.DOWN, number)
+        self.monitors.free(number)
+        return reason, text
 
     def admit(self):
         """Admission by the rules of section 7, in which no older session of the same peer is in use. Gives the peer's INTRO."""

@@ -225,7 +225,9 @@ class Direction:
 # --- 6. Messages --------------------------------------------------------------------------------------------------------------
 
 HEARTBEAT, MEMBERS, MEMBERS_REQUEST, PING, PONG, OFFER, INTRO = range(0x10, 0x17)
-REFUSED, GOODBYE, PAYLOAD, MORE = 0x1D, 0x1F, 0x20, 0xA0
+REFUSED, GOODBYE, PAYLOAD, SIGNAL = 0x1D, 0x1F, 0x20, 0x21
+# Set on every piece but the last.
+MORE = 0x80
 
 CONFLICT, SELF, LEAVING, LIMIT, NOT_ADMITTED, DUPLICATE, LOOPBACK = range(1, 8)
 
@@ -236,10 +238,10 @@ def view_digest(nodes):
     return sum(int.from_bytes(one[:8], "big") for one in hashes) % 2**64
 
 
-def pieces(payload):
-    """The messages that carry a payload."""
+def pieces(payload, kind=PAYLOAD):
+    """The messages that carry a payload, or a signal."""
     cut = [payload[at : at + PIECE] for at in range(0, len(payload), PIECE)] or [b""]
-    return [(MORE, piece) for piece in cut[:-1]] + [(PAYLOAD, cut[-1])]
+    return [(kind | MORE, piece) for piece in cut[:-1]] + [(kind, cut[-1])]
 
 
 def encode(value):
@@ -296,3 +298,54 @@ def item(reader, depth):
             raise Fault("a key is there twice")
         return dict(pairs)
     raise Fault("CBOR")
+
+
+# --- 10. Processes ------------------------------------------------------------------------------------------------------------
+
+# The capability.
+PROCESSES = 1
+
+CAST, CALL, ANSWER, FAILURE, CANCEL, MONITOR, DEMONITOR, DOWN, STOP = range(9)
+# How many items each has.
+ITEMS = [3, 5, 2, 4, 2, 3, 2, 4, 4]
+
+NO_PROCESS, BUSY, WRONG_PROTOCOL, NOT_UNDERSTOOD, DROPPED, ANSWER_DROPPED, EXITED = range(7)
+NORMAL, SHUTDOWN, ERROR, NOT_THERE = range(4)
+
+
+def protocol(name):
+    """The number that stands for a protocol."""
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big")
+
+
+def signal(*items, body=b""):
+    return encode(items) + body
+
+
+def read_signal(data):
+    """The items of a signal, the first of which says what it is, and its body."""
+    reader = Reader(data)
+    items = item(reader, 1)
+    body = data[reader.at :]
+    if not isinstance(items, list) or not items or items[0] not in range(len(ITEMS)) or len(items) != ITEMS[items[0]]:
+        raise Fault("signal")
+    if body and items[0] not in (CAST, CALL, ANSWER):
+        raise Fault("bytes are left over")
+    return items, body
+
+
+class Numbers:
+    """The numbers of calls, or of monitors, that one side of a session asks for."""
+
+    def __init__(self):
+        self.turns = {}
+        self.open = set()
+
+    def take(self):
+        place = next(place for place in range(2**16) if place not in self.open)
+        self.open.add(place)
+        self.turns[place] = self.turns.get(place, 0) + 1
+        return self.turns[place] << 16 | place
+
+    def free(self, number):
+        self.open.discard(number & 0xFFFF)
