@@ -69,6 +69,18 @@ impl<T> Line<T> {
         Some(item)
     }
 
+    /// Merges neighbours: `merge` says whether the first has taken the second in, whose place is no more.
+    pub(super) fn merge(&mut self, mut merge: impl FnMut(&mut T, &T) -> bool) {
+        self.items.retain(|(_, item)| item.is_some());
+        for (place, item) in core::mem::take(&mut self.items) {
+            let merged = item.as_ref().zip(self.back_mut()).is_some_and(|(item, last)| merge(last, item));
+            if !merged {
+                self.items.push_back((place, item));
+            }
+        }
+        self.len = self.items.len();
+    }
+
     /// No gap is at either end, and there are no more gaps than items.
     fn tidy(&mut self) {
         while self.items.front().is_some_and(|(_, item)| item.is_none()) {
@@ -99,10 +111,17 @@ mod tests {
         Push,
         Pop,
         Take(usize),
+        /// Each odd number takes in the odd ones behind it.
+        Merge,
     }
 
     fn steps() -> impl Strategy<Value = Vec<Step>> {
-        let step = prop_oneof![3 => Just(Step::Push), 2 => Just(Step::Pop), 2 => any::<usize>().prop_map(Step::Take)];
+        let step = prop_oneof![
+            6 => Just(Step::Push),
+            4 => Just(Step::Pop),
+            4 => any::<usize>().prop_map(Step::Take),
+            1 => Just(Step::Merge)
+        ];
         prop::collection::vec(step, 0..200)
     }
 
@@ -129,6 +148,13 @@ mod tests {
                         prop_assert_eq!(line.take(place), Some(number));
                     }
                     Step::Take(_) => {}
+                    Step::Merge => {
+                        line.merge(|first, second| *first % 2 == 1 && *second % 2 == 1);
+                        let kept = |(at, item): &(usize, (Place, usize))| *at == 0 || item.1 % 2 == 0 || model[*at - 1].1 % 2 == 0;
+                        let (rest, merged): (Vec<_>, Vec<_>) = model.iter().copied().enumerate().partition(kept);
+                        gone.extend(merged.iter().map(|(_, (place, _))| *place));
+                        model = rest.into_iter().map(|(_, item)| item).collect();
+                    }
                 }
                 prop_assert_eq!(line.len(), model.len());
                 prop_assert_eq!(line.front(), model.first().map(|(_, number)| number));

@@ -56,6 +56,8 @@ pub(super) struct Mailbox {
     batch_bytes: usize,
     messages: usize,
     bytes: usize,
+    /// The notes of casts that found no room.
+    overruns: usize,
     stop: Stop,
 }
 
@@ -113,7 +115,26 @@ impl Mailbox {
             *missed += 1;
             return false;
         }
-        self.push(Waiting::Overrun(1)).1
+        let (_, wake) = self.push(Waiting::Overrun(1));
+        self.overruns += 1;
+        // A peer that cancels its calls between its casts takes away what stood between the notes.
+        if self.overruns > 2 * (self.line.len() - self.overruns + 1) {
+            self.merge_overruns();
+        }
+        wake
+    }
+
+    /// Makes one of the notes between which nothing is left.
+    fn merge_overruns(&mut self) {
+        let Self { line, overruns, .. } = self;
+        line.merge(|first, second| match (first, second) {
+            (Waiting::Overrun(first), Waiting::Overrun(second)) => {
+                *first += second;
+                *overruns -= 1;
+                true
+            }
+            _ => false,
+        });
     }
 
     /// Asks the process to stop behind what is queued, unless it was asked before. Whether the owner is to be woken.
@@ -173,17 +194,13 @@ impl Mailbox {
         self.batch.push(call);
     }
 
-    /// Takes everything out, in order.
-    pub(super) fn drain(&mut self) -> impl Iterator<Item = Waiting> {
-        (self.messages, self.bytes) = (0, 0);
-        let mut line = mem::take(&mut self.line);
-        core::iter::from_fn(move || line.pop())
-    }
-
     fn left(&mut self, item: &Waiting) {
         if let Some(cost) = item.cost() {
             self.messages -= 1;
             self.bytes -= cost;
+        }
+        if let Waiting::Overrun(_) = item {
+            self.overruns -= 1;
         }
     }
 
@@ -192,5 +209,7 @@ impl Mailbox {
     pub(super) fn audit(&self) {
         let costs = || self.line.iter().filter_map(Waiting::cost);
         assert_eq!((self.messages, self.bytes), (costs().count(), costs().sum()), "messages of a mailbox");
+        let overruns = self.line.iter().filter(|item| matches!(item, Waiting::Overrun(_))).count();
+        assert_eq!(self.overruns, overruns, "notes of a mailbox");
     }
 }

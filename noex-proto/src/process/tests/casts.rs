@@ -44,6 +44,29 @@ fn what_finds_a_mailbox_full_is_counted_in_its_place() {
 }
 
 #[test]
+fn who_cancels_calls_between_casts_piles_nothing_up_in_a_full_mailbox() {
+    let mut world = World::with_limits(Limits::default().mailbox_messages(3));
+    let process = world.open(B);
+    world.cast(A, &process, "one").expect("connected");
+    world.cast(A, &process, "two").expect("connected");
+    world.settle();
+    for _ in 0..1000 {
+        // Given: one place left. The call takes it, the cast finds none, and the call goes again.
+        let call = world.call(A, &process, b"");
+        world.cast(A, &process, "lost").expect("connected");
+        world.settle();
+        world.command(A, ProcessInput::Cancel { call });
+        world.settle();
+        let waiting = world.sides[B].processes.table.get(process.number()).expect("it is open").mailbox().waiting().count();
+        assert!(waiting <= 12, "{waiting} items wait in a mailbox of three messages");
+    }
+    let missed = |item: &MailboxItem| if let MailboxItem::Overrun { missed } = item { Some(*missed) } else { None };
+    let items = world.take(&process);
+    assert_eq!(bodies(&items), [b"one".as_slice(), b"two"]);
+    assert_eq!(items.iter().filter_map(missed).sum::<u64>(), 1000, "what was lost is counted");
+}
+
+#[test]
 fn bytes_are_bounded_for_each_mailbox_and_for_all() {
     let overhead = super::super::mailbox::MESSAGE_OVERHEAD;
     for limits in [Limits::default().mailbox_bytes(200 + 2 * overhead), Limits::default().mailboxes_bytes(200 + 2 * overhead)] {
