@@ -72,8 +72,8 @@ pub(super) struct Host {
     pub(super) delivered: Delivered,
     /// When the port of each other host last refused, and the time before.
     pub(super) refusals: BTreeMap<HostId, [u64; 2]>,
-    /// The connection that was closed last, and which end of it is this host's.
-    pub(super) closed: (usize, usize),
+    /// The connection of the session by which each other node came up last, and which end of it is this host's.
+    pub(super) sessions: BTreeMap<NodeId, (usize, usize)>,
     /// The number of the present process.
     pub(super) process: u32,
     /// A number of the present start that no other start anywhere has.
@@ -124,7 +124,7 @@ impl Host {
             emitted: 0,
             delivered: Delivered::new(),
             refusals: BTreeMap::new(),
-            closed: (0, 0),
+            sessions: BTreeMap::new(),
             process: 0,
             origin: 0,
             since: 0,
@@ -386,7 +386,6 @@ impl World {
     fn close(&mut self, host: HostId, id: ConnId, how: Close) {
         let Some((place, end)) = self.hosts[host].conn(id) else { return };
         let state = self.conns[place].ends[end].state;
-        self.hosts[host].closed = (place, end);
         let replacing = self.hosts[host].machine.counters().replaced > self.hosts[host].contract.counters().replaced;
         if replacing && self.conns[place].pipes.iter().any(|pipe| pipe.unread + pipe.out_bytes > 0) {
             self.coverage.note("replacement with data in transit");
@@ -429,6 +428,7 @@ impl World {
         match &event {
             ClusterEvent::NodeUp(info) => {
                 self.check_up(host, info);
+                self.note_session(host, &info.id);
                 self.hosts[host].inquiry.up();
                 self.note_contact_of(host, &info.id, |live, _| Meeting::Up { alone: live == 1 });
             }

@@ -181,11 +181,19 @@ impl World {
         })
     }
 
-    /// A node whose port was asked: the port has refused twice since the session, which is the connection closed last, heard anything.
+    /// Notes by which connection a node is up. Where it is down again by the same input, which only a record or a close can bring about,
+    /// there is none.
+    pub(super) fn note_session(&mut self, host: HostId, id: &NodeId) {
+        let at = &mut self.hosts[host];
+        if let Some(place) = at.machine.session(id).ok().flatten().and_then(|conn| at.conn(conn)) {
+            at.sessions.insert(id.clone(), place);
+        }
+    }
+
+    /// A node whose port was asked: the port has refused twice since anything came over the session that the down is about.
     pub(super) fn check_refused(&mut self, host: HostId, id: &NodeId) {
         let at = &self.hosts[host];
-        let (place, end) = at.closed;
-        let heard = self.conns[place].heard[end];
+        let heard = at.sessions.get(id).map_or(0, |(place, end)| self.conns[*place].heard[*end]);
         let refusals = host_of(id).and_then(|peer| at.refusals.get(&peer)).copied().unwrap_or_default();
         let refused = refusals.iter().filter(|refused| **refused > heard).count();
         if refused < 2 {
