@@ -10,6 +10,7 @@ use super::{Active, Machine, Run};
 use crate::config::Settings;
 use crate::id::incarnation::Incarnation;
 use crate::mesh::cx::{Cx, Local, Timer};
+use crate::mesh::effect::Effects;
 use crate::mesh::host::Host;
 use crate::mesh::node::Node;
 use crate::mesh::reporter::Reporter;
@@ -130,6 +131,7 @@ impl Active {
             waits: Timers::new(),
             admissions: 0,
             reporter: Reporter::default(),
+            effects: Effects::default(),
         };
         Self { local, node }
     }
@@ -137,7 +139,7 @@ impl Active {
     /// Begins to dial the seeds.
     fn run(&mut self, host: &mut Host) {
         let seeds = core::mem::take(&mut self.local.settings.seeds);
-        self.node.set_seeds(&mut Cx { host, local: &mut self.local }, seeds);
+        self.node.begin(&mut Cx { host, local: &mut self.local }, seeds);
     }
 
     /// Tells every peer, after what is queued for it, and gives up what is not a session yet.

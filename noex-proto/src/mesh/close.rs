@@ -15,7 +15,7 @@ const LINGER_BYTES: usize = 64 * 1024;
 const GRACEFUL: Close = Close::Graceful { linger: LINGER, read_at_most: LINGER_BYTES };
 
 /// Why a connection ends.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum CloseReason {
     /// The driver could not connect, so that there is nothing to close.
     NotConnected(Ended),

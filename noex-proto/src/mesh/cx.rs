@@ -7,6 +7,7 @@ use core::net::{IpAddr, SocketAddr};
 
 use rand_chacha::ChaCha12Rng;
 
+use super::effect::Effects;
 use super::reporter::Reporter;
 use crate::config::Settings;
 use crate::id::incarnation::Incarnation;
@@ -40,6 +41,7 @@ pub(crate) struct Local {
     /// This node's admission count: one counter for all peers.
     pub(crate) admissions: u64,
     pub(crate) reporter: Reporter,
+    pub(crate) effects: Effects,
 }
 
 /// Deadlines in real time: the node's own duties.
@@ -211,6 +213,7 @@ impl Abstract for Local {
             waits,
             admissions,
             reporter,
+            effects: _,
         } = self;
         to.write((id, incarnation, admissions));
         to.part(reporter);

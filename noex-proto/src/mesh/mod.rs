@@ -1,6 +1,7 @@
 //! Sessions and membership.
 //!
 //! A part is a struct that owns its state; none names another one. [`node`] alone knows all of them, and carries what one says to the others.
+//! What is to happen elsewhere, in its order, is an [`effect`].
 //!
 //! | part | what it decides |
 //! |---|---|
@@ -18,6 +19,7 @@ mod close;
 pub(crate) mod cx;
 pub(crate) mod detector;
 pub(crate) mod dialler;
+pub(crate) mod effect;
 pub(crate) mod gossip;
 pub(crate) mod host;
 pub(crate) mod links;

@@ -6,7 +6,7 @@ use core::time::Duration;
 
 use bytes::Bytes;
 
-use super::close::Ended;
+use super::close::{CloseReason, Ended};
 use super::cx::Cx;
 use super::detector::Watch;
 use super::gossip::Answer;
@@ -81,10 +81,10 @@ impl Session {
         (round_trip * 4).clamp(Duration::from_secs(2), Duration::from_secs(8))
     }
 
-    /// Releases what the credit window allows. Once its last message is released, the session is over, and this says how.
-    pub(super) fn flush(&mut self, cx: &mut Cx<'_>, conn: ConnId, digest: u64) -> Option<Ended> {
+    /// Releases what the credit window allows. Once its last message is released, the session is over.
+    pub(super) fn flush(&mut self, cx: &mut Cx<'_>, conn: ConnId, digest: u64) {
         if self.queue.is_finished() {
-            return None;
+            return;
         }
         let (window, heartbeat) = (cx.local.settings.limits.send_window_bytes, cx.heartbeat(digest));
         let mut finished = false;
@@ -94,10 +94,13 @@ impl Session {
             cx.host.actions.push_back(Action::Transmit { conn, data });
             finished |= last;
         }
-        finished.then_some(match self.stage {
-            Stage::Last(ended) => ended,
-            _ => Ended::Harmless,
-        })
+        if finished {
+            let ended = match self.stage {
+                Stage::Last(ended) => ended,
+                _ => Ended::Harmless,
+            };
+            cx.close(conn, CloseReason::Said(ended));
+        }
     }
 
     /// Queues an answer to PING. A peer that makes this node queue more than it reads breaks a rule.

@@ -1,7 +1,7 @@
 //! Who is admitted, and when: several sessions with one peer, several incarnations of it, and room for it.
 
 use std::net::SocketAddr;
-use std::thread;
+use std::string::ToString;
 use std::vec;
 use std::vec::Vec;
 
@@ -46,24 +46,46 @@ fn sessions_with_one_peer_are_bounded() {
     bench.up_as(&node("c"), 1, ADDRESS);
 }
 
-/// All that wait for one session have their turn in one input, each within the turn of the one before.
-#[test]
-#[expect(clippy::disallowed_types, reason = "the stack of a thread is as small as the test wants it")]
-fn a_turn_for_all_who_wait_takes_little_of_the_stack() {
-    let given = || {
-        let mut bench = Bench::new(Limits::default());
-        let z = node("z");
-        // Given: sessions of another incarnation that wait for the first one, each to be replaced by the next.
-        let first = bench.authenticate(&z, 1, ADDRESS);
-        let waiting: Vec<ConnId> = (0..400).map(|_| bench.authenticate(&z, 2, ADDRESS)).collect();
+/// With each of these nodes a session is up, and 31 of another incarnation wait for it, each to be replaced by the next.
+fn with_waiting(names: impl Iterator<Item = char>) -> (Bench, Vec<ConnId>) {
+    let mut bench = Bench::new(Limits::default());
+    let mut used = vec![];
+    for name in names {
+        let id = node(&name.to_string());
+        let first = bench.authenticate(&id, 1, ADDRESS);
+        let waiting: Vec<ConnId> = (0..31).map(|_| bench.authenticate(&id, 2, ADDRESS)).collect();
         bench.say(first, &[intro(1)]);
         for (conn, n) in waiting.iter().zip(0..) {
             bench.say(*conn, &[intro(1000 - n)]);
         }
-        bench.say(first, &[Control::Goodbye]);
-        assert_eq!(bench.machine.connected_node_count(), Ok(1));
-    };
-    thread::Builder::new().stack_size(256 << 10).spawn(given).expect("a thread").join().expect("no panic");
+        used.push(first);
+    }
+    bench.actions.clear();
+    (bench, used)
+}
+
+fn ended(bench: &Bench) -> usize {
+    bench.actions.iter().filter(|action| matches!(action, Action::Close { .. })).count()
+}
+
+// Where debug assertions are on, an effect that performs others panics: so none of these ends lies within another.
+
+#[test]
+fn all_who_wait_for_a_session_have_their_turn_in_one_input() {
+    let (mut bench, used) = with_waiting("z".chars());
+    bench.say(used[0], &[Control::Goodbye]);
+    // All but the last one have replaced each other.
+    assert_eq!((bench.machine.connected_node_count(), ended(&bench)), (Ok(1), 31));
+    assert_eq!(bench.machine.counters().replaced, 30);
+}
+
+#[test]
+fn four_hundred_sessions_that_wait_end_in_one_input() {
+    let (mut bench, used) = with_waiting("nopqrstuvwxyz".chars());
+    bench.machine.handle(bench.now, Input::Stop);
+    let actions = std::iter::from_fn(|| bench.machine.poll_action());
+    bench.actions = actions.collect();
+    assert_eq!((used.len(), ended(&bench)), (13, 13 * 32));
 }
 
 #[test]

@@ -58,8 +58,8 @@ impl Node {
         }
         self.set_stage(conn, Stage::Waiting(offer));
         Self::await_admission(cx, conn);
-        self.decide(cx, conn);
-        if matches!(self.stage(conn), Some(Stage::Waiting(_))) {
+        let replaces = self.decide(cx, conn);
+        if !replaces && matches!(self.stage(conn), Some(Stage::Waiting(_))) {
             cx.host.counters.offers_deferred += 1;
         }
         Ok(())
@@ -81,7 +81,7 @@ impl Node {
                 let Some(peer) = self.peers.get_mut(&id) else { return Ok(()) };
                 peer.pair.used(intro.count);
                 self.go_up(cx, conn, &intro, wall);
-                self.decide_all(cx, &id);
+                cx.turn(&id);
                 Ok(())
             }
             _ => Err(PeerFault::UnexpectedMessage),
@@ -96,7 +96,7 @@ impl Node {
             Refusal::IdentityConflict => cx.report_own_conflict(),
             reason => self.report_refusal(cx, conn, reason),
         }
-        self.end_conn(cx, conn, CloseReason::Refused(reason));
+        cx.close(conn, CloseReason::Refused(reason));
         Ok(())
     }
 
@@ -122,34 +122,32 @@ impl Node {
         }
     }
 
-    /// The probed session gave no sign of life.
-    pub(super) fn probe_overdue(&mut self, cx: &mut Cx<'_>, conn: ConnId) {
-        self.end_conn(cx, conn, CloseReason::Superseded);
-    }
-
     /// The next message of the admission did not come in time.
     pub(super) fn admission_overdue(&mut self, cx: &mut Cx<'_>, conn: ConnId) {
         match self.stage(conn) {
             Some(Stage::AwaitOffer | Stage::Chosen | Stage::Offered) => self.fault(cx, conn, PeerFault::HandshakeTimeout),
-            _ => self.end_conn(cx, conn, CloseReason::Superseded),
+            _ => cx.close(conn, CloseReason::Superseded),
         }
     }
 
     // Steps
 
-    /// Gives every session that waits with this peer its turn: the newest first, since it is the least likely to have died unnoticed. A node
-    /// that stops admits nobody.
+    /// Gives every session that waits with this peer its turn: the newest first, since it is the least likely to have died unnoticed. Where
+    /// one replaces the session in use, the others have theirs when that has ended.
     pub(super) fn decide_all(&mut self, cx: &mut Cx<'_>, id: &NodeId) {
-        if !cx.is_running() {
-            return;
-        }
         let Some(peer) = self.peers.get(id) else { return };
         for conn in peer.pair.sessions().to_vec().into_iter().rev() {
-            match self.stage(conn) {
-                Some(Stage::Keyed) => self.offer(cx, conn),
+            let replaces = match self.stage(conn) {
+                Some(Stage::Keyed) => {
+                    self.offer(cx, conn);
+                    false
+                }
                 Some(Stage::Waiting(_)) => self.decide(cx, conn),
                 Some(Stage::Introduced(_)) => self.consent(cx, conn),
-                _ => {}
+                _ => false,
+            };
+            if replaces {
+                return;
             }
         }
     }
@@ -176,11 +174,11 @@ impl Node {
         self.send_control(cx, conn, Control::Offer { holds, n: count });
     }
 
-    /// Chooses this session, lets it wait, or refuses it.
-    fn decide(&mut self, cx: &mut Cx<'_>, conn: ConnId) {
-        let Some(session) = self.links.session(conn) else { return };
-        let Stage::Waiting(offer) = session.stage else { return };
-        let Some(peer) = self.peers.get(&session.id) else { return };
+    /// Chooses this session, lets it wait, or refuses it. True where it is to replace the one in use, and has its turn once that has ended.
+    fn decide(&mut self, cx: &mut Cx<'_>, conn: ConnId) -> bool {
+        let Some(session) = self.links.session(conn) else { return false };
+        let Stage::Waiting(offer) = session.stage else { return false };
+        let Some(peer) = self.peers.get(&session.id) else { return false };
         match peer.pair.decide(offer, self.situation(cx, session)) {
             Decision::Wait => {}
             Decision::Probe => self.probe(cx, peer.session()),
@@ -188,7 +186,7 @@ impl Node {
                 cx.host.counters.duplicates += 1;
                 self.refuse(cx, conn, RefuseCode::Duplicate);
             }
-            Decision::Replace => self.replace(cx, peer.session()),
+            Decision::Replace => return Self::replace(cx, peer.session()),
             Decision::Full => self.refuse(cx, conn, RefuseCode::LimitReached),
             Decision::Choose => {
                 let id = session.id.clone();
@@ -198,21 +196,22 @@ impl Node {
                 self.send_intro(cx, conn);
             }
         }
+        false
     }
 
-    /// Consents to the session that the decider chose, or not.
-    fn consent(&mut self, cx: &mut Cx<'_>, conn: ConnId) {
-        let Some(session) = self.links.session(conn) else { return };
-        let Stage::Introduced(introduced) = &session.stage else { return };
+    /// Consents to the session that the decider chose, or not. True as of [`Node::decide`].
+    fn consent(&mut self, cx: &mut Cx<'_>, conn: ConnId) -> bool {
+        let Some(session) = self.links.session(conn) else { return false };
+        let Stage::Introduced(introduced) = &session.stage else { return false };
         let (id, incarnation, (intro, wall)) = (session.id.clone(), session.incarnation, **introduced);
-        let Some(peer) = self.peers.get(&id) else { return };
+        let Some(peer) = self.peers.get(&id) else { return false };
         match peer.pair.consent(&incarnation, intro.count, self.situation(cx, session)) {
             Consent::Probe => self.probe(cx, peer.session()),
             Consent::Stale => {
                 cx.host.counters.stale_admissions += 1;
-                self.end_conn(cx, conn, CloseReason::Superseded);
+                cx.close(conn, CloseReason::Superseded);
             }
-            Consent::Replace => self.replace(cx, peer.session()),
+            Consent::Replace => return Self::replace(cx, peer.session()),
             Consent::Full => self.refuse(cx, conn, RefuseCode::LimitReached),
             Consent::Admit => {
                 self.send_intro(cx, conn);
@@ -223,13 +222,15 @@ impl Node {
                 self.go_up(cx, conn, &intro, wall);
             }
         }
+        false
     }
 
     /// Ends the session in use: the other one has its turn by that.
-    fn replace(&mut self, cx: &mut Cx<'_>, used: Option<ConnId>) {
-        let Some(used) = used else { return };
+    fn replace(cx: &mut Cx<'_>, used: Option<ConnId>) -> bool {
+        let Some(used) = used else { return false };
         cx.host.counters.replaced += 1;
-        self.end_conn(cx, used, CloseReason::Superseded);
+        cx.close(used, CloseReason::Superseded);
+        true
     }
 
     fn send_intro(&mut self, cx: &mut Cx<'_>, conn: ConnId) {
@@ -237,7 +238,8 @@ impl Node {
         self.send_control(cx, conn, intro);
     }
 
-    /// INTRO was sent and received: the node is up.
+    /// INTRO was sent and received: the node is up. What follows comes always in this order: the event, heartbeats and
+    /// idle checks, the slot of its dial is free; dials and the next request for members are queued.
     fn go_up(&mut self, cx: &mut Cx<'_>, conn: ConnId, intro: &Intro, wall: WallTime) {
         let dialled = self.links.is_dialled(conn);
         let Some(session) = self.links.session_mut(conn) else { return };
@@ -249,7 +251,7 @@ impl Node {
         let held_at = cx.now() + cx.local.settings.heartbeat_interval;
         cx.local.timers.set(Timer::Steady(conn), held_at);
         self.dialler.done(cx, &id, conn);
-        self.start_queued_dials(cx);
+        cx.start_dials();
         self.ask_on_joining(cx, &id, intro.members);
     }
 
@@ -279,7 +281,7 @@ impl Node {
             cx.report_own_conflict();
         }
         if self.links.is_dialled(conn) {
-            self.end_conn(cx, conn, CloseReason::Said(Ended::from(Refusal::from(reason))));
+            cx.close(conn, CloseReason::Said(Ended::from(Refusal::from(reason))));
         } else {
             self.refuse(cx, conn, reason);
         }

@@ -19,6 +19,7 @@ impl Node {
 
     /// Panics where two books differ.
     pub(crate) fn audit(&self, host: &Host, local: &Local) {
+        assert!(local.effects.is_empty(), "an effect waits between two inputs");
         self.links.audit();
         self.peers.audit(local, |conn| self.links.session(conn));
         self.audit_detector(local);

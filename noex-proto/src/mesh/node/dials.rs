@@ -16,7 +16,7 @@ impl Node {
     pub(super) fn dial_due(&mut self, cx: &mut Cx<'_>, target: Target) {
         let known = Nodes { links: &self.links, peers: &self.peers };
         if self.dialler.begin(cx, target, &known) {
-            self.start_queued_dials(cx);
+            cx.start_dials();
         }
     }
 
@@ -36,10 +36,10 @@ impl Node {
         let Some(conn) = self.dialler.remove(cx, target) else { return };
         // What is still under way would be in flight beyond the limit, for nobody.
         if self.links.is_on_its_way(conn) {
-            self.end_conn(cx, conn, CloseReason::GivenUp(Ended::Harmless));
+            cx.close(conn, CloseReason::GivenUp(Ended::Harmless));
         }
         self.dialler.slots_mut().release();
-        self.start_queued_dials(cx);
+        cx.start_dials();
     }
 
     /// A try has failed: schedules the next one and reports the failure.
@@ -96,7 +96,7 @@ impl Node {
                 Ok(addrs) => {
                     let known = Nodes { links: &self.links, peers: &self.peers };
                     self.dialler.enqueue(target, addrs.clone(), &known);
-                    self.start_queued_dials(cx);
+                    cx.start_dials();
                 }
                 Err(_) => self.retry(cx, &target, Ended::Local),
             }
@@ -108,7 +108,7 @@ impl Node {
 
     /// Replaces the seeds. Seeds that stay are left alone, new ones are dialled. A node that only a removed seed led to stays known, and is
     /// dialled at its own address unless it is up.
-    pub(crate) fn set_seeds(&mut self, cx: &mut Cx<'_>, contacts: Vec<Contact>) {
+    pub(super) fn set_seeds(&mut self, cx: &mut Cx<'_>, contacts: Vec<Contact>) {
         let (removed, added) = self.dialler.new_seeds(contacts, cx.local.settings.limits.members);
         for target in removed {
             let id = self.dialler.node_at(&target).cloned();

@@ -17,16 +17,18 @@ impl Node {
     /// The read side ended, or a graceful close is done.
     pub(super) fn closed(&mut self, cx: &mut Cx<'_>, conn: ConnId) {
         if !self.links.is_closed(conn) {
-            self.end_conn(cx, conn, CloseReason::Closed);
+            cx.close(conn, CloseReason::Closed);
         }
     }
 
-    /// Ends a connection, asks the driver to close it unless it never was, and draws the consequences: the node is down where the session
-    /// was up, another session may have its turn, the dial is retried.
+    /// Ends a connection that is still there, asks the driver to close it unless it never was, and draws the
+    /// consequences, always in this order: its slot or its place is free, the request for members on it is over, the
+    /// node is down where the session was up and is dialled again, the lost are capped, its dial goes on. A turn for
+    /// those that waited, dials for the free slot and the next request are queued. What ended it was reported before.
     pub(super) fn end_conn(&mut self, cx: &mut Cx<'_>, conn: ConnId, reason: CloseReason) {
         if matches!(self.links.get(conn).map(|link| &link.phase), Some(Phase::Reaching(_))) {
             self.dialler.slots_mut().release_probe();
-            self.start_queued_dials(cx);
+            cx.start_dials();
         }
         let Some(link) = self.links.end(cx, conn, reason) else { return };
         if let Phase::Session(session) = link.phase {
@@ -45,12 +47,12 @@ impl Node {
         peer.pair.end(conn);
         if peer.pair.chosen() == Some(conn) {
             self.peers.choose(id, None);
-            self.decide_all(cx, id);
+            cx.turn(id);
         } else if peer.session() == Some(conn) {
             peer.pair.unused();
             cx.local.waits.cancel(&Wait::Probe(conn));
             self.go_down(cx, conn, session, reason);
-            self.decide_all(cx, id);
+            cx.turn(id);
         }
         self.forget_if_never_up(cx, id);
         self.cap_disconnected(cx);
@@ -85,7 +87,7 @@ impl Node {
                 if let Some(why) = failed {
                     self.dial_missed(cx, target, why);
                 }
-                self.start_queued_dials(cx);
+                cx.start_dials();
             }
         }
     }
@@ -116,9 +118,10 @@ impl Node {
                 Some(Stage::Last(_)) => {}
                 Some(Stage::Up) => self.send_last(cx, conn, Control::Goodbye),
                 Some(_) => self.refuse(cx, conn, RefuseCode::Leaving),
-                None => self.end_conn(cx, conn, CloseReason::GivenUp(Ended::Harmless)),
+                None => cx.close(conn, CloseReason::GivenUp(Ended::Harmless)),
             }
         }
+        self.settle(cx);
     }
 
     /// The stop has taken as long as it may.

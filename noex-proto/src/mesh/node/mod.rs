@@ -26,6 +26,7 @@ use super::close::CloseReason;
 use super::cx::{Cx, Local, Timer, Wait};
 use super::detector::{Checked, Detector};
 use super::dialler::{Dialler, Known, Target};
+use super::effect::Effect;
 use super::gossip::Gossip;
 use super::links::Links;
 use super::peers::{Peer, Peers};
@@ -33,7 +34,7 @@ use crate::config::Settings;
 use crate::id::incarnation::Incarnation;
 use crate::mesh::abstraction::{Abstract, Abstraction};
 use crate::wire::keys::Secrets;
-use crate::{ConnId, Input, Instant, NodeId};
+use crate::{ConnId, Contact, Input, Instant, NodeId, PeerFault};
 
 /// A node of a mesh: its parts.
 #[derive(Clone, Debug)]
@@ -126,50 +127,109 @@ impl Node {
                 unreachable!("the machine itself handles what outlives a run")
             }
         }
+        self.settle(cx);
+    }
+
+    /// Begins to dial the seeds.
+    pub(crate) fn begin(&mut self, cx: &mut Cx<'_>, seeds: Vec<Contact>) {
+        self.set_seeds(cx, seeds);
+        self.settle(cx);
     }
 
     fn tick(&mut self, cx: &mut Cx<'_>) {
-        while let Some(target) = self.dialler.due(cx.now()) {
-            self.dial_due(cx, target);
-        }
-        while let Some(conn) = self.detector.due_heartbeat(cx.now()) {
-            self.send_heartbeat(cx, conn);
-        }
-        while let Some(timer) = cx.local.timers.pop_due(cx.local.now) {
-            match timer {
-                Timer::DialRate => self.start_queued_dials(cx),
-                Timer::Forget => self.forget(cx),
-                Timer::Reports => cx.sum_up_reports(),
-                Timer::Settled => self.ask_next(cx),
-                Timer::Steady(conn) => self.session_held(cx, conn),
-                Timer::Stop => self.stop_deadline(cx),
-                Timer::TakeIn => self.ingest(cx),
-            }
-        }
-        if self.detector.is_holding(cx.run()) {
-            return;
-        }
-        while let Some(wait) = cx.local.waits.pop_due(cx.local.run) {
-            match wait {
-                Wait::Admission(conn) => self.admission_overdue(cx, conn),
-                Wait::Answer => self.answer_overdue(cx),
-                Wait::Connect(conn) => self.dial_overdue(cx, conn),
-                Wait::Handshake(conn) => self.handshake_overdue(cx, conn),
-                Wait::Lookup(lookup) => self.lookup_overdue(cx, lookup),
-                Wait::Probe(conn) => self.probe_overdue(cx, conn),
-            }
-        }
-        while let Some(conn) = self.detector.due_look(cx.run()) {
-            self.idle_check(cx, conn);
+        while self.due(cx) {
+            self.settle(cx);
         }
     }
 
+    /// Does the next thing that is due, if there is one: first what this node owes, then what others owe it.
+    fn due(&mut self, cx: &mut Cx<'_>) -> bool {
+        if let Some(conn) = self.detector.due_heartbeat(cx.now()) {
+            self.send_heartbeat(cx, conn);
+        } else if let Some(target) = self.dialler.due(cx.now()) {
+            self.dial_due(cx, target);
+        } else if let Some(timer) = cx.local.timers.pop_due(cx.local.now) {
+            self.timer_due(cx, timer);
+        } else if self.detector.is_holding(cx.run()) {
+            return false;
+        } else if let Some(wait) = cx.local.waits.pop_due(cx.local.run) {
+            self.wait_over(cx, wait);
+        } else if let Some(conn) = self.detector.due_look(cx.run()) {
+            self.idle_check(cx, conn);
+        } else {
+            return false;
+        }
+        true
+    }
+
+    fn timer_due(&mut self, cx: &mut Cx<'_>, timer: Timer) {
+        match timer {
+            Timer::DialRate => cx.start_dials(),
+            Timer::Forget => self.forget(cx),
+            Timer::Reports => cx.sum_up_reports(),
+            Timer::Settled => cx.ask_next(),
+            Timer::Steady(conn) => self.session_held(cx, conn),
+            Timer::Stop => self.stop_deadline(cx),
+            Timer::TakeIn => self.ingest(cx),
+        }
+    }
+
+    fn wait_over(&mut self, cx: &mut Cx<'_>, wait: Wait) {
+        match wait {
+            Wait::Admission(conn) => self.admission_overdue(cx, conn),
+            Wait::Answer => self.answer_overdue(cx),
+            Wait::Connect(conn) => self.dial_overdue(cx, conn),
+            Wait::Handshake(conn) => self.fault(cx, conn, PeerFault::HandshakeTimeout),
+            Wait::Lookup(lookup) => self.lookup_overdue(cx, lookup),
+            // The probed session gave no sign of life.
+            Wait::Probe(conn) => cx.close(conn, CloseReason::Superseded),
+        }
+    }
+
+    // Effects
+
+    /// Performs all effects, and flushes the sessions that have something to send: before the next frame, deadline or
+    /// input is looked at, so that the same bytes in other pieces lead to the same actions.
+    #[inline]
+    fn settle(&mut self, cx: &mut Cx<'_>) {
+        self.perform(cx);
+        while let Some(conn) = cx.local.effects.next_unflushed() {
+            self.flush(cx, conn);
+            self.perform(cx);
+        }
+        cx.local.effects.shrink();
+    }
+
+    /// Performs the effects in their order, and those that they lead to behind them, never within them.
+    #[inline]
+    fn perform(&mut self, cx: &mut Cx<'_>) {
+        #[cfg(debug_assertions)]
+        cx.local.effects.begin();
+        while let Some(effect) = cx.local.effects.next() {
+            self.perform_one(cx, effect);
+        }
+        #[cfg(debug_assertions)]
+        cx.local.effects.end();
+    }
+
+    fn perform_one(&mut self, cx: &mut Cx<'_>, effect: Effect) {
+        match effect {
+            Effect::Ask => self.ask_next(cx),
+            Effect::Close { conn, reason } => self.end_conn(cx, conn, reason),
+            Effect::StartDials => self.start_queued_dials(cx),
+            Effect::Turn { id } => self.decide_all(cx, &id),
+        }
+    }
+
+    // Sessions
+
     /// A heartbeat is due. One that still waits to be released is not followed by another.
     fn send_heartbeat(&mut self, cx: &mut Cx<'_>, conn: ConnId) {
+        let digest = self.peers.digest();
         if let Some(session) = self.links.session_mut(conn) {
             self.detector.next_heartbeat(cx, conn, &mut session.watch);
             session.queue.push_heartbeat();
-            self.flush(cx, conn);
+            session.flush(cx, conn, digest);
         }
     }
 
@@ -180,7 +240,7 @@ impl Node {
         match self.detector.check(cx, conn, &mut session.watch, full) {
             Checked::Alive => {}
             Checked::AskPort => self.probe_port(cx, conn),
-            Checked::Silent => self.end_conn(cx, conn, CloseReason::Silent),
+            Checked::Silent => cx.close(conn, CloseReason::Silent),
         }
     }
 
@@ -206,7 +266,7 @@ impl Node {
         if let Some(session) = self.links.session_mut(conn)
             && self.detector.port_fails(cx, conn, &mut session.watch, refused)
         {
-            self.end_conn(cx, conn, CloseReason::PortRefused);
+            cx.close(conn, CloseReason::PortRefused);
         }
     }
 }

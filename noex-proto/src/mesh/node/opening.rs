@@ -24,6 +24,7 @@ impl Node {
         if let Some(victim) = self.links.victim(cx, remote) {
             cx.host.counters.evicted += 1;
             self.reject(cx, victim, RejectCode::Busy);
+            self.perform(cx);
         }
         self.links.accept(cx, conn, remote);
     }
@@ -40,7 +41,7 @@ impl Node {
                 self.links.begin_handshake(cx, conn, remote, node.as_ref());
             }
             Phase::Reaching(session) => {
-                self.end_conn(cx, conn, CloseReason::GivenUp(Ended::Harmless));
+                cx.close(conn, CloseReason::GivenUp(Ended::Harmless));
                 self.port_accepts(cx, session);
             }
             _ => {}
@@ -72,10 +73,10 @@ impl Node {
                     ConnectError::TimedOut => Ended::Failed(Unreached::Dial(DialError::TimedOut)),
                     ConnectError::Unreachable => Ended::Failed(Unreached::Dial(DialError::Unreachable)),
                 };
-                self.end_conn(cx, conn, reason(ended));
+                cx.close(conn, reason(ended));
             }
             Phase::Reaching(session) => {
-                self.end_conn(cx, conn, reason(Ended::Harmless));
+                cx.close(conn, reason(Ended::Harmless));
                 self.port_fails(cx, session, error == ConnectError::Refused);
             }
             _ => {}
@@ -93,6 +94,7 @@ impl Node {
                 Ok(None) => return,
                 Err(fault) => return self.fault(cx, conn, fault),
             }
+            self.settle(cx);
         }
     }
 
@@ -118,28 +120,24 @@ impl Node {
     /// The peer said, unauthenticated, why it does not want this node.
     fn rejected(&mut self, cx: &mut Cx<'_>, conn: ConnId, reason: Refusal) {
         self.report_refusal(cx, conn, reason);
-        self.end_conn(cx, conn, CloseReason::Refused(reason));
+        cx.close(conn, CloseReason::Refused(reason));
     }
 
     /// Refuses an unauthenticated peer with a hint for its log, which may be lost.
     fn reject(&mut self, cx: &mut Cx<'_>, conn: ConnId, code: RejectCode) {
         self.links.send_frame(cx, conn, reject_frame(code));
-        self.end_conn(cx, conn, CloseReason::TurnedAway);
-    }
-
-    pub(super) fn handshake_overdue(&mut self, cx: &mut Cx<'_>, conn: ConnId) {
-        self.fault(cx, conn, PeerFault::HandshakeTimeout);
+        cx.close(conn, CloseReason::TurnedAway);
     }
 
     // Faults
 
     /// The peer broke a rule: the connection ends without a reply.
-    pub(super) fn fault(&mut self, cx: &mut Cx<'_>, conn: ConnId, fault: PeerFault) {
+    pub(super) fn fault(&self, cx: &mut Cx<'_>, conn: ConnId, fault: PeerFault) {
         self.count_fault(cx, conn, fault);
-        self.end_conn(cx, conn, CloseReason::Fault(fault));
+        cx.close(conn, CloseReason::Fault(fault));
     }
 
-    pub(super) fn count_fault(&mut self, cx: &mut Cx<'_>, conn: ConnId, fault: PeerFault) {
+    pub(super) fn count_fault(&self, cx: &mut Cx<'_>, conn: ConnId, fault: PeerFault) {
         let Some(link) = self.links.get(conn) else { return };
         cx.host.counters.faults += 1;
         let (Some(addr), why) = (link.remote, Unreached::Fault(fault)) else { return };

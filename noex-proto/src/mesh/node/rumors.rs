@@ -23,14 +23,11 @@ impl Node {
             peer.view.up(announced, entrance);
         }
         self.gossip.unsettled(cx);
-        self.ask_next(cx);
+        cx.ask_next();
     }
 
     /// Asks the next peer that is to be asked for its members, if there is one.
     pub(super) fn ask_next(&mut self, cx: &mut Cx<'_>) {
-        if !cx.is_running() {
-            return;
-        }
         // Without this node, which no INTRO that it got has counted.
         let known = self.peers.len() as u64;
         let views = self.peers.up().map(|(_, peer, conn)| (&peer.view, conn));
@@ -59,7 +56,7 @@ impl Node {
 
     pub(super) fn answer_overdue(&mut self, cx: &mut Cx<'_>) {
         self.question_is_over(cx, false);
-        self.ask_next(cx);
+        cx.ask_next();
     }
 
     /// The session that was asked is no more.
@@ -150,7 +147,7 @@ impl Node {
                 self.learn(cx, id, incarnation, joining);
             }
         }
-        self.ask_next(cx);
+        cx.ask_next();
     }
 
     /// A live peer lists this node: a hint to dial it, never a fact.

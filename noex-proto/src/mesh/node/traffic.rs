@@ -65,11 +65,12 @@ impl Node {
             if let Err(fault) = outcome {
                 return self.fault(cx, conn, fault);
             }
+            // Nothing of a record is read behind what ends its session.
+            self.perform(cx);
         }
         if asked {
             self.heard_from(cx, conn);
         }
-        self.flush(cx, conn);
     }
 
     /// One message of a record, which has its body.
@@ -99,54 +100,43 @@ impl Node {
             Control::Refused(code) => self.refused(cx, conn, code),
             _ if !session.is_up() => Err(PeerFault::UnexpectedMessage),
             Control::Goodbye => {
-                self.end_conn(cx, conn, CloseReason::Goodbye);
+                cx.close(conn, CloseReason::Goodbye);
                 Ok(())
             }
             Control::Heartbeat { digest, process_count, uptime_ms } => {
-                self.heartbeat(cx, conn, digest, process_count, uptime_ms, wall)
+                let own = self.peers.digest();
+                let Some(peer) = self.peers.get_mut(&session.id) else { return Ok(()) };
+                peer.beat(cx.now(), process_count, uptime_ms, wall);
+                if digest == own {
+                    peer.view.agreed(cx.now());
+                } else if self.gossip.differs(cx, &mut peer.view, own, digest) {
+                    self.ask(cx, conn, false);
+                }
+                Ok(())
             }
             Control::Members { digest, last, members } => self.members_told(cx, conn, digest, last, members),
             Control::MembersRequest { digest } => self.members_requested(cx, conn, digest),
             Control::Ping(echo) => self.pinged(cx, conn, echo),
             Control::Pong { leaving, .. } => {
                 if leaving && session.probing {
-                    self.end_conn(cx, conn, CloseReason::MakesRoom);
+                    cx.close(conn, CloseReason::MakesRoom);
                 }
                 Ok(())
             }
         }
     }
 
-    /// A heartbeat came in: news of its sender, and the digest of its view.
-    fn heartbeat(
-        &mut self,
-        cx: &mut Cx<'_>,
-        conn: ConnId,
-        digest: u64,
-        process_count: u64,
-        uptime_ms: u64,
-        wall: WallTime,
-    ) -> Result<(), PeerFault> {
-        let own = self.peers.digest();
-        let Some(session) = self.links.session(conn) else { return Ok(()) };
-        let Some(peer) = self.peers.get_mut(&session.id) else { return Ok(()) };
-        peer.beat(cx.now(), process_count, uptime_ms, wall);
-        if digest == own {
-            peer.view.agreed(cx.now());
-        } else if self.gossip.differs(cx, &mut peer.view, own, digest) {
-            self.ask(cx, conn, false);
-        }
-        Ok(())
-    }
-
     fn pinged(&mut self, cx: &mut Cx<'_>, conn: ConnId, echo: u64) -> Result<(), PeerFault> {
         let (limit, leaving) = (cx.local.settings.limits.control_messages, !cx.is_running());
-        // One record may ask for more than is queued at a time: what the peer takes is no fault.
-        if self.links.session(conn).is_some_and(|session| session.queue.has_pongs(limit)) {
-            self.flush(cx, conn);
-        }
+        // One record may ask for more than is queued at a time: what the peer takes is no fault. So this cannot wait for its end.
+        let digest = self.peers.digest();
         let Some(session) = self.links.session_mut(conn) else { return Ok(()) };
-        session.push_pong(limit, echo, leaving)
+        if session.queue.has_pongs(limit) {
+            session.flush(cx, conn, digest);
+        }
+        session.push_pong(limit, echo, leaving)?;
+        cx.flush(conn);
+        Ok(())
     }
 
     fn payload(&mut self, cx: &mut Cx<'_>, conn: ConnId, record: &Bytes, body: &[u8], more: bool) -> Result<(), PeerFault> {
@@ -174,7 +164,7 @@ impl Node {
         if let Some(session) = self.links.session_mut(conn) {
             session.queue.push_payload(payload);
             cx.host.counters.messages_sent += 1;
-            self.flush(cx, conn);
+            cx.flush(conn);
         }
     }
 
@@ -183,21 +173,22 @@ impl Node {
         if self.links.transmitted(conn, bytes) {
             return;
         }
+        let digest = self.peers.digest();
         let Some(session) = self.links.session_mut(conn) else { return };
         session.queue.sent(bytes);
-        let answers = session.answer.is_some();
-        self.flush(cx, conn);
-        if answers {
+        session.flush(cx, conn, digest);
+        // The next page of an answer waits for the one before to be released.
+        if session.answer.is_some() {
             self.continue_answer(cx, conn);
         }
     }
 
-    /// Queues a control message of the node's own making, and releases it. So that a peer which takes nothing makes no queue grow, it takes
+    /// Queues a control message of the node's own making. So that a peer which takes nothing makes no queue grow, it takes
     /// the place of one of its kind that still waits.
     pub(super) fn send_control(&mut self, cx: &mut Cx<'_>, conn: ConnId, control: Control) {
         if let Some(session) = self.links.session_mut(conn) {
             session.queue.replace_control(control);
-            self.flush(cx, conn);
+            cx.flush(conn);
         }
     }
 
@@ -205,16 +196,15 @@ impl Node {
     pub(super) fn send_last(&mut self, cx: &mut Cx<'_>, conn: ConnId, control: Control) {
         if let Some(session) = self.links.session_mut(conn) {
             session.queue.push_last(control);
-            self.flush(cx, conn);
+            cx.flush(conn);
         }
     }
 
     /// Releases what the credit window allows.
     pub(super) fn flush(&mut self, cx: &mut Cx<'_>, conn: ConnId) {
         let digest = self.peers.digest();
-        let over = self.links.session_mut(conn).and_then(|session| session.flush(cx, conn, digest));
-        if let Some(ended) = over {
-            self.end_conn(cx, conn, CloseReason::Said(ended));
+        if let Some(session) = self.links.session_mut(conn) {
+            session.flush(cx, conn, digest);
         }
     }
 }
