@@ -63,7 +63,7 @@ pub(super) struct Mailbox {
 
 /// Whether the process was asked to stop.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
-enum Stop {
+pub(super) enum Stop {
     #[default]
     No,
     /// In its place among the messages.
@@ -92,6 +92,11 @@ impl Mailbox {
     /// The calls of the last batch, by their place in it.
     pub(super) fn batch(&self) -> &[Option<RequestId>] {
         &self.batch
+    }
+
+    /// How far a request to stop has come.
+    pub(super) const fn stage(&self) -> core::mem::Discriminant<Stop> {
+        core::mem::discriminant(&self.stop)
     }
 
     /// Whether a message with a body of this size finds room.

@@ -14,6 +14,7 @@
 //! | `ends` | the end of a process, of a session and of a run, and deadlines |
 //! | `release` | signals on their way to the wire |
 
+mod abstraction;
 mod arrivals;
 mod command;
 mod commands;

@@ -138,6 +138,11 @@ impl Outbox {
         if self.answers <= limit / 2 { self.refused.pop() } else { None }
     }
 
+    /// What waits, by kind, in order.
+    pub(super) fn kinds(&self) -> impl Iterator<Item = core::mem::Discriminant<Owed>> {
+        self.line.iter().map(|(owed, _)| core::mem::discriminant(owed))
+    }
+
     // To the wire
 
     /// How many bytes wait, or the size of a piece if it is more.
