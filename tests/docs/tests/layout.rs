@@ -7,8 +7,23 @@ use std::path::{Path, PathBuf};
 const PARTS: [(&str, &str); 5] =
     [("Links", "links"), ("Peers", "peers"), ("Detector", "detector"), ("Dialler", "dialler"), ("Gossip", "gossip")];
 
+/// The parts of `process`, likewise.
+const PARTS_OF_PROCESSES: [(&str, &str); 5] =
+    [("Table", "table"), ("Mailbox", "mailbox"), ("Peers", "peers"), ("Outbox", "outbox"), ("Deadlines", "deadlines")];
+
+/// The files of `process` that connect its parts, and the two whose rows hold what another part keeps for each.
+const CONNECTS: [&str; 6] = ["mod", "commands", "arrivals", "ends", "release", "abstraction"];
+const ROWS: [(&str, &str); 2] = [("table.rs", "Mailbox"), ("peers.rs", "Outbox")];
+
+/// What is of the mesh, which the process layer hears of by events.
+const OF_THE_MESH: [&str; 6] = ["Node", "Links", "Session", "Detector", "Dialler", "Gossip"];
+
 fn mesh() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../noex-proto/src/mesh")
+    folder("mesh")
+}
+
+fn folder(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../noex-proto/src").join(name)
 }
 
 /// All files of a folder and the folders in it.
@@ -53,6 +68,38 @@ fn no_part_of_a_node_names_another() {
         seen += 1;
     }
     assert!(seen >= 12, "only {seen} files");
+}
+
+/// What a file of `process` names though it may not: what is of the mesh, or another part.
+fn named_by_processes(path: &str, source: &str) -> Vec<String> {
+    let own = path.split(['/', '.']).next().unwrap_or_default();
+    let connects = CONNECTS.contains(&own);
+    let foreign = |word: &&String| {
+        let part = PARTS_OF_PROCESSES.iter().find(|(part, _)| part == word);
+        let other = part.is_some_and(|(part, home)| *home != own && !ROWS.contains(&(path, part)));
+        other && !connects || OF_THE_MESH.contains(&word.as_str())
+    };
+    words(source).iter().filter(foreign).map(|word| format!("{path} names {word}")).collect()
+}
+
+#[test]
+fn no_part_of_the_process_layer_names_another_and_none_a_node() {
+    let folder = folder("process");
+    let mut seen = 0;
+    for path in files(&folder) {
+        let name = path.strip_prefix(&folder).expect("a file of process").to_string_lossy().replace('\\', "/");
+        if name.starts_with("tests") {
+            continue;
+        }
+        // An action is about a mailbox.
+        let source = fs::read_to_string(&path).expect("Rust is text").replace("    Mailbox(u64),", "");
+        assert_eq!(named_by_processes(&name, &source), Vec::<String>::new());
+        seen += 1;
+    }
+    assert!(seen >= 12, "only {seen} files");
+    assert_eq!(named_by_processes("mailbox.rs", "fn f(table: &Table) {}"), ["mailbox.rs names Table"]);
+    assert_eq!(named_by_processes("table.rs", "struct Row { outbox: Outbox }"), ["table.rs names Outbox"]);
+    assert_eq!(named_by_processes("commands.rs", "fn f(table: &Table, node: &Node) {}"), ["commands.rs names Node"]);
 }
 
 #[test]
