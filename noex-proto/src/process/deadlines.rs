@@ -27,7 +27,7 @@ pub(super) struct Ticket(u32);
 pub(super) struct Deadlines<K> {
     /// By the timeout in milliseconds.
     lists: BTreeMap<u32, List>,
-    nodes: Vec<Node<K>>,
+    nodes: Vec<Entry<K>>,
     /// The first node of those that are free, linked by `next`.
     free: u32,
     len: usize,
@@ -42,7 +42,7 @@ struct List {
 }
 
 #[derive(Clone, Debug)]
-struct Node<K> {
+struct Entry<K> {
     key: K,
     at: Instant,
     list: u32,
@@ -70,7 +70,7 @@ impl<K: Copy> Deadlines<K> {
         let list = if exact { millis } else { coarse(millis) };
         let at = now + Duration::from_millis(list.into());
         let before = self.lists.get(&list).map_or(NONE, |list| list.last);
-        let ticket = self.place(Node { key, at, list, before, next: NONE });
+        let ticket = self.place(Entry { key, at, list, before, next: NONE });
         if before != NONE {
             self.node(before).next = ticket;
         }
@@ -82,7 +82,7 @@ impl<K: Copy> Deadlines<K> {
 
     /// Drops a deadline, which was not dropped before and has not been due.
     pub(super) fn remove(&mut self, Ticket(ticket): Ticket) {
-        let Node { list, before, next, .. } = *self.node(ticket);
+        let Entry { list, before, next, .. } = *self.node(ticket);
         if before != NONE {
             self.node(before).next = next;
         }
@@ -115,7 +115,7 @@ impl<K: Copy> Deadlines<K> {
             return None;
         }
         let first = self.lists.values().map(|list| list.first).min_by_key(|first| self.nodes[*first as usize].at)?;
-        let Node { key, at, .. } = self.nodes[first as usize];
+        let Entry { key, at, .. } = self.nodes[first as usize];
         self.earliest = Some(at);
         if at > now {
             return None;
@@ -129,7 +129,7 @@ impl<K: Copy> Deadlines<K> {
         self.earliest
     }
 
-    fn place(&mut self, node: Node<K>) -> u32 {
+    fn place(&mut self, node: Entry<K>) -> u32 {
         if self.free != NONE {
             let free = self.free;
             self.free = self.node(free).next;
@@ -140,7 +140,7 @@ impl<K: Copy> Deadlines<K> {
         u32::try_from(self.nodes.len() - 1).expect("there are fewer calls than 2^32")
     }
 
-    fn node(&mut self, ticket: u32) -> &mut Node<K> {
+    fn node(&mut self, ticket: u32) -> &mut Entry<K> {
         &mut self.nodes[ticket as usize]
     }
 }
