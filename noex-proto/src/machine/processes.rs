@@ -155,10 +155,12 @@ impl Machine {
         let idle = Limits::default();
         let now = host.now;
         match run {
-            Run::Stopped | Run::Starting(_) => processes.command(&mut process::Cx { host, limits: &idle, now }, input),
+            Run::Stopped | Run::Starting(_) => {
+                processes.command(&mut process::Cx { host, limits: &idle, now, find: &|_| None }, input)
+            }
             Run::Active(active) => {
                 let limits = &active.local.settings.limits;
-                processes.command(&mut process::Cx { host, limits, now }, input)
+                processes.command(&mut process::Cx { host, limits, now, find: &|_| None }, input)
             }
         }
     }

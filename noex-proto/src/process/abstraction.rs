@@ -13,7 +13,7 @@ use crate::mesh::abstraction::{Abstract, Abstraction};
 impl Abstract for Processes {
     fn write(&self, to: &mut Abstraction<'_, impl Hasher>) {
         // Deadlines are written with what they are of; who has something to send is told before the next input.
-        let Self { phase, table, peers, deadlines: _, dirty: _ } = self;
+        let Self { phase, own: _, table, peers, deadlines: _, dirty: _ } = self;
         to.write((*phase == Phase::Running, *phase == Phase::Stopped, table.len()));
         for (place, (_, process)) in table.iter().enumerate() {
             to.write(place);
@@ -44,8 +44,8 @@ impl Abstract for Process {
 
 impl Abstract for Peer {
     fn write(&self, to: &mut Abstraction<'_, impl Hasher>) {
-        let Self { id, incarnation, capable, calls, requests, monitors, watched, outbox } = self;
-        to.write((id, incarnation, capable, outbox.waits()));
+        let Self { calls, requests, monitors, watched, outbox } = self;
+        to.write(outbox.waits());
         for kind in outbox.kinds() {
             to.write(kind);
         }

@@ -87,7 +87,7 @@ impl Processes {
     ) -> Result<(), PeerFault> {
         let found = self.find_receiver(to);
         let peer = ConnId(request.peer);
-        let Some(row) = self.peers.get_mut(peer) else { return Ok(()) };
+        let row = self.peers.meet(peer);
         let served = row.requests.len();
         let Entry::Vacant(entry) = row.requests.entry(place(request.number)) else { return Err(PeerFault::NumberInUse) };
         cx.host.counters.requests += 1;
@@ -121,7 +121,7 @@ impl Processes {
 
     /// An answer or a failure came.
     fn outcome_arrived(&mut self, cx: &mut Cx<'_>, call: CallId, outcome: Result<Bytes, CallError>) -> Result<(), PeerFault> {
-        let Some(row) = self.peers.get_mut(ConnId(call.peer)) else { return Ok(()) };
+        let row = self.peers.meet(ConnId(call.peer));
         match row.calls.get(call.number).map(|call| &call.state) {
             Some(CallState::Sent(ticket)) => {
                 self.deadlines.remove(*ticket);
@@ -176,7 +176,7 @@ impl Processes {
 
     fn monitor_arrived(&mut self, peer: ConnId, number: u64, to: &To) -> Result<(), PeerFault> {
         let found = self.find(to);
-        let Some(row) = self.peers.get_mut(peer) else { return Ok(()) };
+        let row = self.peers.meet(peer);
         let Entry::Vacant(entry) = row.watched.entry(place(number)) else { return Err(PeerFault::NumberInUse) };
         let state = match found.and_then(|found| Some((found, self.table.get_mut(found)?))) {
             Some((found, process)) => {
@@ -211,7 +211,7 @@ impl Processes {
 
     /// A process that this node watches has ended.
     fn down_arrived(&mut self, cx: &mut Cx<'_>, monitor: MonitorId, reason: ExitReason) -> Result<(), PeerFault> {
-        let Some(row) = self.peers.get_mut(ConnId(monitor.peer)) else { return Ok(()) };
+        let row = self.peers.meet(ConnId(monitor.peer));
         match row.monitors.get(monitor.number).map(|monitor| (&monitor.state, monitor.watcher)) {
             Some((MonitorState::Sent, watcher)) => {
                 row.monitors.remove(monitor.number);

@@ -14,7 +14,7 @@ use super::outbox::{Cast, Owed};
 use super::peers::{Call, CallState, LOCAL, Monitor, MonitorState, QueuedCall, Request, RequestState};
 use super::slots::place;
 use super::table::NotNamed;
-use super::{Cx, Due, Phase, ProcessAction, Processes};
+use super::{Cx, Due, Phase, ProcessAction, Processes, Up};
 use crate::wire::signal::{Failure, To};
 use crate::{ClusterNotStartedError, ConnId, Instant};
 
@@ -170,18 +170,20 @@ impl Processes {
 
     // Messages
 
-    fn route(&self, to: &Destination) -> Result<Route, CastError> {
+    fn route(&self, cx: &Cx<'_>, to: &Destination) -> Result<Route, CastError> {
         self.may_speak().map_err(CastError::NotStarted)?;
         let node = to.node();
-        let not_connected = || CastError::NotConnected { to: node.clone() };
-        let peer = self.peers.by_id(node).ok_or_else(not_connected)?;
-        let row = self.peers.get(peer).ok_or_else(not_connected)?;
-        if !row.capable {
+        let up = match &self.own {
+            Some((id, incarnation)) if id == node => Some(Up { peer: LOCAL, incarnation: *incarnation, capable: true }),
+            _ => (cx.find)(node),
+        };
+        let Up { peer, incarnation, capable } = up.ok_or_else(|| CastError::NotConnected { to: node.clone() })?;
+        if !capable {
             return Err(CastError::Unsupported { to: node.clone() });
         }
         Ok(match to {
             Destination::Named { name, .. } => Route::To(peer, To::Name(name.clone())),
-            Destination::Process(process) if process.incarnation() == row.incarnation => {
+            Destination::Process(process) if process.incarnation() == incarnation => {
                 Route::To(peer, To::Number(process.number()))
             }
             Destination::Process(_) => Route::Nowhere,
@@ -194,7 +196,7 @@ impl Processes {
         if size > limit {
             return Err(CastError::TooLarge { limit, size });
         }
-        let route = self.route(to)?;
+        let route = self.route(cx, to)?;
         if let Route::To(peer, _) = route
             && let Some(row) = self.peers.get(peer)
             && !row.outbox.has_room(size, cx.limits.send_queue_bytes)
@@ -211,20 +213,16 @@ impl Processes {
         match route {
             Route::Nowhere => cx.host.counters.casts_dropped += 1,
             Route::To(peer, to) => {
-                if let Some(row) = self.peers.get_mut(peer) {
-                    let cast = Owed::Cast(Box::new(Cast { to, protocol, body }));
-                    Self::owe(&mut row.outbox, &mut self.dirty, peer, cast, size);
-                }
+                let cast = Owed::Cast(Box::new(Cast { to, protocol, body }));
+                Self::owe(&mut self.peers.meet(peer).outbox, &mut self.dirty, peer, cast, size);
             }
         }
         Ok(())
     }
 
     fn request_stop(&mut self, cx: &Cx<'_>, to: &Destination, reason: ExitReason) -> Result<(), CastError> {
-        if let Route::To(peer, to) = self.route_with_room(cx, to, 0)?
-            && let Some(row) = self.peers.get_mut(peer)
-        {
-            Self::owe(&mut row.outbox, &mut self.dirty, peer, Owed::Stop(Box::new((to, reason))), 0);
+        if let Route::To(peer, to) = self.route_with_room(cx, to, 0)? {
+            Self::owe(&mut self.peers.meet(peer).outbox, &mut self.dirty, peer, Owed::Stop(Box::new((to, reason))), 0);
         }
         Ok(())
     }
@@ -242,7 +240,7 @@ impl Processes {
         let size = body.len();
         let Route::To(peer, process) = self.route_with_room(cx, to, size)? else { return Err(CallError::NoProcess) };
         let full = || CallError::QueueFull { to: to.node().clone() };
-        let row = self.peers.get_mut(peer).ok_or_else(full)?;
+        let row = self.peers.meet(peer);
         let number = row.calls.next_number().filter(|_| row.calls.len() < cx.limits.calls_per_peer).ok_or_else(full)?;
         let call = CallId { peer: peer.0, number };
         let timeout = (deadline - cx.now).min(TIMEOUT_MAX);
@@ -364,7 +362,7 @@ impl Processes {
             Err(CastError::Unsupported { to }) => return Err(MonitorError::Unsupported { to }),
             Err(_) => return Err(full()),
         };
-        let row = self.peers.get_mut(peer).ok_or_else(full)?;
+        let row = self.peers.meet(peer);
         let number = row.monitors.next_number().ok_or_else(full)?;
         let place = Self::owe(&mut row.outbox, &mut self.dirty, peer, Owed::Monitor(number), 0);
         row.monitors.insert(Monitor { watcher, state: MonitorState::Queued { place, to: Box::new(process) } });
@@ -377,7 +375,7 @@ impl Processes {
 
     /// A monitor of what is known to be no more, or out of reach, has a number of this node's own. None where those are used up.
     fn fire_at_once(&mut self, cx: &mut Cx<'_>, watcher: Option<u64>, reason: ExitReason) -> Option<MonitorId> {
-        let row = self.peers.get_mut(LOCAL)?;
+        let row = self.peers.meet(LOCAL);
         let number = row.monitors.insert(Monitor { watcher, state: MonitorState::Sent })?;
         row.monitors.remove(number);
         let monitor = MonitorId { peer: LOCAL.0, number };

@@ -7,7 +7,6 @@ use super::outbox::Owed;
 use super::peers::{CallState, LOCAL, Monitor, Peer, Request, RequestState, WatchedState};
 use super::slots::place;
 use super::{CallError, CallId, Cx, ExitReason, MonitorId, Phase, ProcessAction, Processes, RequestId};
-use crate::id::incarnation::Incarnation;
 use crate::wire::signal::Failure;
 use crate::{ConnId, NodeDownReason, NodeId};
 
@@ -41,15 +40,9 @@ impl Processes {
 
     // A session
 
-    /// A session is up.
-    pub(crate) fn up(&mut self, peer: ConnId, id: NodeId, incarnation: Incarnation, capable: bool) {
-        self.peers.up(peer, id, incarnation, capable);
-    }
-
     /// A session has ended. Nothing finds its row any more: its calls fail, then its monitors say that there is no connection.
-    pub(crate) fn down(&mut self, cx: &mut Cx<'_>, peer: ConnId, reason: NodeDownReason) {
+    pub(crate) fn down(&mut self, cx: &mut Cx<'_>, peer: ConnId, id: &NodeId, reason: NodeDownReason) {
         if let Some(mut row) = self.peers.down(peer) {
-            let id = row.id.clone();
             self.end_calls(cx, peer, &mut row, |queued| {
                 if queued { CallError::NotConnected { to: id.clone() } } else { CallError::Disconnected(reason) }
             });

@@ -45,7 +45,7 @@ pub(crate) use id::{NAME_MAX, REASON_MAX};
 use deadlines::Deadlines;
 use mailbox::{Mailbox, Waiting};
 use outbox::{Outbox, Owed};
-use peers::{LOCAL, Peer, Peers};
+use peers::{LOCAL, Peers};
 use table::Table;
 
 use crate::id::incarnation::Incarnation;
@@ -53,11 +53,22 @@ use crate::mesh::host::Host;
 use crate::{Action, ConnId, Instant, Limits, NodeId};
 
 /// What the process layer is handed beside its own state.
-#[derive(Debug)]
 pub(crate) struct Cx<'a> {
     pub(crate) host: &'a mut Host,
     pub(crate) limits: &'a Limits,
     pub(crate) now: Instant,
+    /// The session that is up with a node, for what the application asks.
+    pub(crate) find: &'a dyn Fn(&NodeId) -> Option<Up>,
+}
+
+/// A session that is up.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Up {
+    /// Its connection.
+    pub(crate) peer: ConnId,
+    pub(crate) incarnation: Incarnation,
+    /// Whether both ends speak signals.
+    pub(crate) capable: bool,
 }
 
 impl Cx<'_> {
@@ -70,6 +81,8 @@ impl Cx<'_> {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Processes {
     phase: Phase,
+    /// This node, in its present or last run.
+    own: Option<(NodeId, Incarnation)>,
     table: Table,
     peers: Peers,
     deadlines: Deadlines<Due>,
@@ -115,7 +128,7 @@ impl Processes {
     /// A run begins.
     pub(crate) fn start(&mut self, id: &NodeId, incarnation: Incarnation) {
         self.phase = Phase::Running;
-        self.peers.begin(id.clone(), incarnation);
+        self.own = Some((id.clone(), incarnation));
     }
 
     // Getters
@@ -135,12 +148,8 @@ impl Processes {
         core::mem::take(&mut self.dirty)
     }
 
-    fn own(&self) -> Option<&Peer> {
-        self.peers.get(LOCAL)
-    }
-
     fn process_id(&self, number: u64) -> Option<ProcessId> {
-        self.own().map(|own| ProcessId::new(own.id.clone(), own.incarnation, number))
+        self.own.as_ref().map(|(id, incarnation)| ProcessId::new(id.clone(), *incarnation, number))
     }
 
     // Steps

@@ -1,4 +1,4 @@
-//! The nodes with which a session is up, and this node itself: what is open with each.
+//! What is open with each node with which a session is up, and within this node itself.
 
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
@@ -10,27 +10,22 @@ use super::id::{ExitReason, ProtocolHash};
 use super::line::Place;
 use super::outbox::Outbox;
 use super::slots::Slots;
-use crate::id::incarnation::Incarnation;
 use crate::wire::signal::{Failure, To};
-use crate::{ConnId, Instant, NodeId};
+use crate::{ConnId, Instant};
 
 /// This node itself, as a peer: no connection has this number.
 pub(super) const LOCAL: ConnId = ConnId(0);
 
-/// The peers. A row lasts as long as its session.
+/// The peers, by the connection of their session, which is never used again. A row is made when something is asked of its peer or by it,
+/// and lasts as long as the session.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Peers {
     rows: BTreeMap<ConnId, Box<Peer>>,
-    by_id: BTreeMap<NodeId, ConnId>,
 }
 
-/// A peer, and what is open with it.
-#[derive(Clone, Debug)]
+/// What is open with a peer.
+#[derive(Clone, Debug, Default)]
 pub(super) struct Peer {
-    pub(super) id: NodeId,
-    pub(super) incarnation: Incarnation,
-    /// Whether both ends speak signals.
-    pub(super) capable: bool,
     /// Calls of this node.
     pub(super) calls: Slots<Call>,
     /// Calls of the peer, by the place of their number.
@@ -123,21 +118,6 @@ pub(super) enum WatchedState {
     Ended { place: Place, reason: ExitReason },
 }
 
-impl Peer {
-    fn new(id: NodeId, incarnation: Incarnation, capable: bool) -> Self {
-        Self {
-            id,
-            incarnation,
-            capable,
-            calls: Slots::default(),
-            requests: BTreeMap::new(),
-            monitors: Slots::default(),
-            watched: BTreeMap::new(),
-            outbox: Outbox::default(),
-        }
-    }
-}
-
 impl Peers {
     pub(super) fn get(&self, peer: ConnId) -> Option<&Peer> {
         self.rows.get(&peer).map(|row| &**row)
@@ -151,29 +131,14 @@ impl Peers {
         self.rows.iter().map(|(peer, row)| (*peer, &**row))
     }
 
-    /// The present session with a node, or this node itself.
-    pub(super) fn by_id(&self, id: &NodeId) -> Option<ConnId> {
-        self.by_id.get(id).copied()
-    }
-
-    pub(super) fn up(&mut self, peer: ConnId, id: NodeId, incarnation: Incarnation, capable: bool) {
-        self.by_id.insert(id.clone(), peer);
-        self.rows.insert(peer, Box::new(Peer::new(id, incarnation, capable)));
+    /// The row of a peer with which a session is up, or of this node itself.
+    pub(super) fn meet(&mut self, peer: ConnId) -> &mut Peer {
+        self.rows.entry(peer).or_default()
     }
 
     /// Takes a peer out: nothing finds its row any more.
     pub(super) fn down(&mut self, peer: ConnId) -> Option<Box<Peer>> {
-        let row = self.rows.remove(&peer)?;
-        self.by_id.remove(&row.id);
-        Some(row)
-    }
-
-    /// A run begins, of a node with this identity. What it numbers itself goes on from the run before.
-    pub(super) fn begin(&mut self, id: NodeId, incarnation: Incarnation) {
-        let mut own = self.down(LOCAL).unwrap_or_else(|| Box::new(Peer::new(id.clone(), incarnation, true)));
-        (own.id, own.incarnation) = (id.clone(), incarnation);
-        self.by_id.insert(id, LOCAL);
-        self.rows.insert(LOCAL, own);
+        self.rows.remove(&peer)
     }
 
     /// Keeps the row of this node itself for the next run.

@@ -28,8 +28,10 @@ struct Side {
     host: Host,
     id: NodeId,
     incarnation: Incarnation,
-    /// The other node, as this one numbers it.
+    /// The session with the other node, as this one numbers it.
     peer: ConnId,
+    up: bool,
+    capable: bool,
 }
 
 /// Two nodes, and the signals that are on their way.
@@ -56,7 +58,15 @@ impl World {
             let id: NodeId = std::format!("{}@10.0.0.{}:4369", ["a", "b"][usize::from(n)], n + 1).parse().expect("valid");
             let mut processes = Processes::default();
             processes.start(&id, Incarnation([n; 16]));
-            Side { processes, host: Host::default(), id, incarnation: Incarnation([n; 16]), peer: ConnId(7) }
+            Side {
+                processes,
+                host: Host::default(),
+                id,
+                incarnation: Incarnation([n; 16]),
+                peer: ConnId(7),
+                up: false,
+                capable: true,
+            }
         };
         let mut world = Self { now: Instant::START, limits, sides: [side(0), side(1)], wires: Default::default(), audits: true };
         world.connect();
@@ -65,18 +75,18 @@ impl World {
 
     fn connect(&mut self) {
         for n in [A, B] {
-            let (id, incarnation) = (self.sides[1 - n].id.clone(), self.sides[1 - n].incarnation);
             let side = &mut self.sides[n];
             side.peer = ConnId(side.peer.0 + 1);
-            side.processes.up(side.peer, id, incarnation, true);
+            side.up = true;
         }
     }
 
     /// The session ends for one side; what was on its way to it is lost.
     fn disconnect_one(&mut self, n: usize) {
-        let peer = self.sides[n].peer;
+        let (peer, other) = (self.sides[n].peer, self.sides[1 - n].id.clone());
+        self.sides[n].up = false;
         self.wires[n].clear();
-        self.with(n, |processes, cx| processes.down(cx, peer, NodeDownReason::ConnectionClosed));
+        self.with(n, |processes, cx| processes.down(cx, peer, &other, NodeDownReason::ConnectionClosed));
     }
 
     fn disconnect(&mut self) {
@@ -85,8 +95,11 @@ impl World {
     }
 
     fn with<T>(&mut self, n: usize, work: impl FnOnce(&mut Processes, &mut Cx<'_>) -> T) -> T {
-        let Side { processes, host, .. } = &mut self.sides[n];
-        let done = work(processes, &mut Cx { host, limits: &self.limits, now: self.now });
+        let (id, incarnation) = (self.sides[1 - n].id.clone(), self.sides[1 - n].incarnation);
+        let Side { processes, host, peer, up, capable, .. } = &mut self.sides[n];
+        let other = Up { peer: *peer, incarnation, capable: *capable };
+        let find = |node: &NodeId| (*up && *node == id).then_some(other);
+        let done = work(processes, &mut Cx { host, limits: &self.limits, now: self.now, find: &find });
         if self.audits {
             processes.audit();
         }
@@ -240,7 +253,7 @@ impl World {
         for side in &self.sides {
             for (_, row) in side.processes.peers.iter() {
                 let open = (row.calls.len(), row.requests.len(), row.monitors.len(), row.watched.len(), row.outbox.is_empty());
-                assert_eq!(open, (0, 0, 0, 0, true), "what is open with {} at {}", row.id, side.id);
+                assert_eq!(open, (0, 0, 0, 0, true), "what is open at {}", side.id);
             }
             assert_eq!(side.processes.deadlines.next().map(|next| next.to_string()), None, "deadlines");
         }
