@@ -2,6 +2,7 @@
 
 mod calls;
 mod casts;
+mod hostile;
 mod laws;
 mod monitors;
 mod stops;
