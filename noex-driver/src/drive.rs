@@ -29,6 +29,8 @@ pub(crate) struct Shared {
 
 /// What the lock guards.
 pub(crate) struct State {
+    /// The deadline that the timer goes by, once it has looked at it.
+    pub(crate) armed: Option<Instant>,
     /// The connections that the machine has not closed.
     pub(crate) links: BTreeMap<ConnId, Link>,
     pub(crate) machine: Machine,
@@ -99,7 +101,7 @@ struct Outcome {
 
 impl Shared {
     pub(crate) fn new(machine: Machine) -> Self {
-        let state = State { links: BTreeMap::new(), machine, orphaned: false, run: None, slots: Slots::default() };
+        let state = State { armed: None, links: BTreeMap::new(), machine, orphaned: false, run: None, slots: Slots::default() };
         Self { events: Event::new(), messages: Event::new(), timer: Event::new(), state: Mutex::new(state) }
     }
 
@@ -118,9 +120,8 @@ impl Shared {
         // Declared first, so that it is dropped outside the lock should anything below panic.
         let result;
         let mut state = self.lock();
-        let armed = state.machine.poll_timeout();
         result = step(&mut state);
-        let outcome = state.perform(armed);
+        let outcome = state.perform();
         drop(state);
         self.follow(outcome);
         result
@@ -173,8 +174,8 @@ impl Shared {
 }
 
 impl State {
-    /// Performs all actions that are queued; `armed` is the deadline that the timer goes by.
-    fn perform(&mut self, armed: Option<Instant>) -> Outcome {
+    /// Performs all actions that are queued.
+    fn perform(&mut self) -> Outcome {
         let mut outcome = Outcome::default();
         let mut written = Vec::new();
         while let Some(action) = self.machine.poll_action() {
@@ -212,7 +213,11 @@ impl State {
             outcome.rooms.extend(room.map(|(_, room)| room));
         }
         // A deadline that only moved later needs no wake: the timer finds out when it wakes at the old one.
-        outcome.rearm |= self.machine.poll_timeout().is_some_and(|due| armed.is_none_or(|armed| due < armed));
+        let due = self.machine.poll_timeout();
+        if due.is_some_and(|due| self.armed.is_none_or(|armed| due < armed)) {
+            self.armed = due;
+            outcome.rearm = true;
+        }
         if !outcome.dials.is_empty() || !outcome.lookups.is_empty() {
             outcome.run = Some(self.run().clone());
         }

@@ -115,11 +115,12 @@ impl<R: Runtime> Node<R> {
                 self.shared.feed(Input::Stop);
             }
             let wait = {
-                let state = self.shared.lock();
+                let mut state = self.shared.lock();
                 if state.is_stopped() {
                     return Err(StartError::Stopped);
                 }
-                state.machine.poll_timeout().map(|due| due - state.now())
+                state.armed = state.machine.poll_timeout();
+                state.armed.map(|due| due - state.now())
             };
             match wait {
                 Some(Duration::ZERO) => self.shared.feed(Input::Tick),

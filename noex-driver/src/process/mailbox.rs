@@ -170,7 +170,8 @@ impl<M: Protocol> Mailbox<M> {
     fn take(&mut self) -> bool {
         let Self { id, requests, run, .. } = self;
         let batch = self.shared.drive(|state| {
-            let batch = state.machine.take(state.now(), id.number(), BATCH);
+            // It is no later than the clock, and saves a look at it.
+            let batch = state.machine.take(state.machine.now(), id.number(), BATCH);
             for item in &batch {
                 if let MailboxItem::Call { deadline, request, .. } = item {
                     let slot = Request::new(*request, run.real_time(*deadline));
