@@ -106,3 +106,22 @@ fn there_are_as_many_processes_and_local_names_as_there_may_be() {
     world.exit(&first, ExitReason::Normal, 0);
     world.open(B);
 }
+
+#[test]
+fn the_answer_to_another_members_call_is_a_lie() {
+    let mut world = World::new();
+    let process = world.open(B);
+    let other = ConnId(99);
+    let call = world.call(A, &process, b"");
+    world.settle();
+    for lie in
+        [Signal::Answer { number: call.number, body: Bytes::new() }, Signal::Down { number: 1 << 16, reason: ExitReason::Normal }]
+    {
+        let mut bytes = Vec::new();
+        lie.encode_head(&mut bytes);
+        let now = world.now;
+        let heard = world.with(A, |processes, cx| processes.received(cx, other, &bytes.into(), now));
+        assert_eq!(heard, Err(PeerFault::NeverAsked));
+    }
+    assert_eq!(world.outcomes(A), []);
+}
