@@ -1,4 +1,5 @@
-//! A node as an application has it: it joins, hears who comes and goes, lists the members, and leaves on Ctrl-C or SIGTERM.
+//! A node as an application has it: it joins, hears who comes and goes, lists the members, calls a process on
+//! each of them, and leaves on Ctrl-C or SIGTERM.
 //!
 //! ```sh
 //! CLUSTER_SECRET='at least sixteen bytes' cargo run -p noex-async-std --example async-std-coordinator
@@ -8,8 +9,8 @@
 //!
 //! ```sh
 //! export CLUSTER_SECRET='at least sixteen bytes'
-//! cargo run -p noex-async-std --example async-std-node -- --name worker1 --host 127.0.0.1 --port 4370 --processes 12
-//! cargo run -p noex-async-std --example async-std-node -- --name worker2 --host 127.0.0.1 --port 4371
+//! cargo run -p noex-async-std --example async-std-node -- --name worker1 --host 127.0.0.1 --port 4370 --echo --processes 11
+//! cargo run -p noex-async-std --example async-std-node -- --name worker2 --host 127.0.0.1 --port 4371 --echo
 //! ```
 //!
 //! Without `CLUSTER_SECRET` it runs too, and lets anyone in who reaches its port: here, this machine.
@@ -18,7 +19,19 @@ use std::env;
 use std::error::Error;
 use std::time::Duration;
 
-use noex_async_std::{Cluster, ClusterConfig, WaitError};
+use noex_async_std::{Cluster, ClusterConfig, ProcessName, Protocol, Reply, WaitError};
+use serde::{Deserialize, Serialize};
+
+/// What the process named `echo` of a worker understands.
+#[derive(Serialize, Deserialize)]
+struct Echo {
+    text: String,
+    reply: Reply<String>,
+}
+
+impl Protocol for Echo {
+    const NAME: &'static str = "echo/1";
+}
 
 fn main() -> Result<(), Box<dyn Error>> {
     async_std::task::block_on(run())
@@ -57,6 +70,11 @@ async fn run() -> Result<(), Box<dyn Error>> {
     println!("Connected to {} nodes:", nodes.len());
     for node in nodes {
         println!("  - {}: uptime {} s", node.id, node.uptime.as_secs());
+        let echo = cluster.named(node.id, ProcessName::new("echo")?);
+        match echo.call(|reply| Echo { text: "hello".into(), reply }).timeout(Duration::from_secs(1)).await {
+            Ok(text) => println!("    answers: {text}"),
+            Err(error) => println!("    does not answer: {error}"),
+        }
     }
 
     // Ends when the channel is closed.

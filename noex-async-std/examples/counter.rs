@@ -100,7 +100,10 @@ async fn call(counter: &Address<Counter>, what: &str, by: u64) -> Result<(), Box
             counter.cast(Counter::Reset)?;
             println!("sent");
         }
-        "watch" => println!("the counter ended: {}", counter.exited().await?),
+        "watch" => {
+            println!("watching");
+            println!("the counter ended: {}", counter.exited().await?);
+        }
         _ => return Err(format!("{what}: say open, add N, get, reset or watch").into()),
     }
     Ok(())

@@ -1,7 +1,7 @@
 //! Peer-to-peer clusters of processes, on async-std.
 //!
 //! Nodes find each other through seeds and gossip, keep one session with each other, detect failures, reconnect, and
-//! tell the application who came, who went, and why; and they carry its messages.
+//! tell the application who came, who went, and why; they carry its messages, and processes on them call each other.
 //!
 //! ```no_run
 //! use noex_async_std::{Cluster, ClusterConfig};
@@ -22,6 +22,9 @@
 //! # })
 //! # }
 //! ```
+//!
+//! A process is whoever owns a [`Mailbox`], from [`Cluster::open`]; any node can call it by its [`Address`], with typed
+//! requests and answers ([`Protocol`]), and watch it. A [`CallError`] says whether the request may have been handled.
 //!
 //! With a secret ([`ClusterConfig::cluster_secret`]) nodes prove to each other that they know it, and every record carries a tag that shows
 //! where it comes from. Nothing is encrypted: where the network must not read what nodes say, run noex inside a tunnel.

@@ -16,6 +16,8 @@
 //!
 //! A line that is typed goes to all connected nodes; an empty one lists the known nodes. The end of the input does not end the node.
 //!
+//! With `--echo` it has a process named `echo`, which any node can call.
+//!
 //! With `--record FILE` the node writes down all that it is fed, secrets apart. `noex-sim replay FILE --secret-file SECRET` repeats what
 //! it did.
 
@@ -33,8 +35,9 @@ use clap::Parser;
 use futures_lite::{StreamExt, future, stream};
 use noex_driver::{
     Broadcast, Bytes, Cluster, ClusterConfig, ClusterEvent, ClusterNotStartedError, ClusterStatus, Message, MessagesLagged,
-    Runtime, SendError, StartError, WeakCluster, defaults,
+    ProcessName, Protocol, Reply, Runtime, SendError, StartError, WeakCluster, defaults,
 };
+use serde::{Deserialize, Serialize};
 
 /// How many bytes of a message are shown.
 const SHOWN: usize = 1_000;
@@ -82,6 +85,9 @@ struct Options {
     /// The number of processes to announce
     #[arg(long, value_name = "N", default_value_t = 0)]
     processes: u64,
+    /// Open a process named echo, which answers each call with what it says; it counts as one more
+    #[arg(long)]
+    echo: bool,
     /// A file to record the run in, for noex-sim replay; it holds all messages, but no secret
     #[arg(long, value_name = "FILE")]
     record: Option<PathBuf>,
@@ -94,6 +100,17 @@ struct Options {
     /// The most time that leaving may take
     #[arg(long, value_name = "MS", default_value_t = millis(defaults::STOP_TIMEOUT))]
     stop_timeout_ms: u64,
+}
+
+/// What the process named `echo` understands.
+#[derive(Deserialize, Serialize)]
+struct Echo {
+    text: String,
+    reply: Reply<String>,
+}
+
+impl Protocol for Echo {
+    const NAME: &'static str = "echo/1";
 }
 
 /// Runs a node as the command line says, until it is interrupted.
@@ -118,6 +135,7 @@ async fn node<R: Runtime>(options: Options) -> Result<(), Box<dyn error::Error>>
         None => (Cluster::new(), None),
     };
     cluster.set_process_count(options.processes);
+    let echoes = options.echo;
     let events = cluster.events().map(Heard::Event);
     let messages = cluster.messages().map(Heard::Message);
     // Before the start, so that it leaves whenever it is asked. Its own thread may wait for the stop; the loop below sees the end of it as
@@ -135,6 +153,15 @@ async fn node<R: Runtime>(options: Options) -> Result<(), Box<dyn error::Error>>
     if asked.load(Ordering::SeqCst) {
         // It was asked before there was anything to stop.
         cluster.stop().await;
+    }
+    if echoes {
+        let mut mailbox = cluster.open::<Echo>()?;
+        mailbox.register(&ProcessName::new("echo")?)?;
+        R::current().map_err(|cause| StartError::Runtime { cause })?.spawn(async move {
+            while let Some(Echo { text, reply }) = mailbox.next().await {
+                reply.send(text);
+            }
+        });
     }
     let sender = cluster.downgrade();
     thread::spawn(move || read_input(&sender));
