@@ -87,6 +87,7 @@ extern crate std;
 
 mod addresses;
 mod advertise;
+mod app;
 pub mod bounds;
 mod cause;
 mod config;

@@ -9,7 +9,7 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 use super::{Active, Machine, Run};
 use crate::config::Settings;
 use crate::id::incarnation::Incarnation;
-use crate::mesh::cx::{Cx, Local, Timer};
+use crate::mesh::cx::{Above, CAPS, Cx, Local, Timer};
 use crate::mesh::effect::Effects;
 use crate::mesh::host::Host;
 use crate::mesh::node::Node;
@@ -29,6 +29,7 @@ impl Machine {
             && let Ok(settings) = config.validate()
         {
             self.host.event_limit = settings.limits.events_per_subscriber;
+            self.host.message_limit = settings.limits.message_bytes_per_subscriber;
             self.host.local_reports = LocalReports::default();
             self.host.set_status(ClusterStatus::Starting);
             self.run = Run::Starting(Box::new(settings));
@@ -46,7 +47,9 @@ impl Machine {
         }
         if let Run::Starting(settings) = core::mem::take(&mut self.run) {
             let mut active = Box::new(Active::new(&mut self.host, *settings, entropy, local, network));
-            active.run(&mut self.host);
+            // What it runs as is told before what it does.
+            Active::deliver(&mut self.host);
+            active.run(&mut self.host, &mut ());
             self.run = Run::Active(active);
         }
     }
@@ -55,7 +58,7 @@ impl Machine {
     pub(super) fn begin_stop(&mut self) {
         match &mut self.run {
             Run::Stopped | Run::Starting(_) => self.halt(),
-            Run::Active(active) => active.begin_stop(&mut self.host),
+            Run::Active(active) => active.begin_stop(&mut self.host, &mut ()),
         }
     }
 
@@ -87,6 +90,7 @@ impl Machine {
     fn stopped(&mut self) {
         self.run = Run::Stopped;
         self.host.set_status(ClusterStatus::Stopped);
+        Active::deliver(&mut self.host);
         self.host.actions.push_back(Action::Stopped);
     }
 }
@@ -121,6 +125,7 @@ impl Active {
             settings,
             id,
             incarnation,
+            caps: CAPS,
             own_addresses: network.own.iter().map(IpAddr::to_canonical).take(OWN_ADDRESSES_MAX).collect(),
             rng,
             started: now,
@@ -137,26 +142,27 @@ impl Active {
     }
 
     /// Begins to dial the seeds.
-    fn run(&mut self, host: &mut Host) {
+    fn run(&mut self, host: &mut Host, above: &mut dyn Above) {
         let seeds = core::mem::take(&mut self.local.settings.seeds);
-        self.node.begin(&mut Cx { host, local: &mut self.local }, seeds);
+        self.node.begin(&mut Cx { host, local: &mut self.local, above }, seeds);
     }
 
     /// Tells every peer, after what is queued for it, and gives up what is not a session yet.
-    fn begin_stop(&mut self, host: &mut Host) {
+    fn begin_stop(&mut self, host: &mut Host, above: &mut dyn Above) {
         let Self { local, node } = self;
-        let mut cx = Cx { host, local };
+        let mut cx = Cx { host, local, above };
         if !cx.is_running() {
             return;
         }
         node.advance_clocks(&mut cx);
         cx.host.set_status(ClusterStatus::Stopping);
+        Self::deliver(cx.host);
         let deadline = cx.now() + cx.local.settings.stop_timeout;
         cx.local.timers.set(Timer::Stop, deadline);
         node.stop(&mut cx);
     }
 
     fn abort_all(&mut self, host: &mut Host) {
-        self.node.links.abort(&mut Cx { host, local: &mut self.local });
+        self.node.links.abort(host);
     }
 }

@@ -9,6 +9,7 @@ mod abstraction;
 mod audit;
 #[cfg(feature = "testing")]
 mod books;
+mod deliver;
 mod lifecycle;
 mod processes;
 mod readiness;
@@ -24,7 +25,7 @@ use core::time::Duration;
 use bytes::Bytes;
 
 use crate::config::{Settings, check_secrets, parse_seeds};
-use crate::mesh::cx::{Cx, Local};
+use crate::mesh::cx::{Above, Cx, Local};
 use crate::mesh::host::Host;
 use crate::mesh::node::Node;
 use crate::process::Processes;
@@ -72,11 +73,24 @@ impl Active {
     /// One input of a running or stopping node; `host.now` is its time.
     // Inputs are large: inlined, it moves none.
     #[inline]
-    fn handle(&mut self, host: &mut Host, input: Input) {
+    fn handle(&mut self, host: &mut Host, above: &mut dyn Above, input: Input) {
         let Self { local, node } = self;
-        let mut cx = Cx { host, local };
+        let mut cx = Cx { host, local, above };
         node.advance_clocks(&mut cx);
-        node.handle(&mut cx, input);
+        match input {
+            Input::Received { conn, mut data, wall } => {
+                cx.local.wall = (wall, cx.now());
+                while node.read(&mut cx, conn, &mut data, wall) {
+                    Self::deliver(cx.host);
+                }
+            }
+            Input::Tick => {
+                while node.due(&mut cx) {
+                    Self::deliver(cx.host);
+                }
+            }
+            input => node.handle(&mut cx, input),
+        }
     }
 }
 
@@ -283,9 +297,10 @@ impl Machine {
             }
             input => match &mut self.run {
                 Run::Stopped | Run::Starting(_) => refuse_while_idle(&mut self.host, &input),
-                Run::Active(active) => active.handle(&mut self.host, input),
+                Run::Active(active) => active.handle(&mut self.host, &mut (), input),
             },
         }
+        Active::deliver(&mut self.host);
         self.finish_if_stopped();
         #[cfg(debug_assertions)]
         self.audit_in_turn();

@@ -31,6 +31,7 @@ mod dialling;
 mod gossip;
 mod membership;
 mod memory;
+mod signals;
 mod subscribers;
 mod targets;
 
@@ -58,6 +59,8 @@ struct Bench {
     members: BTreeMap<ConnId, Rogue>,
     /// Nothing that the machine sends leaves its adapter.
     clogged: bool,
+    /// What members announce that they can do.
+    caps: u64,
 }
 
 fn node(name: &str) -> NodeId {
@@ -108,7 +111,7 @@ impl Bench {
         let local = SocketAddr::from(([10, 0, 0, 1], 4369));
         let config = config.host("10.0.0.1").cluster_secret(SECRET);
         machine.start(Instant::START, config).expect("valid");
-        let mut bench = Self { machine, now: Instant::START, actions: vec![], members: BTreeMap::new(), clogged: false };
+        let mut bench = Self { machine, now: Instant::START, actions: vec![], members: BTreeMap::new(), clogged: false, caps: 0 };
         bench.feed(Input::Listening { entropy: [3; 32], local, network: Box::new(network) });
         bench
     }
@@ -161,7 +164,7 @@ impl Bench {
     fn authenticate(&mut self, id: &NodeId, incarnation: u8, remote: [u8; 4]) -> ConnId {
         let secrets = Secrets::new(Some(&Secret::from(SECRET)), &[]);
         let incarnation = Incarnation([incarnation; 16]);
-        let hello = LocalHello { caps: 0, context: "noex", id, incarnation, interval: INTERVAL, secrets: &secrets };
+        let hello = LocalHello { caps: self.caps, context: "noex", id, incarnation, interval: INTERVAL, secrets: &secrets };
         let conn = self.machine.next_conn();
         self.feed(Input::Accepted { conn, remote: SocketAddr::from((remote, 1)) });
         let (mut initiator, first) = Initiator::start(&hello, [7; 32], None);

@@ -1,6 +1,7 @@
 //! What each part of a node is handed beside its own state: the local node, its deadlines, and the way out of the machine.
 
 use alloc::collections::BTreeSet;
+use core::fmt::Debug;
 use core::hash::Hasher;
 use core::mem::discriminant;
 use core::net::{IpAddr, SocketAddr};
@@ -8,6 +9,7 @@ use core::net::{IpAddr, SocketAddr};
 use rand_chacha::ChaCha12Rng;
 
 use super::effect::Effects;
+use super::event::PeerKey;
 use super::reporter::Reporter;
 use crate::config::Settings;
 use crate::id::incarnation::Incarnation;
@@ -18,7 +20,14 @@ use crate::time::RunTime;
 use crate::time::timers::Timers;
 use crate::wire::handshake::LocalHello;
 use crate::wire::message::Control;
-use crate::{ClusterError, ClusterEvent, ClusterStatus, ConnId, Instant, LookupId, NodeId, SendError, WallTime, millis};
+use crate::wire::record::RecordBuilder;
+use crate::{ClusterError, ClusterStatus, ConnId, Instant, Limits, LookupId, NodeId, SendError, WallTime, millis};
+
+/// The bit of what a node can do that says that it takes signals.
+pub(crate) const SIGNALS: u64 = 1;
+
+/// What this node announces that it can do.
+pub(crate) const CAPS: u64 = 0;
 
 /// The local node: its identity, its settings, its clocks and its deadlines.
 #[derive(Clone, Debug)]
@@ -26,6 +35,8 @@ pub(crate) struct Local {
     pub(crate) settings: Settings,
     pub(crate) id: NodeId,
     pub(crate) incarnation: Incarnation,
+    /// What this node announces that it can do, beside what every node can.
+    pub(crate) caps: u64,
     /// The addresses of this machine, a bounded number of them.
     pub(crate) own_addresses: BTreeSet<IpAddr>,
     pub(crate) rng: ChaCha12Rng,
@@ -87,7 +98,7 @@ impl Local {
             id: &self.id,
             incarnation: self.incarnation,
             interval: self.settings.heartbeat_interval,
-            caps: 0,
+            caps: self.caps,
             context: &self.settings.cluster_name,
             secrets: &self.settings.secrets,
         }
@@ -112,11 +123,49 @@ impl Local {
     }
 }
 
+/// The layer above, as the mesh asks it for what is to be sent when it builds a record. It is asked only for peers that
+/// take signals.
+pub(crate) trait Above: Debug {
+    /// How many bytes wait for a peer, or the size of a piece if it is more; 0 where nothing waits.
+    fn waits(&self, peer: PeerKey) -> usize;
+
+    /// Whether a large signal to a peer is in transit, of which pieces have left and others wait.
+    fn is_in_transit(&self, peer: PeerKey) -> bool;
+
+    /// Adds the next signal for a peer to a record, or the next piece of the one in transit. `large`: whether it may begin
+    /// one that does not fit. False where none fits, or none waits.
+    fn write_next(&mut self, to: &mut Outward<'_>, peer: PeerKey, record: &mut RecordBuilder, large: bool) -> bool;
+}
+
+/// What the layer above may use while it writes a record.
+#[derive(Debug)]
+pub(crate) struct Outward<'a> {
+    pub(crate) host: &'a mut Host,
+    pub(crate) limits: &'a Limits,
+    pub(crate) now: Instant,
+}
+
+/// Nothing is above.
+impl Above for () {
+    fn waits(&self, _: PeerKey) -> usize {
+        0
+    }
+
+    fn is_in_transit(&self, _: PeerKey) -> bool {
+        false
+    }
+
+    fn write_next(&mut self, _: &mut Outward<'_>, _: PeerKey, _: &mut RecordBuilder, _: bool) -> bool {
+        false
+    }
+}
+
 /// What a part may use beside its own state while it handles something.
 #[derive(Debug)]
 pub(crate) struct Cx<'a> {
     pub(crate) host: &'a mut Host,
     pub(crate) local: &'a mut Local,
+    pub(crate) above: &'a mut dyn Above,
 }
 
 impl Cx<'_> {
@@ -165,7 +214,7 @@ impl Cx<'_> {
         let (now, limit) = (self.now(), self.local.settings.limits.error_reports_per_second);
         let admitted = self.local.reporter.admit(now, limit);
         if admitted {
-            self.host.emit(ClusterEvent::Error(error));
+            self.host.report(error);
         } else {
             self.host.counters.reports_held_back += 1;
             self.local.timers.set_earliest(Timer::Reports, self.local.reporter.due());
@@ -184,7 +233,7 @@ impl Cx<'_> {
     /// Reports how many reports were held back.
     pub(super) fn sum_up_reports(&mut self) {
         let count = self.local.reporter.take_held_back();
-        self.host.emit(ClusterEvent::Error(ClusterError::Suppressed { count }));
+        self.host.report(ClusterError::Suppressed { count });
     }
 
     /// Reports that another running process claims this node's own identity: not more often than once in the longest delay.
@@ -203,6 +252,7 @@ impl Abstract for Local {
             settings: _,
             id,
             incarnation,
+            caps: _,
             own_addresses: _,
             rng: _,
             started: _,

@@ -1,13 +1,15 @@
 //! What outlives a run: what leaves the machine, and what is counted and numbered over all runs.
 
+use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 
 use crate::lookups::Lookups;
 use crate::mesh::dialler::target::Target;
+use crate::mesh::event::MeshEvent;
 use crate::recording::Recorder;
 use crate::reports::LocalReports;
 use crate::subscription::Subscriptions;
-use crate::{Action, ClusterError, ClusterEvent, ClusterStatus, ConnId, Counters, Input, Instant, Limits, LocalFault};
+use crate::{Action, ClusterError, ClusterStatus, ConnId, Counters, Input, Instant, Limits, LocalFault};
 
 /// What outlives a run.
 #[derive(Clone, Debug)]
@@ -16,12 +18,16 @@ pub(crate) struct Host {
     pub(crate) counters: Counters,
     /// The bound of each event queue, of the last start.
     pub(crate) event_limit: usize,
+    /// What the mesh has found out and the layers above were not told yet. There is nothing between two inputs.
+    pub(crate) events: VecDeque<MeshEvent>,
     /// The number of the last connection.
     pub(crate) last_conn: u64,
     pub(crate) local_reports: LocalReports,
     /// The latest moment seen.
     pub(crate) now: Instant,
     pub(crate) lookups: Lookups<Target>,
+    /// The bound of each message queue, in bytes, of the last start.
+    pub(crate) message_limit: usize,
     /// What the application said of its processes, before the start or later.
     pub(crate) process_count: u64,
     /// The processes that are open.
@@ -42,9 +48,11 @@ impl Default for Host {
             actions: VecDeque::new(),
             counters: Counters::default(),
             event_limit: Limits::default().events_per_subscriber,
+            events: VecDeque::new(),
             last_conn: 0,
             lookups: Lookups::default(),
             local_reports: LocalReports::default(),
+            message_limit: Limits::default().message_bytes_per_subscriber,
             now: Instant::START,
             process_count: 0,
             open_processes: 0,
@@ -59,20 +67,20 @@ impl Default for Host {
 }
 
 impl Host {
-    pub(crate) fn emit(&mut self, event: ClusterEvent) {
-        self.emit_up(event, 0);
+    /// Tells the layers above, once the present step is over.
+    pub(crate) fn tell(&mut self, event: MeshEvent) {
+        self.events.push_back(event);
     }
 
-    /// Emits an event; `up` numbers the up-period that a node up begins.
-    pub(crate) fn emit_up(&mut self, event: ClusterEvent, up: u64) {
-        self.subscriptions.push_event(&event, up, self.event_limit);
-        self.actions.push_back(Action::Event(event));
+    /// Tells of an error.
+    pub(crate) fn report(&mut self, error: ClusterError) {
+        self.tell(MeshEvent::Error(Box::new(error)));
     }
 
     /// Reports a fault of the local system, unless the same was reported within the last minute.
     pub(crate) fn report_local(&mut self, fault: LocalFault) {
         if self.local_reports.admit(self.now, &fault) {
-            self.emit(ClusterEvent::Error(ClusterError::Local(fault)));
+            self.report(ClusterError::Local(fault));
         } else {
             self.counters.reports_held_back += 1;
         }
@@ -80,7 +88,7 @@ impl Host {
 
     pub(crate) fn set_status(&mut self, status: ClusterStatus) {
         self.status = status;
-        self.emit(ClusterEvent::StatusChange(status));
+        self.tell(MeshEvent::Status(status));
     }
 
     // The recording

@@ -16,6 +16,7 @@ use super::cx::{Cx, Timer, Wait};
 use super::session::Session;
 use crate::addresses::CONNECT_TIMEOUT;
 use crate::mesh::abstraction::{Abstract, Abstraction};
+use crate::mesh::host::Host;
 use crate::wire::frame::{FrameBuffer, HANDSHAKE_FRAME_MAX, RECORD_MAX};
 use crate::wire::handshake::{HandshakeFailure, Initiator, InitiatorStep, Keyed, Responder, ResponderStep, Said};
 use crate::{Action, Close, ConnId, Instant, Limits, NodeId, PeerFault};
@@ -390,7 +391,7 @@ impl<T> Links<T> {
         let Some(link) = self.conns.get_mut(&conn) else { return };
         cx.local.waits.cancel(&Wait::Handshake(conn));
         cx.host.counters.handshakes += 1;
-        let session = Session::new(keyed, link.in_flight, cx.now() - link.asked, cx.run());
+        let session = Session::new(keyed, cx.local.caps, link.in_flight, cx.now() - link.asked, cx.run());
         link.phase = Phase::Session(Box::new(session));
         self.session_count += 1;
         if let Some(remote) = link.remote {
@@ -469,10 +470,10 @@ impl<T> Links<T> {
     }
 
     /// Aborts every connection.
-    pub(crate) fn abort(&mut self, cx: &mut Cx<'_>) {
+    pub(crate) fn abort(&mut self, host: &mut Host) {
         self.session_count = 0;
         while let Some((conn, _)) = self.conns.pop_first() {
-            cx.host.actions.push_back(Action::Close { conn, how: Close::Abort });
+            host.actions.push_back(Action::Close { conn, how: Close::Abort });
         }
     }
 

@@ -1,7 +1,8 @@
 //! Sessions and membership.
 //!
 //! A part is a struct that owns its state; none names another one. [`node`] alone knows all of them, and carries what one says to the others.
-//! What is to happen elsewhere, in its order, is an [`effect`].
+//! What is to happen elsewhere, in its order, is an [`effect`];
+//! what the layers above are told is an [`event`].
 //!
 //! | part | what it decides |
 //! |---|---|
@@ -20,6 +21,7 @@ pub(crate) mod cx;
 pub(crate) mod detector;
 pub(crate) mod dialler;
 pub(crate) mod effect;
+pub(crate) mod event;
 pub(crate) mod gossip;
 pub(crate) mod host;
 pub(crate) mod links;

@@ -9,6 +9,7 @@ use core::ops::Bound;
 use core::time::Duration;
 
 use super::cx::{Cx, Timer};
+use super::event::{MeshEvent, PeerKey};
 use super::gossip::View;
 use super::pairing::{Intro, Pair};
 #[cfg(debug_assertions)]
@@ -18,7 +19,7 @@ use crate::mesh::abstraction::{Abstract, Abstraction};
 use crate::subscription::Member;
 use crate::time::Moment;
 use crate::wire::digest::member_digest;
-use crate::{ClusterEvent, ConnId, Instant, LastDown, Limits, NodeDownReason, NodeId, NodeInfo, NodeStatus, WallTime};
+use crate::{ConnId, Instant, LastDown, Limits, NodeDownReason, NodeId, NodeInfo, NodeStatus, WallTime};
 
 /// The nodes that are known, the view, and the tombstones.
 #[derive(Clone, Debug)]
@@ -246,7 +247,7 @@ impl Peers {
         self.chosen_count -= usize::from(before.is_some());
     }
 
-    /// A session with the node is up: it is, for the `up`-th time of all nodes. Its row, as it is then.
+    /// A session with the node is up. The node as the application sees it, and the number of this up-period among all.
     pub(super) fn go_up(
         &mut self,
         cx: &mut Cx<'_>,
@@ -255,8 +256,8 @@ impl Peers {
         incarnation: Incarnation,
         intro: &Intro,
         wall: WallTime,
-    ) {
-        let Some(peer) = self.table.get_mut(id) else { return };
+    ) -> Option<(NodeInfo, u64)> {
+        let peer = self.table.get_mut(id)?;
         cx.host.ups += 1;
         cx.host.counters.ups += 1;
         peer.state = PeerState::Up(conn);
@@ -267,12 +268,15 @@ impl Peers {
         self.up_count += 1;
         self.digest = self.digest.wrapping_add(member_digest(&incarnation, id));
         self.departed.remove(id);
-        cx.host.emit_up(ClusterEvent::NodeUp(peer.info(id)), peer.epoch);
+        Some((peer.info(id), peer.epoch))
     }
 
-    /// The session in use is no more: the node is down, which is told unless this node stops. A node that left is remembered as such.
+    /// The session in use is no more: the node is down, which is told. A node that left is remembered as such.
     pub(super) fn go_down(&mut self, cx: &mut Cx<'_>, id: &NodeId, incarnation: Incarnation, reason: NodeDownReason) {
         let Some(peer) = self.table.get_mut(id) else { return };
+        if let Some(conn) = peer.session() {
+            cx.host.tell(MeshEvent::Down { peer: PeerKey(conn), id: id.clone(), reason });
+        }
         peer.state = PeerState::Lost;
         peer.last_down = Some(LastDown { at: cx.local.wall_time(), reason });
         peer.alive_at = cx.now();
@@ -282,7 +286,6 @@ impl Peers {
             return;
         }
         cx.host.counters.downs += 1;
-        cx.host.emit(ClusterEvent::NodeDown { id: id.clone(), reason });
         if reason == NodeDownReason::GracefulShutdown {
             self.departed.insert(id.clone(), (incarnation, cx.now()));
             self.cap_departed(cx);

@@ -1,4 +1,5 @@
-//! What waits to be sent to one peer: control messages first, then payloads in pieces, then the last message of the session.
+//! What waits to be sent to one peer: control messages first, then payloads and the signals of the layer above, large ones
+//! in pieces, then the last message of the session.
 
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
@@ -21,6 +22,34 @@ pub(crate) const PAYLOAD_OVERHEAD: usize = 64;
 /// The payloads that an empty queue keeps room for.
 const AT_REST: usize = 16;
 
+/// The signals of the layer above for one peer. They stay there until they are written into a record.
+pub(crate) trait Signals {
+    /// How many bytes wait, or the size of a piece if it is more; 0 where nothing waits.
+    fn waits(&self) -> usize;
+
+    /// Whether a large one is in transit, of which pieces have left and others wait.
+    fn is_in_transit(&self) -> bool;
+
+    /// Adds the next one to a record, or the next piece of the one in transit. `large`: whether it may begin one that does
+    /// not fit. False where none fits, or none waits.
+    fn write_next(&mut self, record: &mut RecordBuilder, large: bool) -> bool;
+}
+
+/// The peer takes no signals.
+impl Signals for () {
+    fn waits(&self) -> usize {
+        0
+    }
+
+    fn is_in_transit(&self) -> bool {
+        false
+    }
+
+    fn write_next(&mut self, _: &mut RecordBuilder, _: bool) -> bool {
+        false
+    }
+}
+
 /// The bounded queue to one peer. The limits are checked where messages are queued.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct SendQueue {
@@ -34,6 +63,10 @@ pub(crate) struct SendQueue {
     payloads: VecDeque<Bytes>,
     /// The cost of all queued payloads.
     queued: usize,
+    /// The first payload is in transit: pieces of it have left. Neither a signal nor another payload may stand between them.
+    in_transit: bool,
+    /// Whose turn the next record is, where payloads and signals wait: that of the signals.
+    signals_next: bool,
 }
 
 impl SendQueue {
@@ -44,8 +77,9 @@ impl SendQueue {
 
     /// Writes what waits, without the times that heartbeats and introductions tell.
     pub(crate) fn hash_abstraction(&self, state: &mut impl Hasher) {
-        let Self { control, heartbeat, in_flight, last, payloads, queued } = self;
-        (heartbeat, in_flight, queued, payloads.len(), last.as_ref().map(|last| last.kind())).hash(state);
+        let Self { control, heartbeat, in_flight, last, payloads, queued, in_transit, signals_next } = self;
+        (heartbeat, in_flight, queued, in_transit, signals_next, payloads.len(), last.as_ref().map(|last| last.kind()))
+            .hash(state);
         for control in control {
             control.kind().hash(state);
         }
@@ -134,10 +168,10 @@ impl SendQueue {
 
     /// How many bytes all that waits takes, or the most that the messages of a record do. Where it is one record, that record is an
     /// allocation of just its size.
-    fn waiting(&self, heartbeat: &Control) -> usize {
+    fn waiting(&self, heartbeat: &Control, signals: usize) -> usize {
         let heartbeat = self.heartbeat.then_some(heartbeat);
         let controls = self.control.iter().chain(heartbeat).chain(self.last.as_deref()).map(Control::body_len);
-        let bodies = controls.chain(self.payloads.iter().map(Bytes::len));
+        let bodies = controls.chain(self.payloads.iter().map(Bytes::len)).chain((signals > 0).then_some(signals));
         let mut waiting = 0;
         for body in bodies {
             waiting += MESSAGE_HEAD + body;
@@ -149,16 +183,26 @@ impl SendQueue {
     }
 
     /// The messages of the next record, if one may be released now, and whether the last of the session is among them.
-    /// `heartbeat` is what a heartbeat says now.
-    pub(crate) fn next_record(&mut self, window: usize, heartbeat: &Control) -> Option<(RecordBuilder, bool)> {
-        if self.is_finished() || self.in_flight >= window {
+    /// `heartbeat` is what a heartbeat says now. Where payloads and signals wait, a record is theirs in turn; what is left
+    /// of its room is the others'.
+    pub(crate) fn next_record(
+        &mut self,
+        window: usize,
+        heartbeat: &Control,
+        signals: &mut impl Signals,
+    ) -> Option<(RecordBuilder, bool)> {
+        if self.in_flight >= window {
+            return None;
+        }
+        let waits = signals.waits();
+        if self.is_finished() && waits == 0 {
             return None;
         }
         let is_urgent = self.heartbeat || !self.control.is_empty() || self.last.is_some();
-        if self.in_flight > 0 && !is_urgent && self.queued < BATCH {
+        if self.in_flight > 0 && !is_urgent && self.queued + waits < BATCH {
             return None;
         }
-        let mut record = RecordBuilder::with_capacity(self.waiting(heartbeat));
+        let mut record = RecordBuilder::with_capacity(self.waiting(heartbeat, waits));
         while let Some(control) = self.control.pop_front() {
             let fits = match control {
                 Control::Members { .. } => record.is_empty(),
@@ -179,6 +223,30 @@ impl SendQueue {
             record.push(heartbeat.kind(), |body| heartbeat.encode_into(body));
             self.heartbeat = false;
         }
+        if waits == 0 {
+            self.write_payloads(&mut record);
+        } else if signals.is_in_transit() || self.signals_next && !self.in_transit {
+            self.signals_next = false;
+            while signals.write_next(&mut record, true) && !signals.is_in_transit() {}
+            if !signals.is_in_transit() {
+                self.write_payloads(&mut record);
+            }
+        } else {
+            self.signals_next = true;
+            self.write_payloads(&mut record);
+            while !self.in_transit && signals.write_next(&mut record, true) && !signals.is_in_transit() {}
+        }
+        let is_all = self.payloads.is_empty() && (waits == 0 || signals.waits() == 0);
+        let is_last = is_all && record.room() >= Some(SMALL_CONTROL) && self.last.is_some();
+        if is_last && let Some(last) = self.last.take() {
+            record.push(last.kind(), |body| last.encode_into(body));
+        }
+        // What waited above may have been given up instead of written.
+        (!record.is_empty()).then_some((record, is_last))
+    }
+
+    /// Adds the payloads that fit, or the next piece of a large one.
+    fn write_payloads(&mut self, record: &mut RecordBuilder) {
         while let Some(payload) = self.payloads.front_mut() {
             let room = record.room().unwrap_or(0).min(PIECE);
             if payload.len() > room && !record.is_empty() || record.room().is_none() {
@@ -188,20 +256,17 @@ impl SendQueue {
                 record.push_bytes(kind::PAYLOAD | kind::MORE, &payload[..room]);
                 payload.advance(room);
                 self.queued -= room;
-                return Some((record, false));
+                self.in_transit = true;
+                return;
             }
             record.push_bytes(kind::PAYLOAD, payload);
             self.queued -= payload.len() + PAYLOAD_OVERHEAD;
             self.payloads.pop_front();
+            self.in_transit = false;
         }
         if self.payloads.is_empty() {
             self.payloads.shrink_to(AT_REST);
         }
-        let is_last = self.payloads.is_empty() && record.room() >= Some(SMALL_CONTROL) && self.last.is_some();
-        if is_last && let Some(last) = self.last.take() {
-            record.push(last.kind(), |body| last.encode_into(body));
-        }
-        Some((record, is_last))
     }
 }
 
@@ -219,9 +284,49 @@ mod tests {
     const GOODBYE: Control = Control::Goodbye;
     const WINDOW: usize = 1 << 20;
 
+    const MORE_PAYLOAD: u8 = kind::PAYLOAD | kind::MORE;
+    const MORE_SIGNAL: u8 = kind::SIGNAL | kind::MORE;
+
+    /// Signals of these sizes.
+    #[derive(Default)]
+    struct Above {
+        line: VecDeque<usize>,
+        transit: Option<usize>,
+    }
+
+    impl Signals for Above {
+        fn waits(&self) -> usize {
+            (self.line.iter().sum::<usize>() + self.line.len() + self.transit.unwrap_or(0)).min(PIECE)
+        }
+
+        fn is_in_transit(&self) -> bool {
+            self.transit.is_some()
+        }
+
+        fn write_next(&mut self, record: &mut RecordBuilder, large: bool) -> bool {
+            let room = record.room().unwrap_or(0).min(PIECE);
+            let begins = self.transit.is_none();
+            let Some(size) = self.transit.or_else(|| self.line.front().copied()) else { return false };
+            if record.room().is_none() || size > room && !(large && record.is_empty()) {
+                return false;
+            }
+            if begins {
+                self.line.pop_front();
+            }
+            self.transit = (size > room).then(|| size - room);
+            let kind = if size > room { MORE_SIGNAL } else { kind::SIGNAL };
+            record.push_bytes(kind, &vec![0; size.min(room)]);
+            true
+        }
+    }
+
     /// The messages of the next record: kinds and sizes.
     fn next(queue: &mut SendQueue) -> Option<Vec<(u8, usize)>> {
-        let (record, _) = queue.next_record(WINDOW, &BEAT)?;
+        next_with(queue, &mut ())
+    }
+
+    fn next_with(queue: &mut SendQueue, signals: &mut impl Signals) -> Option<Vec<(u8, usize)>> {
+        let (record, _) = queue.next_record(WINDOW, &BEAT, signals)?;
         let sealed = Sealer::new(hmac(&[])).seal(record);
         let mut opener = Opener::new(hmac(&[]));
         let messages = opener.open(&sealed[4..]).expect("well sealed");
@@ -324,6 +429,95 @@ mod tests {
         queue.push_payload(payload(PIECE + 1));
         assert_eq!(records(&mut queue), [vec![beat], vec![(more, PIECE)], vec![(kind::PAYLOAD, 1)]]);
         assert_eq!((queue.queued(), queue.is_finished()), (0, true));
+    }
+
+    #[test]
+    fn payloads_and_signals_take_turns_record_by_record() {
+        let mut queue = SendQueue::default();
+        let mut signals = Above { line: vec![PIECE - 10; 3].into(), transit: None };
+        for _ in 0..3 {
+            queue.push_payload(payload(PIECE - 20));
+        }
+        queue.push_payload(payload(1));
+        let records: Vec<_> = core::iter::from_fn(|| next_with(&mut queue, &mut signals)).collect();
+        let (payload, signal) = ((kind::PAYLOAD, PIECE - 20), (kind::SIGNAL, PIECE - 10));
+        let expected =
+            [vec![payload], vec![signal], vec![payload], vec![signal], vec![payload, (kind::PAYLOAD, 1)], vec![signal]];
+        assert_eq!(records, expected);
+
+        // What is small shares a record, and needs no turn.
+        queue.push_payload(self::payload(5));
+        signals.line.extend([7, 8]);
+        let record = next_with(&mut queue, &mut signals);
+        assert_eq!(record, Some(vec![(kind::PAYLOAD, 5), (kind::SIGNAL, 7), (kind::SIGNAL, 8)]));
+    }
+
+    #[test]
+    fn nothing_stands_between_the_pieces_of_a_payload_or_of_a_signal() {
+        let mut queue = SendQueue::default();
+        let mut signals = Above { line: vec![PIECE + 1, 9].into(), transit: None };
+        queue.push_payload(payload(2 * PIECE + 3));
+        queue.push_payload(payload(4));
+        let mut records: Vec<_> = core::iter::from_fn(|| next_with(&mut queue, &mut signals)).collect();
+        let expected = [
+            vec![(MORE_PAYLOAD, PIECE)],
+            vec![(MORE_PAYLOAD, PIECE)],
+            // A large signal begins a record.
+            vec![(kind::PAYLOAD, 3), (kind::PAYLOAD, 4)],
+            vec![(MORE_SIGNAL, PIECE)],
+            vec![(kind::SIGNAL, 1), (kind::SIGNAL, 9)],
+        ];
+        assert_eq!(records, expected);
+
+        // A signal is in transit: the payload waits for its last piece, though it would fit.
+        signals.line.push_back(PIECE + 1);
+        records = vec![next_with(&mut queue, &mut signals).expect("a record")];
+        queue.push_payload(payload(5));
+        queue.push_heartbeat();
+        records.extend(next_with(&mut queue, &mut signals));
+        assert_eq!(records[0], [(MORE_SIGNAL, PIECE)]);
+        assert_eq!(records[1], [(kind::HEARTBEAT, BEAT.body_len()), (kind::SIGNAL, 1), (kind::PAYLOAD, 5)]);
+    }
+
+    #[test]
+    fn the_last_message_comes_after_all_signals() {
+        let mut queue = SendQueue::default();
+        let mut signals = Above { line: vec![PIECE - 1, 5].into(), transit: None };
+        queue.push_last(GOODBYE);
+        let kinds = core::iter::from_fn(|| next_with(&mut queue, &mut signals)).flatten().map(|(kind, _)| kind);
+        assert_eq!(kinds.collect::<Vec<_>>(), [kind::SIGNAL, kind::SIGNAL, kind::GOODBYE]);
+    }
+
+    #[test]
+    fn signals_wait_for_a_batch_and_for_room_in_the_window_as_payloads_do() {
+        let mut queue = SendQueue::default();
+        let mut signals = Above { line: vec![BATCH - 2].into(), transit: None };
+        queue.released(1);
+        assert_eq!(next_with(&mut queue, &mut signals), None);
+        signals.line.push_back(0);
+        assert_eq!(next_with(&mut queue, &mut signals).map(|record| record.len()), Some(2));
+        queue.released(WINDOW);
+        signals.line.push_back(PIECE);
+        assert_eq!(next_with(&mut queue, &mut signals), None);
+    }
+
+    #[test]
+    fn what_the_layer_above_gives_up_makes_no_record() {
+        struct GivenUp;
+        impl Signals for GivenUp {
+            fn waits(&self) -> usize {
+                1
+            }
+
+            fn is_in_transit(&self) -> bool {
+                false
+            }
+
+            fn write_next(&mut self, _: &mut RecordBuilder, _: bool) -> bool {
+                false
+            }
+        }
+        assert_eq!(next_with(&mut SendQueue::default(), &mut GivenUp), None);
     }
 
     #[test]

@@ -427,7 +427,7 @@ fn a_record_holds_just_its_size() {
         let mut sealer = Sealer::new(hmac(&[7; 32]));
         let mut data = Bytes::new();
         let held = measure(|| {
-            let (record, _) = queue.next_record(1 << 20, &heartbeat(1)).expect("a record");
+            let (record, _) = queue.next_record(1 << 20, &heartbeat(1), &mut ()).expect("a record");
             data = sealer.seal(record);
         });
         assert_eq!(held.bytes_current, data.len() as i64, "{payloads:?}");
@@ -444,7 +444,7 @@ fn a_queue_that_was_long_gives_its_room_back() {
         while queue.has_room(0, 1 << 20) {
             queue.push_payload(Bytes::new());
         }
-        while let Some((record, _)) = queue.next_record(1 << 20, &heartbeat(1)) {
+        while let Some((record, _)) = queue.next_record(1 << 20, &heartbeat(1), &mut ()) {
             drop(sealer.seal(record));
         }
     });

@@ -27,8 +27,7 @@ use super::cx::{Cx, Timer};
 use crate::addresses::{CONNECT_TIMEOUT, Miss};
 use crate::time::timers::Timers;
 use crate::{
-    Cause, ClusterError, ClusterEvent, ConnId, Contact, DialError, Instant, Limits, LocalFault, NodeId, PeerFault, Refusal,
-    Unreached,
+    Cause, ClusterError, ConnId, Contact, DialError, Instant, Limits, LocalFault, NodeId, PeerFault, Refusal, Unreached,
 };
 
 /// A dial that has been in flight for this long and led to no session is likely to take as long the next time; so is a lookup.
@@ -420,7 +419,7 @@ impl Dialler {
             && let Some(seed) = self.contact_of(target)
         {
             let error = ClusterError::SeedUnreachable { seed: seed.clone(), why };
-            cx.host.emit(ClusterEvent::Error(error));
+            cx.host.report(error);
         }
         id
     }

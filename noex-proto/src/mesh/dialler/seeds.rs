@@ -7,7 +7,7 @@ use core::net::IpAddr;
 
 use super::{Dialler, Known, Target};
 use crate::mesh::cx::Cx;
-use crate::{ClusterError, ClusterEvent, Contact, NodeId};
+use crate::{ClusterError, Contact, NodeId};
 
 /// The most identities that are remembered as found at one seed's address, so that each is reported once.
 const MISMATCHES_MAX: usize = 16;
@@ -117,7 +117,7 @@ impl Dialler {
             }
             dial.mismatches.push_back(id.clone());
             let error = ClusterError::SeedMismatch { found: id.clone(), seed: seed.clone() };
-            cx.host.emit(ClusterEvent::Error(error));
+            cx.host.report(error);
         }
         self.seed_met |= known.is_up(id);
         before.filter(|before| before != id)

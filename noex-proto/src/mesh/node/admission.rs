@@ -6,6 +6,7 @@ use core::time::Duration;
 use super::{Node, Nodes};
 use crate::mesh::close::{CloseReason, Ended};
 use crate::mesh::cx::{Cx, Timer, Wait};
+use crate::mesh::event::{MeshEvent, PeerKey};
 use crate::mesh::pairing::{Consent, Decision, Intro, Offer, Situation, Stage};
 use crate::mesh::session::Session;
 use crate::wire::message::Control;
@@ -246,7 +247,10 @@ impl Node {
         session.stage = Stage::Up;
         let id = session.id.clone();
         cx.local.waits.cancel(&Wait::Admission(conn));
-        self.peers.go_up(cx, &id, conn, session.incarnation, intro, wall);
+        let (incarnation, caps) = (session.incarnation, session.caps);
+        if let Some((info, up)) = self.peers.go_up(cx, &id, conn, incarnation, intro, wall) {
+            cx.host.tell(MeshEvent::Up { peer: PeerKey(conn), info: Box::new(info), up, incarnation, caps });
+        }
         self.detector.up(cx, conn, &mut session.watch, dialled);
         let held_at = cx.now() + cx.local.settings.heartbeat_interval;
         cx.local.timers.set(Timer::Steady(conn), held_at);

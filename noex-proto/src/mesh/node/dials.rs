@@ -7,7 +7,7 @@ use super::{Node, Nodes};
 use crate::mesh::close::{CloseReason, Ended};
 use crate::mesh::cx::Cx;
 use crate::mesh::dialler::{Connect, Dialler, Target};
-use crate::{Cause, ClusterError, ClusterEvent, ConnId, Contact, DialError, Instant, LookupId, NodeId, Unreached};
+use crate::{Cause, ClusterError, ConnId, Contact, DialError, Instant, LookupId, NodeId, Unreached};
 
 impl Node {
     // Dials
@@ -56,7 +56,7 @@ impl Node {
         if let Some(id) = self.dialler.missed(cx, target, why, &known)
             && self.peers.give_up(cx, &id)
         {
-            cx.host.emit(ClusterEvent::Error(ClusterError::NodeUnreachable { id, why }));
+            cx.host.report(ClusterError::NodeUnreachable { id, why });
             self.cap_disconnected(cx);
         }
     }

@@ -126,7 +126,7 @@ impl Node {
 
     /// The stop has taken as long as it may.
     pub(super) fn stop_deadline(&mut self, cx: &mut Cx<'_>) {
-        self.links.abort(cx);
+        self.links.abort(cx.host);
         self.links.forget_closing();
     }
 

@@ -98,7 +98,7 @@ impl Node {
         self.detector.next_deadline(local, self.dialler.next_deadline())
     }
 
-    /// One input of a running or stopping node.
+    /// One input of a running or stopping node, but for bytes and ticks: those are taken step by step, by [`Node::read`] and [`Node::due`].
     // Inputs are large: inlined, it moves none.
     #[inline]
     pub(crate) fn handle(&mut self, cx: &mut Cx<'_>, input: Input) {
@@ -107,24 +107,21 @@ impl Node {
             Input::Closed { conn } => self.closed(cx, conn),
             Input::Connected { conn, remote } => self.connected(cx, conn, remote),
             Input::DialFailed { conn, error } => self.dial_failed(cx, conn, error),
-            Input::Received { conn, data, wall } => {
-                cx.local.wall = (wall, cx.now());
-                self.received(cx, conn, data, wall);
-            }
             Input::Resolved { addrs, lookup } => self.resolved(cx, lookup, addrs),
             Input::Send { payload, to } => self.send_payload(cx, &to, payload),
             Input::Transmitted { bytes, conn } => self.transmitted(cx, conn, bytes),
             Input::SetSecrets { accepted, primary } => cx.local.settings.secrets = Secrets::new(Some(&primary), &accepted),
             Input::SetSeeds(contacts) => self.set_seeds(cx, contacts),
-            Input::Tick => self.tick(cx),
             Input::Halt
             | Input::Listening { .. }
             | Input::Process(_)
+            | Input::Received { .. }
             | Input::Report(_)
             | Input::SetProcessCount(_)
             | Input::Start(_)
-            | Input::Stop => {
-                unreachable!("the machine itself handles what outlives a run")
+            | Input::Stop
+            | Input::Tick => {
+                unreachable!("the machine itself handles what outlives a run, and does other things step by step")
             }
         }
         self.settle(cx);
@@ -136,14 +133,9 @@ impl Node {
         self.settle(cx);
     }
 
-    fn tick(&mut self, cx: &mut Cx<'_>) {
-        while self.due(cx) {
-            self.settle(cx);
-        }
-    }
-
-    /// Does the next thing that is due, if there is one: first what this node owes, then what others owe it.
-    fn due(&mut self, cx: &mut Cx<'_>) -> bool {
+    /// Does the next thing that is due: first what this node owes, then what others owe it. False where nothing is.
+    #[inline]
+    pub(crate) fn due(&mut self, cx: &mut Cx<'_>) -> bool {
         if let Some(conn) = self.detector.due_heartbeat(cx.now()) {
             self.send_heartbeat(cx, conn);
         } else if let Some(target) = self.dialler.due(cx.now()) {
@@ -159,6 +151,7 @@ impl Node {
         } else {
             return false;
         }
+        self.settle(cx);
         true
     }
 
@@ -191,7 +184,7 @@ impl Node {
     /// Performs all effects, and flushes the sessions that have something to send: before the next frame, deadline or
     /// input is looked at, so that the same bytes in other pieces lead to the same actions.
     #[inline]
-    fn settle(&mut self, cx: &mut Cx<'_>) {
+    pub(super) fn settle(&mut self, cx: &mut Cx<'_>) {
         self.perform(cx);
         while let Some(conn) = cx.local.effects.next_unflushed() {
             self.flush(cx, conn);

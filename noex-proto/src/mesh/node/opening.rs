@@ -85,17 +85,17 @@ impl Node {
 
     // Bytes
 
-    /// Bytes came in; frame by frame they go where the connection's phase says.
-    pub(super) fn received(&mut self, cx: &mut Cx<'_>, conn: ConnId, mut data: Bytes, wall: WallTime) {
-        loop {
-            match self.links.read(conn, &mut data) {
-                Ok(Some(Read::Record(record))) => self.record(cx, conn, &record, wall),
-                Ok(Some(Read::Handshake(frame))) => self.handshake_frame(cx, conn, &frame),
-                Ok(None) => return,
-                Err(fault) => return self.fault(cx, conn, fault),
-            }
-            self.settle(cx);
+    /// Takes the next frame from bytes that came in; it goes where the connection's phase says. False where there is none.
+    #[inline]
+    pub(crate) fn read(&mut self, cx: &mut Cx<'_>, conn: ConnId, data: &mut Bytes, wall: WallTime) -> bool {
+        match self.links.read(conn, data) {
+            Ok(Some(Read::Record(record))) => self.record(cx, conn, &record, wall),
+            Ok(Some(Read::Handshake(frame))) => self.handshake_frame(cx, conn, &frame),
+            Ok(None) => return false,
+            Err(fault) => self.fault(cx, conn, fault),
         }
+        self.settle(cx);
+        true
     }
 
     fn handshake_frame(&mut self, cx: &mut Cx<'_>, conn: ConnId, frame: &[u8]) {

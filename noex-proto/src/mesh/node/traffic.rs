@@ -5,11 +5,13 @@ use bytes::Bytes;
 use super::Node;
 use crate::mesh::close::CloseReason;
 use crate::mesh::cx::{Cx, Local};
+use crate::mesh::event::{MeshEvent, PeerKey};
 use crate::mesh::pairing::{Intro, Offer, Stage};
 use crate::mesh::send_queue::SendQueue;
 use crate::mesh::session::Session;
 use crate::wire::message::{Control, kind as message_kind};
-use crate::{Action, ConnId, Message, NodeId, PeerFault, SecretUse, SendError, WallTime};
+use crate::wire::signal::HEAD_MAX;
+use crate::{ConnId, NodeId, PeerFault, SecretUse, SendError, WallTime};
 
 impl Node {
     // Getters
@@ -88,8 +90,9 @@ impl Node {
         if matches!(session.stage, Stage::Last(_)) {
             return Ok(());
         }
-        if kind & !message_kind::MORE == message_kind::PAYLOAD {
-            return self.payload(cx, conn, record, body, kind & message_kind::MORE != 0);
+        let (of, more) = (kind & !message_kind::MORE, kind & message_kind::MORE != 0);
+        if of == message_kind::PAYLOAD || of == message_kind::SIGNAL && session.takes_signals() {
+            return self.piece(cx, conn, record, body, (of, more));
         }
         let Some(control) = Control::decode(kind, body)? else { return Ok(()) };
         match control {
@@ -139,18 +142,41 @@ impl Node {
         Ok(())
     }
 
-    fn payload(&mut self, cx: &mut Cx<'_>, conn: ConnId, record: &Bytes, body: &[u8], more: bool) -> Result<(), PeerFault> {
-        let limits = &cx.local.settings.limits;
+    /// A payload or a signal came in, or a piece of one.
+    fn piece(
+        &mut self,
+        cx: &mut Cx<'_>,
+        conn: ConnId,
+        record: &Bytes,
+        body: &[u8],
+        (kind, more): (u8, bool),
+    ) -> Result<(), PeerFault> {
+        let limit = cx.local.settings.limits.message_bytes;
         let Some(session) = self.links.session_mut(conn) else { return Ok(()) };
-        if let Some(payload) = session.piece(record, body, more, limits.message_bytes)? {
-            let message = Message { from: session.id.clone(), payload };
-            cx.host.counters.messages_received += 1;
-            cx.host.subscriptions.push_message(&message, limits.message_bytes_per_subscriber);
-            if cx.host.actions.back() != Some(&Action::Message) {
-                cx.host.actions.push_back(Action::Message);
+        let peer = PeerKey(conn);
+        if kind == message_kind::SIGNAL {
+            if let Some((bytes, since)) = session.piece(record, body, (kind, more), limit + HEAD_MAX, cx.now())? {
+                cx.host.tell(MeshEvent::Signal { peer, bytes, since });
             }
+        } else if let Some((bytes, _)) = session.piece(record, body, (kind, more), limit, cx.now())? {
+            cx.host.counters.messages_received += 1;
+            cx.host.tell(MeshEvent::Payload { peer, from: session.id.clone(), bytes });
         }
         Ok(())
+    }
+
+    // The layer above
+
+    /// The layer above has something to send to a peer.
+    pub(crate) fn send_signals(&mut self, cx: &mut Cx<'_>, peer: PeerKey) {
+        self.flush(cx, peer.0);
+        self.settle(cx);
+    }
+
+    /// A peer broke a rule of the layer above.
+    pub(crate) fn blame(&mut self, cx: &mut Cx<'_>, peer: PeerKey, fault: PeerFault) {
+        self.fault(cx, peer.0, fault);
+        self.settle(cx);
     }
 
     // Out

@@ -1,0 +1,47 @@
+//! What the mesh tells the layers above it, in the order in which it came about.
+
+use alloc::boxed::Box;
+
+use bytes::Bytes;
+
+use crate::id::incarnation::Incarnation;
+use crate::{ClusterError, ClusterStatus, ConnId, Instant, NodeDownReason, NodeId, NodeInfo};
+
+/// One up-period of one peer: the connection of its session. No number of a connection is used twice, so what comes too
+/// late cannot reach a later period.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub(crate) struct PeerKey(pub(crate) ConnId);
+
+/// What the mesh tells.
+#[derive(Clone, Debug)]
+pub(crate) enum MeshEvent {
+    /// A node is up. `up` numbers this up-period among all; `caps` is what both ends announced.
+    Up {
+        peer: PeerKey,
+        info: Box<NodeInfo>,
+        up: u64,
+        incarnation: Incarnation,
+        caps: u64,
+    },
+    /// A node is down, also while this node stops: its subscribers hear nothing of that then. There is none for a session
+    /// that a halt, or the deadline of a stop, cut off.
+    Down {
+        peer: PeerKey,
+        id: NodeId,
+        reason: NodeDownReason,
+    },
+    /// A payload came, whole.
+    Payload {
+        peer: PeerKey,
+        from: NodeId,
+        bytes: Bytes,
+    },
+    /// A signal came, whole. Its first piece arrived at `since`, in real time.
+    Signal {
+        peer: PeerKey,
+        bytes: Bytes,
+        since: Instant,
+    },
+    Status(ClusterStatus),
+    Error(Box<ClusterError>),
+}
