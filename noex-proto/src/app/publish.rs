@@ -7,13 +7,13 @@ use crate::{Action, ClusterEvent, ClusterStatus, Message};
 /// Tells the subscribers, and the driver, of an event. Of downs nobody hears while this node stops: they are its own doing.
 pub(crate) fn publish(host: &mut Host, event: MeshEvent) {
     match event {
-        MeshEvent::Up { info, up, .. } => tell(host, ClusterEvent::NodeUp(*info), up),
+        MeshEvent::Up { info, up } => tell(host, ClusterEvent::NodeUp(*info), up),
         MeshEvent::Down { id, reason, .. } => {
             if host.status == ClusterStatus::Running {
                 tell(host, ClusterEvent::NodeDown { id, reason }, 0);
             }
         }
-        MeshEvent::Payload { from, bytes, .. } => {
+        MeshEvent::Payload { from, bytes } => {
             host.subscriptions.push_message(&Message { from, payload: bytes }, host.message_limit);
             if host.actions.back() != Some(&Action::Message) {
                 host.actions.push_back(Action::Message);

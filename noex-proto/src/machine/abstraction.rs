@@ -31,13 +31,15 @@ impl Machine {
             Run::Stopped => false.hash(state),
             Run::Starting(_) => true.hash(state),
             Run::Active(active) => {
-                let Active { local, node } = &**active;
+                let Active { local, node, draining } = &**active;
                 let links = &node.links;
                 let mut conns: Vec<ConnId> = links.iter().map(|(conn, _)| conn).chain(links.closing().iter().copied()).collect();
                 conns.sort_unstable();
                 let mut abstraction = Abstraction::new(&local.settings.secrets, (local.now, local.run), conns, grain, state);
                 abstraction.part(local);
                 abstraction.part(node);
+                abstraction.part(&self.processes);
+                abstraction.write(draining.map(|until| abstraction.until(until)));
             }
         }
     }

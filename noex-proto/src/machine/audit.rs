@@ -13,11 +13,13 @@ impl Machine {
     /// Audits a node now and then: what has drifted stays so.
     pub(super) fn audit_in_turn(&mut self) {
         let Run::Active(active) = &self.run else { return };
-        let Active { local, node } = &**active;
+        let Active { local, node, .. } = &**active;
         self.host.unaudited += 1;
-        if self.host.unaudited * ENTRIES_PER_INPUT >= FIXED_COST + 4 * node.audited() {
+        let entries = node.audited() + self.processes.audited();
+        if self.host.unaudited * ENTRIES_PER_INPUT >= FIXED_COST + 4 * entries {
             self.host.unaudited = 0;
             node.audit(&self.host, local);
+            self.processes.audit();
         }
     }
 }

@@ -1,16 +1,49 @@
-//! From the mesh to the layers above it.
+//! From the mesh to the layers above it, and back.
 
 use super::Active;
 use crate::app::publish;
+use crate::mesh::cx::{Cx, Local};
+use crate::mesh::event::{MeshEvent, PeerKey};
 use crate::mesh::host::Host;
+use crate::process::{self, Processes};
+
+/// What the process layer is handed while the mesh is at work.
+pub(super) fn above<'a>(host: &'a mut Host, local: &'a Local) -> process::Cx<'a> {
+    process::Cx { host, limits: &local.settings.limits, now: local.now, find: &|_| None }
+}
 
 impl Active {
-    /// Hands what the mesh has found out to the layers above it, in the order in which it came about, until nothing is left.
-    /// It is called after each settled frame and deadline, so that each layer hears of one thing before the next is looked at.
+    /// Hands what the mesh has found out to the layers above it, in the order in which it came about, and what they want to send to the
+    /// mesh, until nothing is left. It is called after each settled frame and deadline, so that each layer hears of one thing before the
+    /// next is looked at.
     #[inline]
-    pub(super) fn deliver(host: &mut Host) {
-        while let Some(event) = host.events.pop_front() {
-            publish(host, event);
+    pub(super) fn deliver(&mut self, host: &mut Host, processes: &mut Processes) {
+        loop {
+            while let Some(event) = host.events.pop_front() {
+                self.tell_processes(host, processes, &event);
+                publish(host, event);
+            }
+            if !processes.is_dirty() {
+                return;
+            }
+            for peer in processes.take_dirty() {
+                let Self { local, node, .. } = self;
+                node.send_signals(&mut Cx { host, local, above: processes }, PeerKey(peer));
+            }
+        }
+    }
+
+    /// The process layer hears of an event before subscribers do.
+    fn tell_processes(&mut self, host: &mut Host, processes: &mut Processes, event: &MeshEvent) {
+        let Self { local, node, .. } = self;
+        match event {
+            MeshEvent::Down { peer, id, reason } => processes.down(&mut above(host, local), peer.0, id, *reason),
+            MeshEvent::Signal { peer, bytes, since } => {
+                if let Err(fault) = processes.received(&mut above(host, local), peer.0, bytes, *since) {
+                    node.blame(&mut Cx { host, local, above: processes }, *peer, fault);
+                }
+            }
+            MeshEvent::Up { .. } | MeshEvent::Payload { .. } | MeshEvent::Status(_) | MeshEvent::Error(_) => {}
         }
     }
 }

@@ -6,14 +6,16 @@ use core::net::{IpAddr, SocketAddr};
 use rand_chacha::ChaCha12Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
+use super::deliver::above;
 use super::{Active, Machine, Run};
 use crate::config::Settings;
 use crate::id::incarnation::Incarnation;
-use crate::mesh::cx::{Above, CAPS, Cx, Local, Timer};
+use crate::mesh::cx::{CAPS, Cx, Local, Timer};
 use crate::mesh::effect::Effects;
 use crate::mesh::host::Host;
 use crate::mesh::node::Node;
 use crate::mesh::reporter::Reporter;
+use crate::process::Processes;
 use crate::reports::LocalReports;
 use crate::time::RunTime;
 use crate::time::timers::Timers;
@@ -47,9 +49,10 @@ impl Machine {
         }
         if let Run::Starting(settings) = core::mem::take(&mut self.run) {
             let mut active = Box::new(Active::new(&mut self.host, *settings, entropy, local, network));
+            self.processes.start(&active.local.id, active.local.incarnation);
             // What it runs as is told before what it does.
-            Active::deliver(&mut self.host);
-            active.run(&mut self.host, &mut ());
+            active.deliver(&mut self.host, &mut self.processes);
+            active.run(&mut self.host, &mut self.processes);
             self.run = Run::Active(active);
         }
     }
@@ -58,7 +61,7 @@ impl Machine {
     pub(super) fn begin_stop(&mut self) {
         match &mut self.run {
             Run::Stopped | Run::Starting(_) => self.halt(),
-            Run::Active(active) => active.begin_stop(&mut self.host, &mut ()),
+            Run::Active(active) => active.begin_stop(&mut self.host, &mut self.processes),
         }
     }
 
@@ -70,8 +73,19 @@ impl Machine {
             Run::Active(active) => {
                 active.abort_all(&mut self.host);
                 active.node.links.forget_closing();
+                active.draining = None;
                 self.host.status = ClusterStatus::Stopping;
             }
+        }
+    }
+
+    /// The node leaves once the last process has ended.
+    pub(super) fn leave_if_drained(&mut self) {
+        if let Run::Active(active) = &mut self.run
+            && active.draining.is_some()
+            && self.processes.len() == 0
+        {
+            active.leave(&mut self.host, &mut self.processes);
         }
     }
 
@@ -79,6 +93,7 @@ impl Machine {
     pub(super) fn finish_if_stopped(&mut self) {
         if let Run::Active(active) = &mut self.run
             && self.host.status == ClusterStatus::Stopping
+            && active.draining.is_none()
             && active.node.is_over()
         {
             active.abort_all(&mut self.host);
@@ -88,9 +103,13 @@ impl Machine {
     }
 
     fn stopped(&mut self) {
+        let Self { host, processes, run } = self;
+        if let Run::Active(active) = run {
+            processes.stop(&mut above(host, &active.local));
+        }
         self.run = Run::Stopped;
         self.host.set_status(ClusterStatus::Stopped);
-        Active::deliver(&mut self.host);
+        self.deliver();
         self.host.actions.push_back(Action::Stopped);
     }
 }
@@ -138,28 +157,44 @@ impl Active {
             reporter: Reporter::default(),
             effects: Effects::default(),
         };
-        Self { local, node }
+        Self { local, node, draining: None }
     }
 
     /// Begins to dial the seeds.
-    fn run(&mut self, host: &mut Host, above: &mut dyn Above) {
+    fn run(&mut self, host: &mut Host, processes: &mut Processes) {
         let seeds = core::mem::take(&mut self.local.settings.seeds);
-        self.node.begin(&mut Cx { host, local: &mut self.local, above }, seeds);
+        self.node.begin(&mut Cx { host, local: &mut self.local, above: processes }, seeds);
     }
 
-    /// Tells every peer, after what is queued for it, and gives up what is not a session yet.
-    fn begin_stop(&mut self, host: &mut Host, above: &mut dyn Above) {
-        let Self { local, node } = self;
-        let mut cx = Cx { host, local, above };
-        if !cx.is_running() {
+    /// Admits and dials nobody any more, and asks every process to stop: they have half of the time, and may speak meanwhile.
+    fn begin_stop(&mut self, host: &mut Host, processes: &mut Processes) {
+        if host.status != ClusterStatus::Running {
             return;
         }
-        node.advance_clocks(&mut cx);
+        let mut cx = Cx { host, local: &mut self.local, above: processes };
+        self.node.advance_clocks(&mut cx);
         cx.host.set_status(ClusterStatus::Stopping);
-        Self::deliver(cx.host);
-        let deadline = cx.now() + cx.local.settings.stop_timeout;
-        cx.local.timers.set(Timer::Stop, deadline);
-        node.stop(&mut cx);
+        let (now, timeout) = (cx.now(), cx.local.settings.stop_timeout);
+        cx.local.timers.set(Timer::Stop, now + timeout);
+        self.deliver(host, processes);
+        self.node.drain(&mut Cx { host, local: &mut self.local, above: processes });
+        self.draining = Some(now + timeout / 2);
+        processes.drain(&mut above(host, &self.local));
+    }
+
+    /// The time of the processes is over: those that are left end.
+    pub(super) fn drain_until(&mut self, host: &mut Host, processes: &mut Processes) {
+        if self.draining.is_some_and(|until| until <= self.local.now) {
+            processes.end_all(&mut above(host, &self.local));
+        }
+    }
+
+    /// Says goodbye to every peer, behind what is queued for it.
+    fn leave(&mut self, host: &mut Host, processes: &mut Processes) {
+        self.draining = None;
+        processes.leave(&mut above(host, &self.local));
+        self.node.leave(&mut Cx { host, local: &mut self.local, above: processes });
+        self.deliver(host, processes);
     }
 
     fn abort_all(&mut self, host: &mut Host) {

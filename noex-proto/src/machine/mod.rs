@@ -24,8 +24,9 @@ use core::time::Duration;
 
 use bytes::Bytes;
 
+use crate::app::publish;
 use crate::config::{Settings, check_secrets, parse_seeds};
-use crate::mesh::cx::{Above, Cx, Local};
+use crate::mesh::cx::{Cx, Local};
 use crate::mesh::host::Host;
 use crate::mesh::node::Node;
 use crate::process::Processes;
@@ -67,30 +68,36 @@ enum Run {
 struct Active {
     local: Local,
     node: Node,
+    /// The node stops, and waits until then for its processes to end.
+    draining: Option<Instant>,
 }
 
 impl Active {
     /// One input of a running or stopping node; `host.now` is its time.
     // Inputs are large: inlined, it moves none.
     #[inline]
-    fn handle(&mut self, host: &mut Host, above: &mut dyn Above, input: Input) {
-        let Self { local, node } = self;
-        let mut cx = Cx { host, local, above };
-        node.advance_clocks(&mut cx);
+    fn handle(&mut self, host: &mut Host, processes: &mut Processes, input: Input) {
+        self.node.advance_clocks(&mut Cx { host, local: &mut self.local, above: processes });
         match input {
             Input::Received { conn, mut data, wall } => {
-                cx.local.wall = (wall, cx.now());
-                while node.read(&mut cx, conn, &mut data, wall) {
-                    Self::deliver(cx.host);
+                self.local.wall = (wall, self.local.now);
+                while self.node.read(&mut Cx { host, local: &mut self.local, above: processes }, conn, &mut data, wall) {
+                    self.deliver(host, processes);
                 }
             }
             Input::Tick => {
-                while node.due(&mut cx) {
-                    Self::deliver(cx.host);
+                while self.node.due(&mut Cx { host, local: &mut self.local, above: processes }) {
+                    self.deliver(host, processes);
                 }
+                // After a pause, what peers have said meanwhile comes first.
+                if !self.node.is_holding(&self.local) {
+                    processes.tick(&mut deliver::above(host, &self.local));
+                }
+                self.drain_until(host, processes);
             }
-            input => node.handle(&mut cx, input),
+            input => self.node.handle(&mut Cx { host, local: &mut self.local, above: processes }, input),
         }
+        self.deliver(host, processes);
     }
 }
 
@@ -132,7 +139,7 @@ impl Machine {
     /// # Errors
     /// While the status is not `Running`.
     pub fn local_node_info(&self, now: Instant, wall: WallTime) -> Result<NodeInfo, ClusterNotStartedError> {
-        let process_count = self.host.process_count;
+        let process_count = self.host.process_count();
         self.running().map(|Active { local, .. }| NodeInfo {
             id: local.id.clone(),
             last_down: None,
@@ -223,7 +230,7 @@ impl Machine {
     /// # Errors
     /// Those of [`send`](Self::send) that say that no session takes messages to the node.
     pub fn has_room(&self, to: &NodeId) -> Result<bool, SendError> {
-        let Active { local, node } = self.running().map_err(SendError::NotStarted)?;
+        let Active { local, node, .. } = self.speaking().map_err(SendError::NotStarted)?;
         node.has_room(local, to)
     }
 
@@ -297,13 +304,30 @@ impl Machine {
             }
             input => match &mut self.run {
                 Run::Stopped | Run::Starting(_) => refuse_while_idle(&mut self.host, &input),
-                Run::Active(active) => active.handle(&mut self.host, &mut (), input),
+                Run::Active(active) => active.handle(&mut self.host, &mut self.processes, input),
             },
         }
-        Active::deliver(&mut self.host);
+        self.settle();
+    }
+
+    /// Carries what an input has led to from layer to layer, until nothing is left.
+    #[inline]
+    fn settle(&mut self) {
+        self.deliver();
+        self.leave_if_drained();
         self.finish_if_stopped();
         #[cfg(debug_assertions)]
         self.audit_in_turn();
+    }
+
+    fn deliver(&mut self) {
+        let Self { host, processes, run } = self;
+        if let Run::Active(active) = run {
+            return active.deliver(host, processes);
+        }
+        while let Some(event) = host.events.pop_front() {
+            publish(host, event);
+        }
     }
 
     // Commands that can be refused
@@ -329,7 +353,7 @@ impl Machine {
     /// # Errors
     /// See [`SendError`]. Nothing is queued then.
     pub fn send(&mut self, now: Instant, to: &NodeId, payload: Bytes) -> Result<(), SendError> {
-        let Active { local, node } = self.running().map_err(SendError::NotStarted)?;
+        let Active { local, node, .. } = self.speaking().map_err(SendError::NotStarted)?;
         node.can_send(local, to, payload.len())?;
         self.handle(now, Input::Send { payload, to: to.clone() });
         Ok(())
@@ -340,7 +364,7 @@ impl Machine {
     /// # Errors
     /// [`SendError::NotStarted`] and [`SendError::TooLarge`], which hold for all. Nothing is queued then.
     pub fn broadcast(&mut self, now: Instant, payload: Bytes) -> Result<Broadcast, SendError> {
-        let Active { local, node } = self.running().map_err(SendError::NotStarted)?;
+        let Active { local, node, .. } = self.speaking().map_err(SendError::NotStarted)?;
         local.can_be_sent(payload.len())?;
         let members: Vec<NodeId> = node.peers.members().map(|(info, _)| info.id).collect();
         let mut sent = Broadcast::default();
@@ -444,7 +468,12 @@ impl Machine {
         if !self.host.actions.is_empty() {
             return Some(self.host.now);
         }
-        self.active().and_then(|active| active.node.next_deadline(&active.local))
+        let active = self.active()?;
+        let next = active.node.next_deadline(&active.local, self.processes.next_deadline());
+        match active.draining {
+            Some(until) => Some(next.map_or(until, |next| next.min(until))),
+            None => next,
+        }
     }
 
     const fn active(&self) -> Option<&Active> {
@@ -452,6 +481,12 @@ impl Machine {
             Run::Active(active) => Some(active),
             Run::Stopped | Run::Starting(_) => None,
         }
+    }
+
+    /// A node that may send: also while it waits for its processes to end.
+    fn speaking(&self) -> Result<&Active, ClusterNotStartedError> {
+        let speaks = |active: &&Active| self.status() == ClusterStatus::Running || active.draining.is_some();
+        self.active().filter(speaks).ok_or(ClusterNotStartedError)
     }
 
     fn running(&self) -> Result<&Active, ClusterNotStartedError> {

@@ -4,11 +4,12 @@ use alloc::vec::Vec;
 
 use bytes::Bytes;
 
-use super::{Machine, Run};
+use super::{Active, Machine, Run};
+use crate::mesh::cx::Cx;
 use crate::process::{self, Done};
 use crate::{
     AnswerError, CallError, CallId, CastError, Destination, ExitReason, Input, Instant, Limits, MailboxItem, MonitorError,
-    MonitorId, OpenError, ProcessId, ProcessInput, ProcessName, ProtocolHash, RegisterError, RequestFailure, RequestId,
+    MonitorId, NodeId, OpenError, ProcessId, ProcessInput, ProcessName, ProtocolHash, RegisterError, RequestFailure, RequestId,
 };
 
 /// Takes what an input of this kind leads to.
@@ -146,6 +147,7 @@ impl Machine {
         self.host.note_input(now, &input);
         let Input::Process(input) = input else { unreachable!("it was made above") };
         let done = self.apply_to_processes(input);
+        self.settle();
         self.host.note_actions(queued);
         done
     }
@@ -159,8 +161,10 @@ impl Machine {
                 processes.command(&mut process::Cx { host, limits: &idle, now, find: &|_| None }, input)
             }
             Run::Active(active) => {
-                let limits = &active.local.settings.limits;
-                processes.command(&mut process::Cx { host, limits, now, find: &|_| None }, input)
+                let Active { local, node, .. } = &mut **active;
+                node.advance_clocks(&mut Cx { host, local, above: processes });
+                let (limits, find) = (&local.settings.limits, |id: &NodeId| node.up(id));
+                processes.command(&mut process::Cx { host, limits, now, find: &find }, input)
             }
         }
     }

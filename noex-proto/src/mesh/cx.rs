@@ -27,7 +27,7 @@ use crate::{ClusterError, ClusterStatus, ConnId, Instant, Limits, LookupId, Node
 pub(crate) const SIGNALS: u64 = 1;
 
 /// What this node announces that it can do.
-pub(crate) const CAPS: u64 = 0;
+pub(crate) const CAPS: u64 = SIGNALS;
 
 /// The local node: its identity, its settings, its clocks and its deadlines.
 #[derive(Clone, Debug)]
@@ -191,7 +191,7 @@ impl Cx<'_> {
 
     /// A heartbeat of this moment, with the digest of the view.
     pub(crate) fn heartbeat(&self, digest: u64) -> Control {
-        Control::Heartbeat { digest, process_count: self.host.process_count, uptime_ms: self.uptime_ms() }
+        Control::Heartbeat { digest, process_count: self.host.process_count(), uptime_ms: self.uptime_ms() }
     }
 
     /// An INTRO of this moment. It takes the next number of the admission count.
@@ -201,7 +201,7 @@ impl Cx<'_> {
             count: self.local.admissions,
             digest,
             members,
-            process_count: self.host.process_count,
+            process_count: self.host.process_count(),
             uptime_ms: self.uptime_ms(),
         }
     }

@@ -167,14 +167,19 @@ impl Detector {
         self.held.is_some()
     }
 
-    /// When the next deadline of either clock falls due, in real time, and no later than `other`. While a peer is waited for, the node looks
-    /// up at least four times in the shortest interval: a gap that is longer is a pause.
-    pub(crate) fn next_deadline(&self, local: &Local, other: Instant) -> Option<Instant> {
+    /// When the next deadline of either clock falls due, in real time, and no later than `other`. `judged`: a moment in real time that is
+    /// judged behind a hold. While a peer is waited for, the node looks up at least four times in the shortest interval: a gap that is
+    /// longer is a pause.
+    pub(crate) fn next_deadline(&self, local: &Local, other: Instant, judged: Option<Instant>) -> Option<Instant> {
         let wait = local.waits.next().min(self.looks.next());
         let mut next = local.timers.next().min(other).min(self.heartbeats.next());
         if wait < RunTime::NEVER {
             let judged = self.held.map_or(wait, |held| held.max(wait));
             next = next.min(judged.at(local.run, local.now)).min(local.now + self.waiting_pulse(local) / 4);
+        }
+        if let Some(judged) = judged {
+            let held = self.held.map_or(local.now, |held| held.at(local.run, local.now));
+            next = next.min(judged.max(held)).min(local.now + self.waiting_pulse(local) / 4);
         }
         (next < Instant::NEVER).then(|| next.max(local.now))
     }

@@ -4,7 +4,6 @@ use alloc::boxed::Box;
 
 use bytes::Bytes;
 
-use crate::id::incarnation::Incarnation;
 use crate::{ClusterError, ClusterStatus, ConnId, Instant, NodeDownReason, NodeId, NodeInfo};
 
 /// One up-period of one peer: the connection of its session. No number of a connection is used twice, so what comes too
@@ -15,13 +14,10 @@ pub(crate) struct PeerKey(pub(crate) ConnId);
 /// What the mesh tells.
 #[derive(Clone, Debug)]
 pub(crate) enum MeshEvent {
-    /// A node is up. `up` numbers this up-period among all; `caps` is what both ends announced.
+    /// A node is up. `up` numbers this up-period among all.
     Up {
-        peer: PeerKey,
         info: Box<NodeInfo>,
         up: u64,
-        incarnation: Incarnation,
-        caps: u64,
     },
     /// A node is down, also while this node stops: its subscribers hear nothing of that then. There is none for a session
     /// that a halt, or the deadline of a stop, cut off.
@@ -32,7 +28,6 @@ pub(crate) enum MeshEvent {
     },
     /// A payload came, whole.
     Payload {
-        peer: PeerKey,
         from: NodeId,
         bytes: Bytes,
     },

@@ -91,6 +91,11 @@ impl Host {
         self.tell(MeshEvent::Status(status));
     }
 
+    /// The processes of this node, those that are open here and those that the application told of.
+    pub(crate) const fn process_count(&self) -> u64 {
+        self.process_count.saturating_add(self.open_processes)
+    }
+
     // The recording
 
     /// Notes an input before it is handled, so that one that the machine does not survive is there.

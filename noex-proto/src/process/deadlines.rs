@@ -124,6 +124,11 @@ impl<K: Copy> Deadlines<K> {
         Some(key)
     }
 
+    #[cfg(debug_assertions)]
+    pub(super) const fn len(&self) -> usize {
+        self.len
+    }
+
     /// When to look again: never later than the next deadline.
     pub(super) const fn next(&self) -> Option<Instant> {
         self.earliest

@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 
 use super::mailbox::Waiting;
 use super::outbox::Owed;
-use super::peers::{CallState, LOCAL, Monitor, Peer, Request, RequestState, WatchedState};
+use super::peers::{Call, CallState, LOCAL, Monitor, MonitorState, Peer, Request, RequestState, WatchedState};
 use super::slots::place;
 use super::{CallError, CallId, Cx, ExitReason, MonitorId, Phase, ProcessAction, Processes, RequestId};
 use crate::wire::signal::Failure;
@@ -54,21 +54,31 @@ impl Processes {
 
     fn end_calls(&mut self, cx: &mut Cx<'_>, peer: ConnId, row: &mut Peer, outcome: impl Fn(bool) -> CallError) {
         for (number, call) in row.calls.drain() {
-            let (ticket, queued) = match call.state {
-                CallState::Queued(call) => (call.ticket, true),
-                CallState::Sent(ticket) => (ticket, false),
-                CallState::Cancelled => continue,
-            };
-            self.deadlines.remove(ticket);
-            self.ended(cx, CallId { peer: peer.0, number }, Err(outcome(queued)));
+            self.end_call(cx, peer, number, call, &outcome);
+        }
+    }
+
+    /// A call, which is in no table any more, has no outcome yet. `outcome`: that of one that was not sent, or was.
+    fn end_call(&mut self, cx: &mut Cx<'_>, peer: ConnId, number: u64, call: Call, outcome: impl Fn(bool) -> CallError) {
+        let (ticket, queued) = match call.state {
+            CallState::Queued(call) => (call.ticket, true),
+            CallState::Sent(ticket) => (ticket, false),
+            CallState::Cancelled => return,
+        };
+        self.deadlines.remove(ticket);
+        self.ended(cx, CallId { peer: peer.0, number }, Err(outcome(queued)));
+    }
+
+    /// A monitor, which is in no table any more, has not fired: there is no connection.
+    fn end_monitor(&mut self, cx: &mut Cx<'_>, peer: ConnId, number: u64, Monitor { watcher, state }: Monitor) {
+        if !matches!(state, MonitorState::Removed(_)) {
+            self.fire(cx, MonitorId { peer: peer.0, number }, watcher, ExitReason::NoConnection);
         }
     }
 
     fn end_row(&mut self, cx: &mut Cx<'_>, peer: ConnId, row: &mut Peer) {
-        for (number, Monitor { watcher, state }) in row.monitors.drain() {
-            if !matches!(state, super::peers::MonitorState::Removed(_)) {
-                self.fire(cx, MonitorId { peer: peer.0, number }, watcher, ExitReason::NoConnection);
-            }
+        for (number, monitor) in row.monitors.drain() {
+            self.end_monitor(cx, peer, number, monitor);
         }
         for Request { number, process, state } in core::mem::take(&mut row.requests).into_values() {
             match state {
@@ -166,6 +176,21 @@ impl Processes {
             cx.act(ProcessAction::Ended(number));
         }
         self.deliver_locally(cx);
+    }
+
+    /// The node says goodbye: what is open of its calls and monitors ends. What is queued still leaves.
+    pub(crate) fn leave(&mut self, cx: &mut Cx<'_>) {
+        self.phase = Phase::Stopped;
+        for peer in self.peers.keys() {
+            let Some(row) = self.peers.get_mut(peer) else { continue };
+            let (calls, monitors): (Vec<_>, Vec<_>) = (row.calls.drain().collect(), row.monitors.drain().collect());
+            for (number, call) in calls {
+                self.end_call(cx, peer, number, call, |_| CallError::Stopped);
+            }
+            for (number, monitor) in monitors {
+                self.end_monitor(cx, peer, number, monitor);
+            }
+        }
     }
 
     /// The node says nothing more: every process ends, and every call that is open.

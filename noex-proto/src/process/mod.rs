@@ -45,7 +45,11 @@ pub(crate) use id::{NAME_MAX, REASON_MAX};
 use deadlines::Deadlines;
 use mailbox::{Mailbox, Waiting};
 use outbox::{Outbox, Owed};
+#[cfg(debug_assertions)]
+use peers::{CallState, Peer, RequestState, WatchedState};
 use peers::{LOCAL, Peers};
+#[cfg(debug_assertions)]
+use table::Process;
 use table::Table;
 
 use crate::id::incarnation::Incarnation;
@@ -143,6 +147,11 @@ impl Processes {
         self.deadlines.next()
     }
 
+    /// Whether there are peers for which something was queued since they were last taken.
+    pub(crate) fn is_dirty(&self) -> bool {
+        !self.dirty.is_empty()
+    }
+
     /// Takes the peers for which something was queued since it was last asked.
     pub(crate) fn take_dirty(&mut self) -> BTreeSet<ConnId> {
         core::mem::take(&mut self.dirty)
@@ -187,12 +196,37 @@ impl Processes {
         cx.host.open_processes = self.table.len() as u64;
     }
 
+    /// The entries that an audit reads.
+    #[cfg(debug_assertions)]
+    pub(crate) fn audited(&self) -> usize {
+        let open = |row: &Peer| row.calls.len() + row.requests.len() + row.monitors.len() + row.watched.len() + row.outbox.len();
+        let waiting = |process: &Process| 1 + process.mailbox().messages() + process.watchers.len() + process.monitors.len();
+        self.peers.iter().map(|(_, row)| open(row)).sum::<usize>() + self.table.iter().map(|(_, row)| waiting(row)).sum::<usize>()
+    }
+
     /// Panics where what is remembered is not what is there.
     #[cfg(debug_assertions)]
     pub(crate) fn audit(&self) {
         self.table.audit();
-        for (_, peer) in self.peers.iter() {
-            peer.outbox.audit();
+        let mut deadlines = 0;
+        for (peer, row) in self.peers.iter() {
+            row.outbox.audit();
+            deadlines += row.calls.iter().filter(|(_, call)| !matches!(call.state, CallState::Cancelled)).count();
+            for request in row.requests.values() {
+                let id = RequestId { peer: peer.0, number: request.number };
+                let process = self.table.get(request.process);
+                let is_taken = process.is_some_and(|process| process.requests.contains(&id));
+                let is_open = matches!(request.state, RequestState::Waiting { .. } | RequestState::Taken { .. });
+                assert_eq!(is_taken, matches!(request.state, RequestState::Taken { .. }), "calls that a process has");
+                assert!(process.is_some() || !is_open, "a call that waits for nobody");
+                deadlines += usize::from(is_open);
+            }
+            for watched in row.watched.values() {
+                let WatchedState::Alive(process) = watched.state else { continue };
+                let process = self.table.get(process);
+                assert!(process.is_some_and(|process| process.watchers.contains(&(peer, watched.number))), "watchers");
+            }
         }
+        assert_eq!(self.deadlines.len(), deadlines, "deadlines of calls");
     }
 }

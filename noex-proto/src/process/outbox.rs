@@ -201,6 +201,12 @@ impl Outbox {
         true
     }
 
+    /// How many signals wait.
+    #[cfg(debug_assertions)]
+    pub(super) const fn len(&self) -> usize {
+        self.line.len()
+    }
+
     /// Panics where the costs are not what is queued.
     #[cfg(debug_assertions)]
     pub(super) fn audit(&self) {

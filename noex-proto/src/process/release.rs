@@ -1,55 +1,74 @@
 //! Signals on their way to the wire.
 
+use alloc::vec::Vec;
+
 use bytes::Bytes;
 
 use super::outbox::{Cast, Owed};
 use super::peers::{Call, CallState, MonitorState, RequestState, WatchedState};
 use super::slots::place;
 use super::{CallError, CallId, Cx, ProcessAction, Processes};
+use crate::mesh::cx::{Above, Outward};
+use crate::mesh::event::PeerKey;
 use crate::wire::record::RecordBuilder;
 use crate::wire::signal::Signal;
 use crate::{ConnId, millis};
 
-impl Processes {
-    /// How many bytes wait for a peer, or the size of a piece if it is more.
-    pub(crate) fn waits(&self, peer: ConnId) -> usize {
+impl Above for Processes {
+    fn waits(&self, PeerKey(peer): PeerKey) -> usize {
         self.peers.get(peer).map_or(0, |row| row.outbox.waits())
     }
 
-    /// Whether a large signal to a peer is being sent.
-    pub(crate) fn is_in_transit(&self, peer: ConnId) -> bool {
+    fn is_in_transit(&self, PeerKey(peer): PeerKey) -> bool {
         self.peers.get(peer).is_some_and(|row| row.outbox.is_in_transit())
     }
 
-    /// Adds the next signal for a peer to a record, or the next piece of one. `large`: whether it may begin one that does not fit. False
-    /// where none fits, or none waits.
-    pub(crate) fn write_next(&mut self, cx: &mut Cx<'_>, peer: ConnId, record: &mut RecordBuilder, large: bool) -> bool {
-        let Some(row) = self.peers.get_mut(peer) else { return false };
-        if row.outbox.is_in_transit() {
-            return row.outbox.write_piece(record);
-        }
-        if !row.outbox.is_next_for(record, large) {
-            return false;
-        }
-        let Some(signal) = self.release(cx, peer) else { return false };
-        let mut head = alloc::vec::Vec::with_capacity(32);
-        signal.encode_head(&mut head);
-        if let Some(row) = self.peers.get_mut(peer) {
-            row.outbox.write(record, head, signal.into_body());
-        }
-        true
+    fn write_next(&mut self, to: &mut Outward<'_>, PeerKey(peer): PeerKey, record: &mut RecordBuilder, large: bool) -> bool {
+        let cx = &mut Cx { host: to.host, limits: to.limits, now: to.now, find: &|_| None };
+        self.write(cx, peer, record, large)
     }
+}
 
-    /// Takes the next signal for a peer. What is owed counts no longer from here on, and a call may have run.
-    pub(super) fn release(&mut self, cx: &mut Cx<'_>, peer: ConnId) -> Option<Signal> {
-        loop {
-            let owed = self.peers.get_mut(peer)?.outbox.pop()?;
-            let signal = self.released(cx, peer, owed);
-            self.readmit(cx, peer);
-            if signal.is_some() {
-                return signal;
+impl Processes {
+    /// Adds the next signal for a peer to a record, or the next piece of one.
+    pub(super) fn write(&mut self, cx: &mut Cx<'_>, peer: ConnId, record: &mut RecordBuilder, large: bool) -> bool {
+        while let Some(row) = self.peers.get_mut(peer) {
+            if row.outbox.is_in_transit() {
+                return row.outbox.write_piece(record);
+            }
+            if !row.outbox.is_next_for(record, large) {
+                return false;
+            }
+            // What was given up meanwhile is no signal any more.
+            if let Some(signal) = self.release_one(cx, peer)
+                && let Some(row) = self.peers.get_mut(peer)
+            {
+                let mut head = Vec::with_capacity(32);
+                signal.encode_head(&mut head);
+                row.outbox.write(record, head, signal.into_body());
+                return true;
             }
         }
+        false
+    }
+
+    /// Takes the next signal for a peer.
+    pub(super) fn release(&mut self, cx: &mut Cx<'_>, peer: ConnId) -> Option<Signal> {
+        while !self.peers.get(peer)?.outbox.is_empty() {
+            if let Some(signal) = self.release_one(cx, peer) {
+                return Some(signal);
+            }
+        }
+        None
+    }
+
+    /// Takes the next of what waits for a peer: a signal, unless that was given up. What is owed counts no longer from here on, and a call
+    /// may have run.
+    fn release_one(&mut self, cx: &mut Cx<'_>, peer: ConnId) -> Option<Signal> {
+        let owed = self.peers.get_mut(peer)?.outbox.pop()?;
+        let signal = self.released(cx, peer, owed);
+        self.readmit(cx, peer);
+        signal
     }
 
     fn released(&mut self, cx: &mut Cx<'_>, peer: ConnId, owed: Owed) -> Option<Signal> {

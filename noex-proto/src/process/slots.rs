@@ -53,6 +53,7 @@ impl<T> Slots<T> {
     pub(super) fn next_number(&self) -> Option<u64> {
         let (place, turn) = match self.free.last() {
             Some(place) => (*place, self.slots[usize::from(*place)].turn),
+            None if self.slots.len() == SLOTS_MAX => return None,
             None => (u16::try_from(self.slots.len()).ok()?, self.turn),
         };
         Some((turn + 1) << PLACE_BITS | u64::from(place))

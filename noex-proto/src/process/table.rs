@@ -66,6 +66,7 @@ impl Table {
     }
 
     /// What all mailboxes hold, in bytes.
+    #[cfg(test)]
     pub(super) const fn bytes(&self) -> usize {
         self.bytes
     }
@@ -73,11 +74,6 @@ impl Table {
     /// The process with this local name.
     pub(super) fn named(&self, name: &ProcessName) -> Option<u64> {
         self.names.get(name).copied()
-    }
-
-    /// The number of the process that is opened next.
-    pub(super) const fn next_number(&self) -> u64 {
-        self.last + 1
     }
 
     pub(super) fn open(&mut self, protocol: ProtocolHash) -> u64 {

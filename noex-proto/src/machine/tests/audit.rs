@@ -29,7 +29,7 @@ fn busy() -> Bench {
 fn audit(bench: &mut Bench, change: impl Fn(&mut Cx<'_>, &mut Node)) -> bool {
     let Machine { host, processes: _, run } = &mut bench.machine;
     let Run::Active(active) = run else { panic!("it runs") };
-    let Active { local, node } = &mut **active;
+    let Active { local, node, .. } = &mut **active;
     change(&mut Cx { host, local, above: &mut () }, node);
     catch_unwind(AssertUnwindSafe(|| node.audit(host, local))).is_ok()
 }

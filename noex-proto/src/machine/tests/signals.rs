@@ -60,6 +60,8 @@ fn faults(caps: (u64, u64), messages: &[(u8, usize)]) -> Vec<PeerFault> {
 }
 
 const BOTH: (u64, u64) = (SIGNALS, SIGNALS);
+/// What the process layer finds of these signals, once they are whole.
+const NO_SENSE: PeerFault = PeerFault::MalformedBody;
 const MORE_PAYLOAD: u8 = kind::PAYLOAD | kind::MORE;
 const MORE_SIGNAL: u8 = kind::SIGNAL | kind::MORE;
 
@@ -68,7 +70,7 @@ fn signals_are_taken_where_both_ends_said_so() {
     for caps in [(0, 0), (SIGNALS, 0), (0, SIGNALS), (SIGNALS, 2)] {
         assert_eq!(faults(caps, &[(kind::SIGNAL, 3)]), [PeerFault::UnknownMessage], "{caps:?}");
     }
-    assert_eq!(faults(BOTH, &[(kind::SIGNAL, 3)]), []);
+    assert_eq!(faults(BOTH, &[(kind::SIGNAL, 3)]), [NO_SENSE]);
 }
 
 #[test]
@@ -106,12 +108,12 @@ fn nothing_else_may_stand_between_the_pieces() {
     ] {
         assert_eq!(faults(BOTH, &messages), [PeerFault::UnexpectedMessage], "{messages:?}");
     }
-    assert_eq!(faults(BOTH, &[(MORE_SIGNAL, 3), (kind::SIGNAL, 0), (MORE_PAYLOAD, 3), (kind::PAYLOAD, 0)]), []);
+    assert_eq!(faults(BOTH, &[(MORE_PAYLOAD, 3), (kind::PAYLOAD, 0), (MORE_SIGNAL, 3), (kind::SIGNAL, 0)]), [NO_SENSE]);
 }
 
 #[test]
 fn a_signal_may_be_longer_than_a_payload_by_the_longest_head() {
-    assert_eq!(faults(BOTH, &[(MORE_SIGNAL, LIMIT), (kind::SIGNAL, HEAD_MAX)]), []);
+    assert_eq!(faults(BOTH, &[(MORE_SIGNAL, LIMIT), (kind::SIGNAL, HEAD_MAX)]), [NO_SENSE]);
     assert_eq!(faults(BOTH, &[(MORE_SIGNAL, LIMIT), (kind::SIGNAL, HEAD_MAX + 1)]), [PeerFault::MessageTooLarge]);
 }
 

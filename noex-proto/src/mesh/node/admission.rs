@@ -6,7 +6,7 @@ use core::time::Duration;
 use super::{Node, Nodes};
 use crate::mesh::close::{CloseReason, Ended};
 use crate::mesh::cx::{Cx, Timer, Wait};
-use crate::mesh::event::{MeshEvent, PeerKey};
+use crate::mesh::event::MeshEvent;
 use crate::mesh::pairing::{Consent, Decision, Intro, Offer, Situation, Stage};
 use crate::mesh::session::Session;
 use crate::wire::message::Control;
@@ -247,9 +247,8 @@ impl Node {
         session.stage = Stage::Up;
         let id = session.id.clone();
         cx.local.waits.cancel(&Wait::Admission(conn));
-        let (incarnation, caps) = (session.incarnation, session.caps);
-        if let Some((info, up)) = self.peers.go_up(cx, &id, conn, incarnation, intro, wall) {
-            cx.host.tell(MeshEvent::Up { peer: PeerKey(conn), info: Box::new(info), up, incarnation, caps });
+        if let Some((info, up)) = self.peers.go_up(cx, &id, conn, session.incarnation, intro, wall) {
+            cx.host.tell(MeshEvent::Up { info: Box::new(info), up });
         }
         self.detector.up(cx, conn, &mut session.watch, dialled);
         let held_at = cx.now() + cx.local.settings.heartbeat_interval;

@@ -1,5 +1,7 @@
 //! The end of a connection, and all that follows from it; the end of the node.
 
+use alloc::vec::Vec;
+
 use super::{Node, Nodes};
 use crate::mesh::close::{CloseReason, Ended};
 use crate::mesh::cx::{Cx, Timer, Wait};
@@ -108,18 +110,26 @@ impl Node {
 
     // The node
 
-    /// Tells every peer, after what is queued for it, and gives up what is not a session yet.
-    pub(crate) fn stop(&mut self, cx: &mut Cx<'_>) {
+    /// Admits and dials nobody any more, and gives up what is not a session in use.
+    pub(crate) fn drain(&mut self, cx: &mut Cx<'_>) {
         self.dialler.clear(cx);
         self.links.stop(&cx.local.settings.limits);
-        let conns: alloc::vec::Vec<ConnId> = self.links.iter().map(|(conn, _)| conn).collect();
+        let conns: Vec<ConnId> = self.links.iter().map(|(conn, _)| conn).collect();
         for conn in conns {
             match self.links.session(conn).map(|session| &session.stage) {
-                Some(Stage::Last(_)) => {}
-                Some(Stage::Up) => self.send_last(cx, conn, Control::Goodbye),
+                Some(Stage::Last(_) | Stage::Up) => {}
                 Some(_) => self.refuse(cx, conn, RefuseCode::Leaving),
                 None => cx.close(conn, CloseReason::GivenUp(Ended::Harmless)),
             }
+        }
+        self.settle(cx);
+    }
+
+    /// Says goodbye to every peer, behind all that is queued for it.
+    pub(crate) fn leave(&mut self, cx: &mut Cx<'_>) {
+        let up: Vec<ConnId> = self.peers.up().map(|(_, _, conn)| conn).collect();
+        for conn in up {
+            self.send_last(cx, conn, Control::Goodbye);
         }
         self.settle(cx);
     }

@@ -93,9 +93,14 @@ impl Node {
         self.detector.advance_clocks(cx);
     }
 
-    /// When the next deadline falls due.
-    pub(crate) fn next_deadline(&self, local: &Local) -> Option<Instant> {
-        self.detector.next_deadline(local, self.dialler.next_deadline())
+    /// When the next deadline falls due. `judged`: one of the layer above, which waits for what is read after a pause.
+    pub(crate) fn next_deadline(&self, local: &Local, judged: Option<Instant>) -> Option<Instant> {
+        self.detector.next_deadline(local, self.dialler.next_deadline(), judged)
+    }
+
+    /// Whether nothing is judged yet, since what came during a pause is read first.
+    pub(crate) fn is_holding(&mut self, local: &Local) -> bool {
+        self.detector.is_holding(local.run)
     }
 
     /// One input of a running or stopping node, but for bytes and ticks: those are taken step by step, by [`Node::read`] and [`Node::due`].

@@ -9,6 +9,7 @@ use crate::mesh::event::{MeshEvent, PeerKey};
 use crate::mesh::pairing::{Intro, Offer, Stage};
 use crate::mesh::send_queue::SendQueue;
 use crate::mesh::session::Session;
+use crate::process::Up;
 use crate::wire::message::{Control, kind as message_kind};
 use crate::wire::signal::HEAD_MAX;
 use crate::{ConnId, NodeId, PeerFault, SecretUse, SendError, WallTime};
@@ -160,12 +161,19 @@ impl Node {
             }
         } else if let Some((bytes, _)) = session.piece(record, body, (kind, more), limit, cx.now())? {
             cx.host.counters.messages_received += 1;
-            cx.host.tell(MeshEvent::Payload { peer, from: session.id.clone(), bytes });
+            cx.host.tell(MeshEvent::Payload { from: session.id.clone(), bytes });
         }
         Ok(())
     }
 
     // The layer above
+
+    /// The session that is up with a node.
+    pub(crate) fn up(&self, id: &NodeId) -> Option<Up> {
+        let peer = self.peers.session(id)?;
+        let session = self.links.session(peer)?;
+        Some(Up { peer, incarnation: session.incarnation, capable: session.takes_signals() })
+    }
 
     /// The layer above has something to send to a peer.
     pub(crate) fn send_signals(&mut self, cx: &mut Cx<'_>, peer: PeerKey) {
@@ -183,7 +191,7 @@ impl Node {
 
     /// The application sends. What [`Node::can_send`] refuses is dropped.
     pub(super) fn send_payload(&mut self, cx: &mut Cx<'_>, to: &NodeId, payload: Bytes) {
-        if !cx.is_running() || self.can_send(cx.local, to, payload.len()).is_err() {
+        if self.can_send(cx.local, to, payload.len()).is_err() {
             return;
         }
         let Some(conn) = self.peers.session(to) else { return };

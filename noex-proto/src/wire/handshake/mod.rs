@@ -57,7 +57,6 @@ impl LocalHello<'_> {
 /// A peer that proved a secret, and the keys of the session with it.
 #[derive(Clone, Debug)]
 pub(crate) struct Keyed {
-    #[cfg_attr(not(test), expect(dead_code, reason = "what later capabilities will ask for"))]
     pub(crate) caps: u64,
     pub(crate) id: NodeId,
     pub(crate) incarnation: Incarnation,
