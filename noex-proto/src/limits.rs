@@ -58,13 +58,14 @@ pub struct Limits {
     /// Name lookups under way at one moment. At the limit the next ones wait; those of hosts that others only told of, or that took long the
     /// last time, at three quarters of it, rounded up.
     pub lookups_in_flight: usize,
-    /// Bytes of messages waiting in one mailbox, each with 64 on top. At the limit a call fails,
+    /// Bytes of messages waiting in one mailbox, each with 64 on top; a first one always has room. At the limit a call fails,
     /// [`CallError::Busy`](crate::CallError::Busy), and a cast is dropped, which the process is told by
-    /// [`MailboxItem::Overrun`](crate::MailboxItem::Overrun).
+    /// [`MailboxItem::Overrun`](crate::MailboxItem::Overrun). At least [`message_bytes`](field@Self::message_bytes).
     pub mailbox_bytes: usize,
     /// Messages waiting in one mailbox, with the same outcome.
     pub mailbox_messages: usize,
-    /// Bytes of messages waiting in all mailboxes of the node, with the same outcome.
+    /// Bytes of messages waiting in all mailboxes of the node, each with 64 on top, with the same outcome. At least
+    /// [`message_bytes`](field@Self::message_bytes).
     pub mailboxes_bytes: usize,
     /// Nodes with a session. At the limit a further node is refused and hears [`Refusal::LimitReached`](crate::Refusal::LimitReached).
     /// Also the most seeds.
@@ -194,6 +195,8 @@ impl Limits {
         }
         within("limits.message_bytes", &self.message_bytes, &bounds::MESSAGE_BYTES)?;
         for (field, limit) in [
+            ("limits.mailbox_bytes", self.mailbox_bytes),
+            ("limits.mailboxes_bytes", self.mailboxes_bytes),
             ("limits.message_bytes_per_subscriber", self.message_bytes_per_subscriber),
             ("limits.send_queue_bytes", self.send_queue_bytes),
         ] {

@@ -122,6 +122,8 @@ fn each_limit_has_its_rule() {
     for (field, limits) in [
         ("limits.message_bytes", limits.clone().message_bytes((1 << 30) + 1)),
         ("limits.send_queue_bytes", limits.clone().send_queue_bytes(limits.message_bytes - 1)),
+        ("limits.mailbox_bytes", limits.clone().mailbox_bytes(limits.message_bytes - 1)),
+        ("limits.mailboxes_bytes", limits.clone().mailboxes_bytes(limits.message_bytes - 1)),
         ("limits.message_bytes_per_subscriber", limits.clone().message_bytes_per_subscriber(limits.message_bytes - 1)),
         ("limits.half_open_per_address", limits.half_open_per_address(257)),
     ] {

@@ -11,7 +11,7 @@ const SECRET: &str = "correct horse battery staple";
 const OTHER: &str = "purple monkey dishwasher";
 
 /// Each field's variable, a value that is not the default, and how serde writes that. Secrets are never written.
-const FIELDS: [(&str, &str, &str); 30] = [
+const FIELDS: [(&str, &str, &str); 38] = [
     ("ADVERTISE_HOST", "node.example", r#""node.example""#),
     ("ADVERTISE_PORT", "31000", "31000"),
     ("CLUSTER_NAME", "shop", r#""shop""#),
@@ -19,6 +19,8 @@ const FIELDS: [(&str, &str, &str); 30] = [
     ("HEARTBEAT_INTERVAL_MS", "3000", "3000"),
     ("HEARTBEAT_MISS_THRESHOLD", "2", "2"),
     ("HOST", "127.0.0.1", r#""127.0.0.1""#),
+    ("LIMITS_CALLS_PER_PEER", "65535", "65535"),
+    ("LIMITS_CALLS_SERVED_PER_PEER", "65535", "65535"),
     ("LIMITS_CLOSING_CONNECTIONS", "255", "255"),
     ("LIMITS_CONTROL_MESSAGES", "63", "63"),
     ("LIMITS_DEPARTED_NODES", "1023", "1023"),
@@ -29,10 +31,16 @@ const FIELDS: [(&str, &str, &str); 30] = [
     ("LIMITS_EVENTS_PER_SUBSCRIBER", "1023", "1023"),
     ("LIMITS_HALF_OPEN", "255", "255"),
     ("LIMITS_HALF_OPEN_PER_ADDRESS", "63", "63"),
+    ("LIMITS_LOCAL_NAMES", "65535", "65535"),
     ("LIMITS_LOOKUPS_IN_FLIGHT", "31", "31"),
+    ("LIMITS_MAILBOXES_BYTES", "2000", "2000"),
+    ("LIMITS_MAILBOX_BYTES", "2000", "2000"),
+    ("LIMITS_MAILBOX_MESSAGES", "1023", "1023"),
     ("LIMITS_MEMBERS", "4095", "4095"),
     ("LIMITS_MESSAGE_BYTES", "1000", "1000"),
     ("LIMITS_MESSAGE_BYTES_PER_SUBSCRIBER", "2000", "2000"),
+    ("LIMITS_MONITORS_PER_PROCESS", "65535", "65535"),
+    ("LIMITS_PROCESSES", "1048575", "1048575"),
     ("LIMITS_SEND_QUEUE_BYTES", "2000", "2000"),
     ("LIMITS_SEND_WINDOW_BYTES", "1000", "1000"),
     ("NODE_NAME", "app1", r#""app1""#),

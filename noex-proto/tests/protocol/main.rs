@@ -69,6 +69,7 @@ mod names;
 mod node_id;
 mod pauses;
 mod payloads;
+mod processes;
 mod rates;
 mod reading;
 mod reconnection;

@@ -59,6 +59,7 @@ pub struct Node {
     contract: Contract,
     pub events: Vec<(Duration, ClusterEvent)>,
     pub messages: Vec<(NodeId, Bytes)>,
+    pub of_processes: Vec<noex_proto::ProcessAction>,
     /// For each message, how many events came before it.
     pub message_marks: Vec<usize>,
     pub stopped: usize,
@@ -375,7 +376,7 @@ impl Net {
                     node.messages.push((message.from, message.payload));
                 }
             }
-            Action::Process(_) => {}
+            Action::Process(action) => self.nodes[host].of_processes.push(action),
             Action::Transmit { conn, data } => {
                 let node = &mut self.nodes[host];
                 node.sent += data.len();
