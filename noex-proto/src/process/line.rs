@@ -150,7 +150,7 @@ mod tests {
                     Step::Take(_) => {}
                     Step::Merge => {
                         line.merge(|first, second| *first % 2 == 1 && *second % 2 == 1);
-                        let kept = |(at, item): &(usize, (Place, usize))| *at == 0 || item.1 % 2 == 0 || model[*at - 1].1 % 2 == 0;
+                        let kept = |(at, item): &(usize, (Place, usize))| *at == 0 || item.1.is_multiple_of(2) || model[*at - 1].1.is_multiple_of(2);
                         let (rest, merged): (Vec<_>, Vec<_>) = model.iter().copied().enumerate().partition(kept);
                         gone.extend(merged.iter().map(|(_, (place, _))| *place));
                         model = rest.into_iter().map(|(_, item)| item).collect();

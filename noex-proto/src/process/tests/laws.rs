@@ -52,12 +52,14 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec(step, 0..160)
 }
 
+type Outcome = Result<Bytes, CallError>;
+
 /// What the application knows, and what it should be told.
 #[derive(Default)]
 struct Story {
     processes: Vec<ProcessId>,
     /// What each call asked, which no two share; and its outcome.
-    calls: BTreeMap<(usize, CallId), (u64, Option<Result<Bytes, CallError>>)>,
+    calls: BTreeMap<(usize, CallId), (u64, Option<Outcome>)>,
     cancelled: BTreeSet<(usize, CallId)>,
     /// The questions that a process was handed and looked at.
     handled: BTreeSet<u64>,
