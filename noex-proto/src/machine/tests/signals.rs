@@ -118,6 +118,31 @@ fn a_signal_may_be_longer_than_a_payload_by_the_longest_head() {
 }
 
 #[test]
+fn nothing_of_a_record_is_taken_behind_what_is_a_fault() {
+    let (mut bench, conn) = up(SIGNALS, SIGNALS);
+    let messages = bench.machine.subscribe_messages();
+    // Given: two casts to nobody and two payloads, and between them the answer to a call that was never made.
+    let cast = [0x83, 0, 1, 0];
+    let mut record = RecordBuilder::with_capacity(0);
+    for (of, body) in [
+        (kind::SIGNAL, &cast[..]),
+        (kind::PAYLOAD, b"before"),
+        (kind::SIGNAL, &[0x82, 2, 1]),
+        (kind::SIGNAL, &cast[..]),
+        (kind::PAYLOAD, b"behind"),
+    ] {
+        record.push_bytes(of, body);
+    }
+    let data = bench.members.get_mut(&conn).expect("a member").sealer.seal(record);
+    bench.receive(conn, data);
+    assert_eq!(bench.faults(), [PeerFault::NeverAsked]);
+    assert_eq!(bench.machine.counters().casts_dropped, 1);
+    let payload = |message: Option<Result<crate::Message, _>>| message.map(|message| message.expect("there is room").payload);
+    assert_eq!(payload(bench.machine.poll_message(messages)).as_deref(), Some(&b"before"[..]));
+    assert_eq!(bench.machine.poll_message(messages), None);
+}
+
+#[test]
 fn nothing_of_a_record_is_told_behind_a_goodbye() {
     let (mut bench, conn) = up(SIGNALS, SIGNALS);
     let events = say(&mut bench, conn, &[(kind::SIGNAL, 1), (kind::GOODBYE, 1), (kind::SIGNAL, 1), (kind::PAYLOAD, 1)]);

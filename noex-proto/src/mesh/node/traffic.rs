@@ -181,8 +181,14 @@ impl Node {
         self.settle(cx);
     }
 
-    /// A peer broke a rule of the layer above.
+    /// A peer broke a rule of the layer above. Nothing is taken that stands behind it in the same record.
     pub(crate) fn blame(&mut self, cx: &mut Cx<'_>, peer: PeerKey, fault: PeerFault) {
+        let blamed = self.links.session(peer.0).map(|session| &session.id);
+        cx.host.events.retain(|event| match event {
+            MeshEvent::Signal { peer: of, .. } => *of != peer,
+            MeshEvent::Payload { from, .. } => Some(from) != blamed,
+            _ => true,
+        });
         self.fault(cx, peer.0, fault);
         self.settle(cx);
     }
