@@ -64,8 +64,8 @@ pub struct Limits {
     pub mailbox_bytes: usize,
     /// Messages waiting in one mailbox, with the same outcome.
     pub mailbox_messages: usize,
-    /// Bytes of messages waiting in all mailboxes of the node, each with 64 on top, with the same outcome. At least
-    /// [`message_bytes`](field@Self::message_bytes).
+    /// Bytes of messages waiting in all mailboxes of the node, each with 64 on top, with the same outcome; the first of all always has room.
+    /// At least [`message_bytes`](field@Self::message_bytes).
     pub mailboxes_bytes: usize,
     /// Nodes with a session. At the limit a further node is refused and hears [`Refusal::LimitReached`](crate::Refusal::LimitReached).
     /// Also the most seeds.

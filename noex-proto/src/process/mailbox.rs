@@ -99,10 +99,10 @@ impl Mailbox {
         core::mem::discriminant(&self.stop)
     }
 
-    /// Whether a message with a body of this size finds room. A first one always does, if all mailboxes together have some.
+    /// Whether a message with a body of this size finds room. A first one always does where all mailboxes together have some.
     pub(super) fn has_room(&self, size: usize, room: Room) -> bool {
         let fits = self.messages() == 0 || self.bytes() + cost(size) <= room.bytes;
-        fits && self.messages() < room.messages && size <= room.in_all
+        fits && self.messages() < room.messages && cost(size) <= room.in_all
     }
 
     /// Adds a message that finds room, or a notice: its place, and whether the owner is to be woken.

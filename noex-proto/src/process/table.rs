@@ -114,7 +114,8 @@ impl Table {
         Room {
             messages: limits.mailbox_messages,
             bytes: limits.mailbox_bytes,
-            in_all: limits.mailboxes_bytes.saturating_sub(self.bytes),
+            // The first of all messages finds room, however large it may be.
+            in_all: if self.bytes == 0 { usize::MAX } else { limits.mailboxes_bytes.saturating_sub(self.bytes) },
         }
     }
 
