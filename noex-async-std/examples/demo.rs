@@ -1,4 +1,5 @@
-//! Five nodes on loopback: they find each other, one is killed, one freezes, both come back, one leaves. It takes half a minute.
+//! Five nodes on loopback: they find each other, one calls a process of another, one is killed, one freezes, both
+//! come back, one leaves. It takes half a minute.
 //!
 //! ```sh
 //! cargo run -p noex-async-std --example async-std-demo

@@ -12,9 +12,10 @@
 //!
 //! Workers may come and go meanwhile. One that is asked to end (Ctrl-C) finishes the job that it has, and
 //! what waits in its mailbox goes to others. Of one that is killed nobody knows how far it came: its jobs
-//! are set aside, and not done twice. The last argument may be the port to listen on (`coordinator 100
-//! 4400`), or the coordinator's node (`worker anna coordinator@127.0.0.1:4400`). All need the same
-//! `CLUSTER_SECRET`, or none.
+//! are set aside, and not done twice. So is a job that crossed the goodbye of a worker.
+//!
+//! The last argument may be the port to listen on (`coordinator 100 4400`), or the coordinator's node
+//! (`worker anna coordinator@127.0.0.1:4400`). All need the same `CLUSTER_SECRET`, or none.
 
 use std::collections::{HashMap, VecDeque};
 use std::env;

@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures_lite::{StreamExt, future, stream};
-use noex_driver::{Cluster, ClusterError, ClusterEvent, Message, NodeDownReason, NodeId, NodeStatus, Runtime};
+use noex_driver::{Cluster, ClusterError, ClusterEvent, ExitReason, Message, NodeDownReason, NodeId, NodeStatus, Runtime};
 
 /// The nodes, by their place.
 pub(super) const NAMES: [&str; 5] = ["alice", "bob", "carol", "dave", "erin"];
@@ -35,10 +35,28 @@ pub(super) enum What {
 /// What a node reported.
 #[derive(Clone, Debug)]
 pub(super) enum Report {
-    Down { who: usize, reason: NodeDownReason },
+    /// The process of another node answered.
+    Answer {
+        from: usize,
+        text: String,
+    },
+    Down {
+        who: usize,
+        reason: NodeDownReason,
+    },
+    /// The process of another node ended.
+    Ended {
+        who: usize,
+        reason: ExitReason,
+    },
     Error(ClusterError),
-    Message { from: usize, text: String },
-    Up { who: usize },
+    Message {
+        from: usize,
+        text: String,
+    },
+    Up {
+        who: usize,
+    },
 }
 
 /// What the script has made of a node.

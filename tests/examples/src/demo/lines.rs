@@ -47,7 +47,9 @@ pub(super) fn words(what: &What) -> String {
         What::Deed { node, text } => format!("{:<6}{text}", NAMES[*node]),
         What::Heard { node, report } => {
             let report = match report {
+                Report::Answer { from, text } => format!("gets the answer of {}'s kettle: {text}", NAMES[*from]),
                 Report::Down { who, reason } => format!("sees {} down: {reason}", NAMES[*who]),
+                Report::Ended { who, reason } => format!("is told that {}'s kettle ended: {reason}", NAMES[*who]),
                 Report::Error(error) => format!("says: {error}"),
                 Report::Message { from, text } => format!("hears from {}: {text}", NAMES[*from]),
                 Report::Up { who } => format!("sees {} up", NAMES[*who]),

@@ -2,6 +2,7 @@
 
 mod board;
 mod gated;
+mod kettle;
 mod lines;
 mod script;
 mod view;
@@ -42,8 +43,8 @@ pub trait Host: Sized + 'static {
     fn run<T>(&self, future: impl Future<Output = T>) -> T;
 }
 
-/// Five nodes on loopback: they find each other, one is killed, one freezes, both come back, one leaves. It takes half a minute,
-/// and succeeds only if all of that was seen to happen.
+/// Five nodes on loopback: they find each other, one calls a process of another, one is killed, one freezes, both
+/// come back, one leaves. It takes half a minute, and succeeds only if all of that was seen to happen.
 #[derive(Debug, Parser)]
 struct Options {
     /// Print lines, also where the output is a terminal

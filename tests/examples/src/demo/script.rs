@@ -8,15 +8,16 @@ use std::sync::mpsc::{Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use noex_driver::{ClusterConfig, ClusterStatus, NodeDownReason, Runtime};
+use noex_driver::{ClusterConfig, ClusterStatus, ExitReason, NodeDownReason, NodeId, Runtime};
 
 use super::Host;
 use super::board::{Board, Entry, Mood, NAMES, Report, Sight, What};
+use super::kettle;
 
 pub(super) const HEARTBEAT: Duration = Duration::from_millis(300);
 pub(super) const MISSES: u32 = 3;
 /// The number of steps.
-pub(super) const STEPS: usize = 7;
+pub(super) const STEPS: usize = 9;
 
 /// How long a step may take on a machine that is busy with something else.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -24,6 +25,7 @@ const PATIENCE: Duration = Duration::from_secs(15);
 const LOOK: Duration = Duration::from_millis(2800);
 
 const ALICE: usize = 0;
+const BOB: usize = 1;
 const CAROL: usize = 2;
 const DAVE: usize = 3;
 const ERIN: usize = 4;
@@ -92,24 +94,44 @@ impl<H: Host> Script<H> {
         self.write_to_all()?;
         self.look([])?;
 
-        let others = except(&everyone, CAROL);
         self.step(
             3,
+            "alice calls a process of bob's",
+            "A process is whoever owns a mailbox. Any node can call it, and gets a typed answer, or an error that says how far it came.",
+        );
+        self.start_kettle(BOB)?;
+        self.call_kettle(ALICE, BOB)?;
+        self.look([])?;
+
+        self.step(
+            4,
+            "alice watches a process of carol's",
+            "A monitor tells once that a process has ended, and why. Nothing has to be waited for when it is set.",
+        );
+        self.start_kettle(CAROL)?;
+        self.watch_kettle(ALICE, CAROL)?;
+        self.call_kettle(ALICE, CAROL)?;
+        self.look([])?;
+
+        let others = except(&everyone, CAROL);
+        self.step(
+            5,
             "carol is killed, without a goodbye",
-            "Her connections break. The others notice that at once and report her down.",
+            "Her connections break. The others notice that at once and report her down, and alice's monitor fires.",
         );
         self.kill(CAROL);
         let downs = self.downs(&others, &[CAROL], NodeDownReason::ConnectionClosed)?;
+        self.kettle_ended(ALICE, CAROL)?;
         self.look(downs)?;
 
-        self.step(4, "carol comes back", "She has her old name and address, and starts from nothing.");
+        self.step(6, "carol comes back", "She has her old name and address, and starts from nothing.");
         self.start(CAROL)?;
         self.mesh("everyone sees everyone again", &everyone)?;
         self.look([])?;
 
         let others = except(&everyone, DAVE);
         self.step(
-            5,
+            7,
             "dave freezes",
             "His process stands still and his connections stay open. Nothing but the missing heartbeats gives him away.",
         );
@@ -118,7 +140,7 @@ impl<H: Host> Script<H> {
         self.look(downs)?;
 
         self.step(
-            6,
+            8,
             "dave wakes up",
             "He finds his connections closed by the others. He blames nobody for the pause, which was his own, and connects again.",
         );
@@ -129,7 +151,7 @@ impl<H: Host> Script<H> {
         self.look(downs)?;
 
         let others = except(&everyone, ERIN);
-        self.step(7, "erin leaves", "She says goodbye, so the others know that it is no failure, and nobody tries to reach her.");
+        self.step(9, "erin leaves", "She says goodbye, so the others know that it is no failure, and nobody tries to reach her.");
         self.leave(ERIN);
         let door = self.doorkeeper(ERIN)?;
         let downs = self.downs(&others, &[ERIN], NodeDownReason::GracefulShutdown)?;
@@ -193,8 +215,7 @@ impl<H: Host> Script<H> {
     /// Freezes a node until what is given is dropped.
     fn freeze(&mut self, node: usize) -> Result<Sender<()>, Ending> {
         let (thaw, until) = channel();
-        let host = self.hosts[node].as_ref().ok_or_else(|| Ending::Failed(format!("{} does not run", NAMES[node])))?;
-        host.freeze(until);
+        self.host(node)?.freeze(until);
         self.act(node, Mood::Frozen, "freezes");
         Ok(thaw)
     }
@@ -228,6 +249,71 @@ impl<H: Host> Script<H> {
             });
             sorted(got) == wanted
         })
+    }
+
+    fn start_kettle(&mut self, node: usize) -> Result<(), Ending> {
+        let cluster = self.board.cluster(node);
+        let started = self.host(node)?.run(async { kettle::start(cluster) });
+        started.map_err(|error| Ending::Failed(format!("the kettle of {} does not start: {error}", NAMES[node])))?;
+        self.act(node, Mood::Running, "starts a kettle");
+        Ok(())
+    }
+
+    fn call_kettle(&mut self, node: usize, other: usize) -> Result<(), Ending> {
+        self.act(node, Mood::Running, "calls a kettle: two cups, please");
+        let (cluster, id) = (self.board.cluster(node), self.running(other)?);
+        let answer = self.host(node)?.run(kettle::ask(&kettle::of(cluster, id), 2));
+        let text = answer.map_err(|error| Ending::Failed(format!("{} gets no tea: {error}", NAMES[node])))?;
+        self.board.write(What::Heard { node, report: Report::Answer { from: other, text } });
+        self.see(format!("{} got an answer of {}'s", NAMES[node], NAMES[other]), |_, log| {
+            let is_answer = |entry: &Entry| match &entry.what {
+                What::Heard { node: by, report: Report::Answer { from, text } } => {
+                    (*by, *from, text.as_str()) == (node, other, "2 cups of tea")
+                }
+                _ => false,
+            };
+            log.iter().any(is_answer)
+        })
+    }
+
+    /// Lets a node watch the kettle of another one, and report its end.
+    fn watch_kettle(&mut self, node: usize, other: usize) -> Result<(), Ending> {
+        let kettle = kettle::of(self.board.cluster(node), self.running(other)?);
+        let board = self.board.clone();
+        let watching = self.host(node)?.run(async {
+            H::Runtime::current().map(|rt| {
+                rt.spawn(async move {
+                    if let Ok(reason) = kettle.exited().await {
+                        board.write(What::Heard { node, report: Report::Ended { who: other, reason } });
+                    }
+                });
+            })
+        });
+        watching.map_err(|error| Ending::Failed(format!("{} cannot watch: {error}", NAMES[node])))?;
+        self.act(node, Mood::Running, "watches a kettle");
+        Ok(())
+    }
+
+    /// Waits until a node has reported that the kettle of another one ended, as their session did.
+    fn kettle_ended(&mut self, node: usize, other: usize) -> Result<(), Ending> {
+        self.see(format!("the monitor of {} fired", NAMES[node]), |_, log| {
+            let is_end = |entry: &Entry| match &entry.what {
+                What::Heard { node: by, report: Report::Ended { who, reason } } => {
+                    (*by, *who) == (node, other) && *reason == ExitReason::NoConnection
+                }
+                _ => false,
+            };
+            log.iter().any(is_end)
+        })
+    }
+
+    fn host(&self, node: usize) -> Result<&H, Ending> {
+        self.hosts[node].as_ref().ok_or_else(|| Ending::Failed(format!("{} does not run", NAMES[node])))
+    }
+
+    /// The identity of a node that has started.
+    fn running(&self, node: usize) -> Result<NodeId, Ending> {
+        self.board.id(node).ok_or_else(|| Ending::Failed(format!("{} has not started", NAMES[node])))
     }
 
     /// Waits until all of these nodes see each other.

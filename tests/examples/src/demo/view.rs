@@ -138,7 +138,7 @@ fn draw_reports(frame: &mut Frame<'_>, area: Rect, log: &[Entry]) {
 fn report(entry: &Entry) -> Line<'static> {
     let text = Span::from(words(&entry.what));
     let text = match &entry.what {
-        What::Heard { report: Report::Down { .. } | Report::Error(_), .. } => text.red(),
+        What::Heard { report: Report::Down { .. } | Report::Ended { .. } | Report::Error(_), .. } => text.red(),
         What::Heard { report: Report::Up { .. }, .. } => text.green(),
         What::Deed { .. } => text.bold(),
         _ => text,
