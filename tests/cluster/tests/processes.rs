@@ -79,6 +79,19 @@ fn printed(program: &str, args: &[&str]) -> String {
     String::from_utf8(stdout).unwrap().trim_end().into()
 }
 
+/// Starts a program that says so when it has its port, which may still be another test's.
+fn at_fixed_port(program: &str, args: &[&str], begun: &str) -> Program {
+    for _ in 0..600 {
+        let running = Program::start(program, args);
+        // They end where it ends.
+        if running.lines.iter().any(|line| line.ends_with(begun)) {
+            return running;
+        }
+        thread::sleep(Duration::from_millis(100));
+    }
+    panic!("{program} finds its port taken")
+}
+
 #[test]
 fn a_counter_is_called_and_watched_from_other_nodes() {
     let [tokio, async_std] = COUNTERS;
@@ -158,14 +171,12 @@ fn jobs_go_to_other_workers_where_it_is_certain_that_they_were_not_done() {
 fn a_coordinator_calls_a_process_of_each_worker() {
     let node = env!("CARGO_BIN_EXE_tokio-node");
     for coordinator in [env!("CARGO_BIN_EXE_tokio-coordinator"), env!("CARGO_BIN_EXE_async-std-coordinator")] {
-        // Their ports are fixed: a coordinator knows where its workers are.
         let worker = |name, port| {
-            let worker = Program::start(node, &["--name", name, "--host", "127.0.0.1", "--port", port, "--echo"]);
-            while !worker.lines.recv_timeout(Duration::from_secs(60)).unwrap().ends_with("status running") {}
-            worker
+            let args = ["--name", name, "--host", "127.0.0.1", "--port", port, "--echo"];
+            at_fixed_port(node, &args, "status running")
         };
         let (first, second) = (worker("worker1", "4370"), worker("worker2", "4371"));
-        let coordinator = Program::start(coordinator, &[]);
+        let coordinator = at_fixed_port(coordinator, &[], "Started as coordinator@127.0.0.1:4369");
         coordinator.says("Connected to 2 nodes:");
         for _ in [&first, &second] {
             assert_eq!(coordinator.says("    answers: "), "hello");
