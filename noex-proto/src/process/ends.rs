@@ -106,7 +106,14 @@ impl Processes {
     // Deadlines
 
     /// Time has passed: what is due ends.
+    #[inline]
     pub(crate) fn tick(&mut self, cx: &mut Cx<'_>) {
+        if self.deadlines.next().is_some_and(|next| next <= cx.now) {
+            self.end_due(cx);
+        }
+    }
+
+    fn end_due(&mut self, cx: &mut Cx<'_>) {
         while let Some(due) = self.deadlines.pop_due(cx.now) {
             match due.what() {
                 Ok(call) => self.call_due(cx, call),
