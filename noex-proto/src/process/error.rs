@@ -309,3 +309,70 @@ impl fmt::Display for AnswerError {
 }
 
 impl Error for AnswerError {}
+
+#[cfg(test)]
+mod tests {
+    use std::string::ToString;
+
+    use super::*;
+
+    fn node() -> NodeId {
+        "b@10.0.0.2:4369".parse().expect("valid")
+    }
+
+    #[test]
+    fn an_outcome_says_whether_the_call_may_have_run() {
+        let to = node();
+        let certainly_not = [
+            (CallError::NotStarted(ClusterNotStartedError), "the cluster is not running: call start first"),
+            (CallError::NotConnected { to: to.clone() }, "no session with b@10.0.0.2:4369 is up"),
+            (CallError::Unsupported { to: to.clone() }, "b@10.0.0.2:4369 does not support processes"),
+            (CallError::QueueFull { to }, "the queue to b@10.0.0.2:4369 is full"),
+            (CallError::TooLarge { limit: 3, size: 4 }, "the request has 4 bytes, more than 3"),
+            (CallError::NotEncodable("two ports".into()), "the request cannot be encoded: two ports"),
+            (CallError::Expired, "the deadline passed before the call was sent"),
+            (CallError::NoProcess, "no such process"),
+            (CallError::Busy, "the process is busy: its mailbox is full"),
+            (CallError::WrongProtocol, "the process has another protocol"),
+            (CallError::NotUnderstood("what?".into()), "the process could not decode the request: what?"),
+        ];
+        let perhaps = [
+            (CallError::TimedOut, "the call timed out"),
+            (CallError::Disconnected(NodeDownReason::HeartbeatTimeout), "the session with the node ended: heartbeat_timeout"),
+            (CallError::Exited(ExitReason::Normal), "the process ended before it answered: normal"),
+            (CallError::Dropped, "the process dropped the call without an answer"),
+            (CallError::AnswerDropped, "the answer was too large, or there was no room for it"),
+            (CallError::AnswerNotUnderstood("what?".into()), "the answer cannot be decoded: what?"),
+            (CallError::Stopped, "the local node stopped"),
+        ];
+        for (may_have_run, errors) in [(false, certainly_not.as_slice()), (true, perhaps.as_slice())] {
+            for (error, text) in errors {
+                assert_eq!((error.to_string().as_str(), error.may_have_run()), (*text, may_have_run));
+            }
+        }
+    }
+
+    #[test]
+    fn what_was_not_taken_says_why() {
+        let (to, not_started) = (node(), "the cluster is not running: call start first");
+        let casts = [
+            (CastError::NotStarted(ClusterNotStartedError), not_started),
+            (CastError::NotConnected { to: to.clone() }, "no session with b@10.0.0.2:4369 is up"),
+            (CastError::Unsupported { to: to.clone() }, "b@10.0.0.2:4369 does not support processes"),
+            (CastError::QueueFull { to: to.clone() }, "the queue to b@10.0.0.2:4369 is full"),
+            (CastError::TooLarge { limit: 3, size: 4 }, "the message has 4 bytes, more than 3"),
+            (CastError::NotEncodable("a port".into()), "the message cannot be encoded: a port"),
+        ];
+        for (error, text) in casts {
+            assert_eq!(error.to_string(), text);
+            assert_eq!(CallError::from(error.clone()).may_have_run(), false, "a call that was not taken has not run");
+            assert_eq!(error.source().is_some(), matches!(error, CastError::NotStarted(_)));
+        }
+        assert_eq!(OpenError::NotStarted(ClusterNotStartedError).to_string(), not_started);
+        assert_eq!(RegisterError::NotStarted(ClusterNotStartedError).to_string(), not_started);
+        assert_eq!(RegisterError::NoProcess.to_string(), "the process has ended");
+        assert_eq!(MonitorError::NotStarted(ClusterNotStartedError).to_string(), not_started);
+        let unsupported = MonitorError::Unsupported { to };
+        assert_eq!(unsupported.to_string(), "b@10.0.0.2:4369 does not support processes");
+    }
+}

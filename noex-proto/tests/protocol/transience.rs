@@ -20,6 +20,8 @@ const PEER_FAULTS: [(PeerFault, bool); 23] = [
     (PeerFault::MalformedHandshake, false),
     (PeerFault::MalformedRecord, false),
     (PeerFault::MessageTooLarge, false),
+    (PeerFault::NeverAsked, false),
+    (PeerFault::NumberInUse, false),
     (PeerFault::NonceReused, false),
     (PeerFault::ReservedFlags, false),
     (PeerFault::UnexpectedMessage, false),

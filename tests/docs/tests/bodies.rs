@@ -142,7 +142,7 @@ fn rule(signal: &str) -> String {
 
 /// The known answers of the text: the name of each signal, and its bytes.
 fn signals(text: &str) -> Vec<(&str, &str)> {
-    let table = text.split_once("\nSignals:\n").unwrap().1;
+    let table = text.split_once("\nSignals:\n\n").unwrap().1.split_once("\n\n").unwrap().0;
     let rows = table.lines().filter_map(|line| line.strip_prefix("| ")?.strip_suffix("` |")?.split_once(" | `"));
     rows.collect()
 }

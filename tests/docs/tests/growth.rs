@@ -7,16 +7,20 @@ use std::fs;
 use syn::{Attribute, Fields, Item, Visibility};
 
 /// Where one new thing must break whoever builds or matches it, or where nothing can be added.
-const EXHAUSTIVE: [(&str, &str); 14] = [
+const EXHAUSTIVE: [(&str, &str); 18] = [
     ("Action", "a driver that ignores an action is broken"),
     ("Books", "hidden, and for this repository's simulator alone"),
     ("Bound", "an adapter has to say all of it"),
     ("Close", "a driver has to know each way to close"),
     ("ConnId", "a number"),
+    ("Destination", "a driver makes one of what an address names"),
     ("Input", "what happened, as each driver builds it"),
     ("LocalNetwork", "a driver has to look for all of it"),
     ("LookupId", "a number"),
     ("Phase", "of the feature testing: a driver's tests tell all phases of a connection apart"),
+    ("ProcessAction", "a new action has to break every driver"),
+    ("ProcessInput", "a new input has to break whoever tells inputs apart"),
+    ("ProtocolHash", "eight bytes"),
     ("Rule", "of the feature testing: the simulator has an invariant for each rule"),
     ("SystemTimes", "it has no value"),
     ("Told", "of the feature testing: a test says what a reader knows when it begins"),
