@@ -18,6 +18,12 @@ impl Active {
     /// next is looked at.
     #[inline]
     pub(super) fn deliver(&mut self, host: &mut Host, processes: &mut Processes) {
+        if !host.events.is_empty() || processes.is_dirty() {
+            self.deliver_all(host, processes);
+        }
+    }
+
+    fn deliver_all(&mut self, host: &mut Host, processes: &mut Processes) {
         loop {
             while let Some(event) = host.events.pop_front() {
                 self.tell_processes(host, processes, &event);

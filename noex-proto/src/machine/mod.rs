@@ -97,7 +97,6 @@ impl Active {
             }
             input => self.node.handle(&mut Cx { host, local: &mut self.local, above: processes }, input),
         }
-        self.deliver(host, processes);
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::net::{MS, Net, SECOND, config, id};
 use noex_proto::{ClusterError, DialError, LocalFault, PeerFault, Refusal, Unreached};
 
-const PEER_FAULTS: [(PeerFault, bool); 23] = [
+const PEER_FAULTS: [(PeerFault, bool); 25] = [
     (PeerFault::AuthenticationFailed, false),
     (PeerFault::AuthenticationMissing, false),
     (PeerFault::AuthenticationNotOffered, false),
