@@ -76,7 +76,8 @@
 //!
 //! # Reading the code
 //!
-//! A frame's way in is `frame`, `handshake` or `record`, then `message`; every decision is made in `machine`, which lists its rooms.
+//! A frame's way in is `frame`, `handshake` or `record`, then `message`; sessions and membership are decided in `mesh`, calls and
+//! monitors in `process`, and `machine` is the face of both.
 //! `docs/wire.md` in the repository is the protocol, `docs/rules.md` names the tests behind each rule.
 #![no_std]
 #![forbid(unsafe_code)]
