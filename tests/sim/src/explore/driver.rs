@@ -176,13 +176,14 @@ impl State {
 
     /// Whether the end of the session that a down is about, or what else has happened, is a cause for it.
     fn judge_down(&mut self, host: HostId, id: &NodeId, reason: NodeDownReason) -> Checked {
-        // One that came up by the same input has no connection yet that was known before.
+        // One that came up by the same input has no connection that was known before. What ended it is what was closed first: what that input
+        // refuses is closed behind it, once that has been said.
         let known = self.sessions.iter().find(|(of, _)| of == id).map(|(_, conn)| *conn);
         let is_of = |(conn, to, _): &(ConnId, HostId, bool)| match known {
             Some(known) => *conn == known,
             None => self.hosts[*to].id() == id,
         };
-        let detail = match (self.closed.iter().rev().find(|closed| is_of(closed)), reason, self.watched) {
+        let detail = match (self.closed.iter().find(|closed| is_of(closed)), reason, self.watched) {
             (None, ..) => "its session was not closed",
             // No other fault brings a session down while both of its ends believe in it.
             (Some((_, _, false)), NodeDownReason::ConnectionClosed | NodeDownReason::GracefulShutdown, _) => {

@@ -258,6 +258,12 @@ mod tests {
         state.closed = vec![(end.conn, 1, true), (ConnId(99), 1, false)];
         assert_eq!(broken(state.clone().event(0, &down)), None);
         state.closed = vec![dead];
+        assert_eq!(broken(state.clone().event(0, &down)), Some(Invariant::NoFalseDown));
+        // It came up by the same input: what was closed first is its session.
+        state.sessions.clear();
+        state.closed = vec![(end.conn, 1, true), (ConnId(99), 1, false)];
+        assert_eq!(broken(state.clone().event(0, &down)), None);
+        state.closed.reverse();
         assert_eq!(broken(state.event(0, &down)), Some(Invariant::NoFalseDown));
     }
 
