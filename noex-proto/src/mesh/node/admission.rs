@@ -3,7 +3,7 @@
 use alloc::boxed::Box;
 use core::time::Duration;
 
-use super::{Node, Nodes};
+use super::Node;
 use crate::mesh::close::{CloseReason, Ended};
 use crate::mesh::cx::{Cx, Timer, Wait};
 use crate::mesh::event::MeshEvent;
@@ -292,10 +292,10 @@ impl Node {
 
     /// The node behind a seed has proved its identity.
     fn found_at_seed(&mut self, cx: &mut Cx<'_>, conn: ConnId, id: &NodeId) {
-        let known = Nodes { links: &self.links, peers: &self.peers };
-        let Some(target) = self.links.target(conn) else { return };
+        let (dialler, known) = self.dialling();
+        let Some(target) = known.links.target(conn) else { return };
         // Behind a name may be many nodes, of which the one that was there before is still to be met.
-        if let Some(before) = self.dialler.found(cx, target, id, &known) {
+        if let Some(before) = dialler.found(cx, target, id, &known) {
             self.led_to_no_more(cx, before, cx.now() + cx.local.settings.reconnect_base_delay);
         }
     }

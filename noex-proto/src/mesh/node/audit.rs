@@ -3,7 +3,7 @@
 //!
 //! A count that drifts is no limit any more, and nobody who asks the count finds that out.
 
-use super::{Node, Nodes};
+use super::Node;
 use crate::mesh::cx::{Local, Timer, Wait};
 use crate::mesh::host::Host;
 use crate::mesh::links::Phase;
@@ -56,7 +56,7 @@ impl Node {
     fn audit_dials(&self, host: &Host, local: &Local) {
         let stopping = host.status != ClusterStatus::Running;
         self.dialler.audit(local, stopping, self.count(|phase| matches!(phase, Phase::Reaching(_))));
-        let known = Nodes { links: &self.links, peers: &self.peers };
+        let known = self.known();
         let host_lookups = &host.lookups;
         let host_is_wanted = |host: &str| host_lookups.wanted().any(|(wanted, _)| wanted == host);
         let mut looking = 0;

@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 use core::net::SocketAddr;
 
-use super::{Node, Nodes};
+use super::Node;
 use crate::mesh::close::{CloseReason, Ended};
 use crate::mesh::cx::Cx;
 use crate::mesh::dialler::{Connect, Dialler, Target};
@@ -14,15 +14,17 @@ impl Node {
 
     /// A target's time has come.
     pub(super) fn dial_due(&mut self, cx: &mut Cx<'_>, target: Target) {
-        let known = Nodes { links: &self.links, peers: &self.peers };
-        if self.dialler.begin(cx, target, &known) {
+        let (dialler, known) = self.dialling();
+        if dialler.begin(cx, target, &known) {
             cx.start_dials();
         }
     }
 
     /// Starts the dials that wait, as far as their number and their rate allow.
     pub(super) fn start_queued_dials(&mut self, cx: &mut Cx<'_>) {
-        while let Some(connect) = self.dialler.start_next(cx, &Nodes { links: &self.links, peers: &self.peers }) {
+        loop {
+            let (dialler, known) = self.dialling();
+            let Some(connect) = dialler.start_next(cx, &known) else { return };
             self.connect(cx, connect);
         }
     }
@@ -44,16 +46,16 @@ impl Node {
 
     /// A try has failed: schedules the next one and reports the failure.
     pub(super) fn retry(&mut self, cx: &mut Cx<'_>, target: &Target, ended: Ended) {
-        let known = Nodes { links: &self.links, peers: &self.peers };
-        if let Some(why) = self.dialler.retry(cx, target, ended, &known) {
+        let (dialler, known) = self.dialling();
+        if let Some(why) = dialler.retry(cx, target, ended, &known) {
             self.dial_missed(cx, target, why);
         }
     }
 
     /// A target was not reached: a node that was never up is given up, which is told, since it cannot go down.
     pub(super) fn dial_missed(&mut self, cx: &mut Cx<'_>, target: &Target, why: Unreached) {
-        let known = Nodes { links: &self.links, peers: &self.peers };
-        if let Some(id) = self.dialler.missed(cx, target, why, &known)
+        let (dialler, known) = self.dialling();
+        if let Some(id) = dialler.missed(cx, target, why, &known)
             && self.peers.give_up(cx, &id)
         {
             cx.host.report(ClusterError::NodeUnreachable { id, why });
@@ -94,8 +96,8 @@ impl Node {
                     self.retry(cx, &target, Ended::Failed(Unreached::Dial(DialError::Unresolved)));
                 }
                 Ok(addrs) => {
-                    let known = Nodes { links: &self.links, peers: &self.peers };
-                    self.dialler.enqueue(target, addrs.clone(), &known);
+                    let (dialler, known) = self.dialling();
+                    dialler.enqueue(target, addrs.clone(), &known);
                     cx.start_dials();
                 }
                 Err(_) => self.retry(cx, &target, Ended::Local),
@@ -124,8 +126,8 @@ impl Node {
                 let own = Target::Node(id.clone());
                 self.remove_dial(cx, &own);
             }
-            let known = Nodes { links: &self.links, peers: &self.peers };
-            let target = self.dialler.add_seed(cx, seed, &known);
+            let (dialler, known) = self.dialling();
+            let target = dialler.add_seed(cx, seed, &known);
             self.dial_due(cx, target);
         }
     }

@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use super::{Node, Nodes};
+use super::Node;
 use crate::mesh::close::{CloseReason, Ended};
 use crate::mesh::cx::{Cx, Timer, Wait};
 use crate::mesh::dialler::{After, Target};
@@ -81,8 +81,8 @@ impl Node {
 
     /// A dialled connection ended before its session was up: the dial tries its next address, or is over.
     fn dial_ended(&mut self, cx: &mut Cx<'_>, target: &Target, conn: ConnId, ended: Ended) {
-        let known = Nodes { links: &self.links, peers: &self.peers };
-        match self.dialler.ended(cx, target, conn, ended, &known) {
+        let (dialler, known) = self.dialling();
+        match dialler.ended(cx, target, conn, ended, &known) {
             None => {}
             Some(After::Next(connect)) => self.connect(cx, connect),
             Some(After::Over(failed)) => {

@@ -86,6 +86,16 @@ impl Node {
         }
     }
 
+    /// The nodes that are known.
+    const fn known(&self) -> Nodes<'_> {
+        Nodes { links: &self.links, peers: &self.peers }
+    }
+
+    /// The dialler, and the nodes that are known, which it asks for.
+    const fn dialling(&mut self) -> (&mut Dialler, Nodes<'_>) {
+        (&mut self.dialler, Nodes { links: &self.links, peers: &self.peers })
+    }
+
     // Handlers
 
     /// Brings the clocks to the time of the present input.

@@ -4,7 +4,7 @@ use core::net::SocketAddr;
 
 use bytes::Bytes;
 
-use super::{Node, Nodes};
+use super::Node;
 use crate::mesh::close::{CloseReason, Ended};
 use crate::mesh::cx::Cx;
 use crate::mesh::dialler::Target;
@@ -180,7 +180,7 @@ impl Node {
 
     /// Whether the end of a connection in this way is no failure of its dial, or was reported of it.
     fn is_no_news(&self, conn: ConnId, why: Unreached) -> bool {
-        let known = Nodes { links: &self.links, peers: &self.peers };
+        let known = self.known();
         self.links.target(conn).is_some_and(|target| {
             self.dialler.is_detour(target, conn, why, &known) || self.dialler.is_reported(target, conn, why)
         })
