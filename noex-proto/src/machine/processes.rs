@@ -1,5 +1,6 @@
 //! What the application does with processes.
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use bytes::Bytes;
@@ -71,7 +72,7 @@ impl Machine {
     /// # Errors
     /// [`CastError`]. Nothing is queued then.
     pub fn cast(&mut self, now: Instant, to: &Destination, protocol: ProtocolHash, body: Bytes) -> Result<(), CastError> {
-        done!(self, now, ProcessInput::Cast { body, protocol, to: to.clone() }, Cast)
+        done!(self, now, ProcessInput::Cast { body, protocol, to: Box::new(to.clone()) }, Cast)
     }
 
     /// Asks a process to stop, behind what was sent to it before: it is to end with this reason.
@@ -79,7 +80,7 @@ impl Machine {
     /// # Errors
     /// [`CastError`]. Nothing is queued then.
     pub fn request_stop(&mut self, now: Instant, to: &Destination, reason: ExitReason) -> Result<(), CastError> {
-        done!(self, now, ProcessInput::RequestStop { reason, to: to.clone() }, Cast)
+        done!(self, now, ProcessInput::RequestStop { reason, to: Box::new(to.clone()) }, Cast)
     }
 
     /// Sends a request to a process. It has one outcome, [`ProcessAction::CallEnded`](crate::ProcessAction::CallEnded), at the deadline at
@@ -95,7 +96,7 @@ impl Machine {
         body: Bytes,
         deadline: Instant,
     ) -> Result<CallId, CallError> {
-        done!(self, now, ProcessInput::Call { body, deadline, protocol, to: to.clone() }, Called)
+        done!(self, now, ProcessInput::Call { body, deadline, protocol, to: Box::new(to.clone()) }, Called)
     }
 
     /// Nobody waits for the outcome of a call any more: it has none.
@@ -130,7 +131,7 @@ impl Machine {
     /// # Errors
     /// [`MonitorError`]. Nothing changes then.
     pub fn monitor(&mut self, now: Instant, watcher: Option<u64>, to: &Destination) -> Result<MonitorId, MonitorError> {
-        done!(self, now, ProcessInput::Monitor { to: to.clone(), watcher }, Monitored)
+        done!(self, now, ProcessInput::Monitor { to: Box::new(to.clone()), watcher }, Monitored)
     }
 
     /// Removes a monitor; `watcher` is what it was set with. Nothing is told of it any more that was not taken.

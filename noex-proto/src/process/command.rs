@@ -1,5 +1,6 @@
 //! What the application does with processes, as inputs of the machine.
 
+use alloc::boxed::Box;
 use alloc::sync::Arc;
 
 use bytes::Bytes;
@@ -52,7 +53,7 @@ pub enum ProcessInput {
         /// Its protocol.
         protocol: ProtocolHash,
         /// The receiver.
-        to: Destination,
+        to: Box<Destination>,
     },
     /// Sends a request.
     Call {
@@ -63,7 +64,7 @@ pub enum ProcessInput {
         /// Its protocol.
         protocol: ProtocolHash,
         /// The receiver.
-        to: Destination,
+        to: Box<Destination>,
     },
     /// Nobody waits for a call's answer any more.
     Cancel {
@@ -94,7 +95,7 @@ pub enum ProcessInput {
     /// Watches a process.
     Monitor {
         /// Which one.
-        to: Destination,
+        to: Box<Destination>,
         /// The process that is to hear of its end; none where it is a task.
         watcher: Option<u64>,
     },
@@ -110,7 +111,7 @@ pub enum ProcessInput {
         /// The reason that it is to end with.
         reason: ExitReason,
         /// Which one.
-        to: Destination,
+        to: Box<Destination>,
     },
 }
 

@@ -7,6 +7,7 @@ mod laws;
 mod monitors;
 mod stops;
 
+use std::boxed::Box;
 use std::collections::VecDeque;
 use std::string::ToString;
 use std::time::Duration;
@@ -189,7 +190,7 @@ impl World {
     }
 
     fn try_call(&mut self, n: usize, to: &Destination, body: &'static [u8]) -> Result<CallId, CallError> {
-        let (to, deadline) = (to.clone(), self.now + 5 * SECOND);
+        let (to, deadline) = (Box::new(to.clone()), self.now + 5 * SECOND);
         match self.command(n, ProcessInput::Call { body: Bytes::from_static(body), deadline, protocol: P, to }) {
             Done::Called(called) => called,
             done => unreachable!("{done:?}"),
@@ -197,7 +198,7 @@ impl World {
     }
 
     fn cast(&mut self, n: usize, to: &ProcessId, body: impl Into<Bytes>) -> Result<(), CastError> {
-        let to = Destination::Process(to.clone());
+        let to = Box::new(Destination::Process(to.clone()));
         match self.command(n, ProcessInput::Cast { body: body.into(), protocol: P, to }) {
             Done::Cast(cast) => cast,
             done => unreachable!("{done:?}"),
@@ -235,7 +236,7 @@ impl World {
 
     fn try_monitor(&mut self, n: usize, watcher: Option<&ProcessId>, to: &Destination) -> Result<MonitorId, MonitorError> {
         let watcher = watcher.map(ProcessId::number);
-        match self.command(n, ProcessInput::Monitor { to: to.clone(), watcher }) {
+        match self.command(n, ProcessInput::Monitor { to: Box::new(to.clone()), watcher }) {
             Done::Monitored(monitored) => monitored,
             done => unreachable!("{done:?}"),
         }

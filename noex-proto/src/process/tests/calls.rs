@@ -50,7 +50,7 @@ fn a_call_that_its_node_does_not_hand_to_a_process_says_so_and_has_not_run() {
     world.call(A, &other, b"");
     world.call(A, &process, b"fills the mailbox");
     world.call(A, &process, b"finds it full");
-    let (to, deadline) = (Destination::Process(process), world.now + SECOND);
+    let (to, deadline) = (Box::new(Destination::Process(process)), world.now + SECOND);
     world.command(A, ProcessInput::Call { body: Bytes::new(), deadline, protocol: OTHER, to });
     world.settle();
     let outcomes = world.outcomes(A);

@@ -107,7 +107,7 @@ fn a_queue_that_is_full_takes_no_cast_but_a_first_one() {
 fn a_cast_to_nobody_or_of_another_protocol_is_counted() {
     let mut world = World::new();
     let process = world.open(B);
-    let to = Destination::Process(process.clone());
+    let to = Box::new(Destination::Process(process.clone()));
     world.command(A, ProcessInput::Cast { body: Bytes::new(), protocol: OTHER, to });
     let nobody = ProcessId::new(process.node().clone(), process.incarnation(), 99);
     world.cast(A, &nobody, "").expect("connected");

@@ -141,7 +141,7 @@ impl Story {
                 let Some(process) = pick(&self.processes, to) else { return };
                 self.asked += 1;
                 let body = Bytes::copy_from_slice(&self.asked.to_be_bytes());
-                let (to, deadline) = (Destination::Process(process), world.now + Duration::from_millis(left));
+                let (to, deadline) = (Box::new(Destination::Process(process)), world.now + Duration::from_millis(left));
                 if let Done::Called(Ok(call)) = world.command(n, ProcessInput::Call { body, deadline, protocol: P, to }) {
                     assert!(self.calls.insert((n, call), (self.asked, None)).is_none(), "a call's number is given twice");
                 }
@@ -200,7 +200,7 @@ impl Story {
             }
             Step::Stop(n, to) => {
                 if let Some(process) = pick(&self.processes, to) {
-                    let to = Destination::Process(process);
+                    let to = Box::new(Destination::Process(process));
                     world.command(n, ProcessInput::RequestStop { reason: ExitReason::Shutdown, to });
                 }
             }

@@ -1,7 +1,7 @@
 use super::*;
 
 fn stop(world: &mut World, n: usize, to: &ProcessId, reason: ExitReason) {
-    world.command(n, ProcessInput::RequestStop { reason, to: Destination::Process(to.clone()) });
+    world.command(n, ProcessInput::RequestStop { reason, to: Box::new(Destination::Process(to.clone())) });
 }
 
 #[test]
