@@ -255,7 +255,7 @@ fn answers_that_find_no_room_are_dropped_or_wait_and_the_first_always_has_room()
     }
     world.settle();
     let [first, dropped, waits, later] = world.requests(&process)[..] else { panic!("four calls") };
-    let large = || Bytes::from(std::vec![7; 900]);
+    let large = || Bytes::from(std::vec![7; 1000]);
     assert_eq!(world.answer_with(B, first, large(), false), Ok(()));
     assert_eq!(world.answer_with(B, dropped, large(), false), Err(AnswerError::Dropped));
     assert_eq!(world.answer_with(B, waits, large(), true), Err(AnswerError::Full));
