@@ -7,6 +7,7 @@ use noex_proto::fuzzing::Body;
 use noex_proto::{Action, ClusterError, ClusterEvent, ConnId, Instant, Machine, PeerFault, SubscriptionId};
 
 use crate::peer::{BODY_MAX, Session, frames, kind, message};
+use crate::signal::Signal;
 use crate::victim;
 
 /// What becomes of the session on which a message comes.
@@ -41,10 +42,16 @@ pub(crate) fn run(data: &[u8]) -> Option<()> {
         let short = Body::decode(kind, &encoded[..encoded.len() - 1]);
         assert_eq!(short, Err(PeerFault::MalformedBody), "{control:?} needs all its bytes");
     }
-    let payload = matches!(kind, kind::PAYLOAD | kind::PIECE);
+    let piece = matches!(kind, kind::PAYLOAD | kind::PIECE | kind::SIGNAL_PIECE);
+    let signal = Signal::decode(body).filter(|_| kind == kind::SIGNAL);
     let expected = match &decoded {
-        _ if kind == kind::PIECE && body.is_empty() => Some(End::Fault(PeerFault::MalformedRecord)),
-        _ if payload => None,
+        _ if matches!(kind, kind::PIECE | kind::SIGNAL_PIECE) && body.is_empty() => Some(End::Fault(PeerFault::MalformedRecord)),
+        _ if piece => None,
+        _ if kind == kind::SIGNAL => match &signal {
+            None => Some(End::Fault(PeerFault::MalformedBody)),
+            Some(Signal::Answer { .. } | Signal::Failure { .. } | Signal::Down { .. }) => Some(End::Fault(PeerFault::NeverAsked)),
+            Some(_) => None,
+        },
         Err(fault) => Some(End::Fault(*fault)),
         Ok(Some(_)) => match kind {
             kind::GOODBYE | kind::REFUSED => Some(End::Closed),
@@ -78,6 +85,14 @@ pub(crate) fn run(data: &[u8]) -> Option<()> {
                 // The number of the PING, repeated: in the shortest form, which is how it may not have come.
                 (kind::PING, kind::PONG) => assert_eq!(pong(&decoded), answer_body),
                 (kind::MEMBERS_REQUEST, kind::MEMBERS) => assert!(answer_body.starts_with(&[0xA3, 0x61, b'd'])),
+                // There is no process.
+                (kind::SIGNAL, kind::SIGNAL) => match (&signal, Signal::decode(answer_body)) {
+                    (Some(Signal::Call { number, .. }), Some(Signal::Failure { number: answered, code: 0, .. }))
+                    | (Some(Signal::Monitor { number, .. }), Some(Signal::Down { number: answered, reason: 3, .. })) => {
+                        assert_eq!(*number, answered);
+                    }
+                    (signal, answer) => panic!("{answer:?} answers {signal:?}"),
+                },
                 _ => panic!("{answer:#x} answers {kind:#x}"),
             }
         }

@@ -12,7 +12,10 @@ mod link;
 mod machine;
 mod node_ids;
 mod peer;
+mod processes;
 mod replay;
+mod signal;
+mod signals;
 mod tampering;
 mod victim;
 
@@ -31,6 +34,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("machine", machine),
     ("node_ids", node_ids),
     ("replay", replay),
+    ("signals", signals),
     ("tampering", tampering),
 ];
 
@@ -72,6 +76,11 @@ pub fn node_ids(data: &[u8]) {
 /// Recordings.
 pub fn replay(data: &[u8]) {
     replay::run(data);
+}
+
+/// A hostile member among processes.
+pub fn signals(data: &[u8]) {
+    let _too_short = signals::run(data);
 }
 
 /// A recorded session, changed on its way.

@@ -1,19 +1,23 @@
 //! Two machines and the network between them: bytes are cut anyhow and late, connections break, sides pause, stop and start. Up
 //! and down alternate, what is received in an up-period is a prefix of what was sent in one, and in the end both sides agree.
+//!
+//! A process of each side is called, cast to and watched by the other. Casts arrive in order, each call ends once, by its own answer where
+//! it is answered, each monitor fires at most once, and in the end nothing is open.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use arbitrary::{Arbitrary, Unstructured};
 use bytes::Bytes;
 use noex_proto::testing::Phase;
 use noex_proto::{
-    Action, ClusterConfig, ClusterEvent, ClusterStatus, ConnId, ConnectError, Input, Instant, Limits, NodeId, SubscriptionId,
-    WallTime,
+    Action, CallId, ClusterConfig, ClusterEvent, ClusterStatus, ConnId, ConnectError, Destination, ExitReason, Input, Instant,
+    Limits, MailboxItem, MonitorId, NodeId, ProcessAction, ProcessName, ProtocolHash, SubscriptionId, WallTime,
 };
 
 use crate::driven::{self, Driven};
 use crate::peer::SECRET;
+use crate::processes::PROTOCOL;
 use crate::victim;
 
 /// The last octets of the two addresses.
@@ -49,6 +53,12 @@ enum Op {
         side: bool,
     },
     Halt(bool),
+    /// One side's application does something with the process of the other, or with its own.
+    Process {
+        side: bool,
+        size: u16,
+        what: What,
+    },
     Send {
         side: bool,
         size: u16,
@@ -60,6 +70,17 @@ enum Op {
         looks: [bool; 2],
         millis: u16,
     },
+}
+
+#[derive(Arbitrary, Clone, Copy, Debug)]
+enum What {
+    Call,
+    Cancel,
+    Cast,
+    /// Its own process ends, and there is another one.
+    End,
+    Unwatch,
+    Watch,
 }
 
 /// One direction of a connection.
@@ -101,6 +122,14 @@ struct Side {
     starts: u8,
     /// Dials of this side that were not answered yet.
     dials: VecDeque<ConnId>,
+    /// Its process.
+    process: Option<u64>,
+    /// Its calls and monitors that are open; each call has a number in its body.
+    calls: BTreeMap<CallId, u64>,
+    monitors: BTreeSet<MonitorId>,
+    /// How many calls and casts it has begun, and the last cast that it heard of.
+    said: u64,
+    last_cast: u64,
 }
 
 struct Link {
@@ -138,11 +167,36 @@ pub(crate) fn run(data: &[u8]) -> Option<()> {
     Some(())
 }
 
+fn name() -> ProcessName {
+    ProcessName::new("a").expect("valid")
+}
+
+fn protocol() -> ProtocolHash {
+    ProtocolHash(PROTOCOL.to_be_bytes())
+}
+
+/// The number at the front of a call or a cast.
+fn told(body: &[u8]) -> u64 {
+    u64::from_be_bytes(*body.first_chunk().expect("eight bytes"))
+}
+
 impl Side {
     fn new() -> Self {
         let mut driven = Driven::new(noex_proto::Machine::new());
         let messages = driven.machine.subscribe_messages();
-        Self { driven, messages, period: Period::default(), heard: None, starts: 0, dials: VecDeque::new() }
+        Self {
+            driven,
+            messages,
+            period: Period::default(),
+            heard: None,
+            starts: 0,
+            dials: VecDeque::new(),
+            process: None,
+            calls: BTreeMap::new(),
+            monitors: BTreeSet::new(),
+            said: 0,
+            last_cast: 0,
+        }
     }
 }
 
@@ -153,6 +207,7 @@ impl Link {
             let entropy = self.sides[side].starts.wrapping_mul(2) + SIDES[side];
             self.feed(side, Input::Start(Box::new(config(side))));
             self.feed(side, victim::listening(SIDES[side], entropy));
+            self.open(side);
         }
     }
 
@@ -163,6 +218,7 @@ impl Link {
 
     fn perform(&mut self, side: usize, actions: Vec<Action>) {
         let mut credits = Vec::new();
+        let mut processes = Vec::new();
         for action in actions {
             match action {
                 Action::Connect { conn, .. } => self.sides[side].dials.push_back(conn),
@@ -184,7 +240,7 @@ impl Link {
                     self.sides[side].period = Period { own: own + 1, ..Period::default() };
                 }
                 Action::Message => self.read(side),
-                Action::Process(_) => {}
+                Action::Process(action) => processes.push(action),
                 Action::Event(_) | Action::Stopped => {}
             }
         }
@@ -192,6 +248,116 @@ impl Link {
         for credit in credits {
             self.feed(side, credit);
         }
+        for action in processes {
+            self.notice(side, action);
+        }
+    }
+
+    // Processes
+
+    fn open(&mut self, side: usize) {
+        let Side { driven, process, .. } = &mut self.sides[side];
+        let Ok(opened) = driven.machine.open(self.now, protocol()) else { return };
+        *process = Some(opened.number());
+        driven.machine.register(self.now, opened.number(), &name()).expect("the name is free");
+        let actions = driven.called();
+        self.perform(side, actions);
+    }
+
+    fn end(&mut self, side: usize, number: u64) {
+        let Side { driven, process, .. } = &mut self.sides[side];
+        driven.machine.exit(self.now, number, ExitReason::Normal, usize::MAX);
+        *process = process.filter(|process| *process != number);
+        let actions = driven.called();
+        self.perform(side, actions);
+    }
+
+    fn notice(&mut self, side: usize, action: ProcessAction) {
+        let Side { calls, monitors, process, .. } = &mut self.sides[side];
+        match action {
+            ProcessAction::CallEnded { call, outcome } => {
+                let number = calls.remove(&call).expect("a call ends once");
+                assert!(outcome.is_err() || outcome.is_ok_and(|body| told(&body) == number), "the answer to another call");
+            }
+            ProcessAction::Ended(number) => *process = process.filter(|process| *process != number),
+            ProcessAction::Mailbox(number) | ProcessAction::Stopping(number) => self.take(side, number),
+            ProcessAction::MonitorFired { monitor, .. } => assert!(monitors.remove(&monitor), "a monitor fires once"),
+            ProcessAction::AnswerRoom(_) => unreachable!("nobody waits for it"),
+            ProcessAction::RequestOver(_) => unreachable!("each call is answered at once"),
+        }
+    }
+
+    /// The process of a side takes what there is, and answers each call by what it said.
+    fn take(&mut self, side: usize, number: u64) {
+        loop {
+            let now = self.now;
+            let Side { driven, last_cast, .. } = &mut self.sides[side];
+            let items = driven.machine.take(now, number, 2);
+            if items.is_empty() {
+                return;
+            }
+            let mut stops = false;
+            for item in items {
+                match item {
+                    MailboxItem::Call { body, request, .. } => {
+                        let _too_large_or_no_room = driven.machine.answer(now, request, body, false);
+                    }
+                    MailboxItem::Cast { body } => {
+                        assert!(*last_cast < told(&body), "a cast comes twice, or out of its order");
+                        *last_cast = told(&body);
+                    }
+                    MailboxItem::Overrun { .. } => {}
+                    MailboxItem::Stop(_) => stops = true,
+                    item => unreachable!("{item:?}"),
+                }
+            }
+            let actions = driven.called();
+            self.perform(side, actions);
+            if stops {
+                return self.end(side, number);
+            }
+        }
+    }
+
+    fn act(&mut self, side: usize, size: u16, what: What) {
+        let to = Destination::Named { node: id(1 - side), name: name() };
+        let now = self.now;
+        let Side { driven, calls, monitors, process, said, .. } = &mut self.sides[side];
+        *said += 1;
+        let mut body = said.to_be_bytes().to_vec();
+        body.resize(8 + usize::from(size) * 2, 7);
+        match what {
+            What::Call => {
+                let deadline = now + Duration::from_millis(size.into());
+                if let Ok(call) = driven.machine.call(now, &to, protocol(), body.into(), deadline) {
+                    calls.insert(call, *said);
+                }
+            }
+            What::Cancel => {
+                if let Some((call, _)) = calls.pop_first() {
+                    driven.machine.cancel(now, call);
+                }
+            }
+            What::Cast => drop(driven.machine.cast(now, &to, protocol(), body.into())),
+            What::End => {
+                if let Some(number) = *process {
+                    self.end(side, number);
+                    return self.open(side);
+                }
+            }
+            What::Unwatch => {
+                if let Some(monitor) = monitors.pop_first() {
+                    driven.machine.demonitor(now, None, monitor);
+                }
+            }
+            What::Watch => {
+                if let Ok(monitor) = driven.machine.monitor(now, None, &to) {
+                    monitors.insert(monitor);
+                }
+            }
+        }
+        let actions = self.sides[side].driven.called();
+        self.perform(side, actions);
     }
 
     fn wire(&mut self, side: usize, conn: ConnId) -> Option<&mut Wire> {
@@ -240,6 +406,7 @@ impl Link {
             Op::DeliverAll { piece } => self.deliver_all(piece.max(1).into()),
             Op::Dialled { refused, side } => self.answer_dial(side.into(), refused),
             Op::Halt(side) => self.feed(side.into(), Input::Halt),
+            Op::Process { side, size, what } => self.act(side.into(), size, what),
             Op::Send { side, size } => {
                 let side = usize::from(side);
                 let Side { driven, period, .. } = &mut self.sides[side];
@@ -334,6 +501,14 @@ impl Link {
             }
         }
         assert!(self.agree(), "no agreement within {AGREEMENT:?}");
+        // The end of each process is heard of, and then nothing is left.
+        for side in [0, 1] {
+            self.act(side, 0, What::End);
+        }
+        self.deliver_all(usize::MAX);
+        for side in &self.sides {
+            assert!(side.monitors.is_empty(), "the end of a process is not heard of");
+        }
     }
 
     /// A graceful close that the other side cannot hear of ends by itself.
@@ -356,6 +531,7 @@ impl Link {
         let (Some(first), Some(second)) = (open(0), open(1)) else { return false };
         let whole = self.wires.iter().any(|wire| wire.ends == [first, second] && !wire.broken);
         let silent = self.wires.iter().all(|wire| wire.broken || wire.pipes.iter().all(|pipe| pipe.bytes.is_empty()));
-        whole && silent && [0, 1].into_iter().all(|side| up(side) && self.sides[side].dials.is_empty())
+        let done = |side: usize| self.sides[side].dials.is_empty() && self.sides[side].calls.is_empty();
+        whole && silent && [0, 1].into_iter().all(|side| up(side) && done(side))
     }
 }

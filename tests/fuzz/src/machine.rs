@@ -13,6 +13,7 @@ use noex_proto::{Action, ConnId, ConnectError, Input, Instant, LocalFault, Machi
 use crate::Taken;
 use crate::driven::{self, Driven};
 use crate::peer::{Announcement, Keys, OTHER_SECRET, SECRET, Session, body, framed, frames, kind, message};
+use crate::processes::{Do, Known, Saying};
 use crate::victim::{self, GREATER, ID, LESSER};
 
 /// Whoever may turn up: lesser and greater than the machine, the machine itself, on loopback, and more than it may know.
@@ -32,6 +33,7 @@ const IDS: [&str; 10] = [
 /// One who speaks: an identity of the table, and an instance of it.
 #[derive(Arbitrary, Clone, Copy, Debug)]
 struct Who {
+    capable: bool,
     id: u8,
     instance: u8,
     interval: u8,
@@ -45,6 +47,7 @@ impl Who {
 
     fn announcement(self) -> Announcement<'static> {
         let mut announcement = Announcement::new(self.id(), self.instance % 3, self.id);
+        announcement.caps = self.capable.into();
         announcement.interval_ms = [100, 1000, 600_000][usize::from(self.interval % 3)];
         announcement
     }
@@ -69,6 +72,7 @@ enum Say {
     Ping(u64),
     Pong { echo: u64, leaving: bool },
     Refused(u8),
+    Signal { more: bool, saying: Saying },
 }
 
 impl Say {
@@ -103,6 +107,9 @@ impl Say {
             }
             Self::Ping(echo) => message(kind::PING, &body::array(&[echo], None)),
             Self::Pong { echo, leaving } => message(kind::PONG, &body::array(&[echo], Some(leaving))),
+            Self::Signal { more, saying } => {
+                message(if more { kind::SIGNAL_PIECE } else { kind::SIGNAL }, &saying.signal().encode())
+            }
             Self::Refused(code) => message(kind::REFUSED, &body::map(&[(b'c', code.into())])),
         }
     }
@@ -130,6 +137,7 @@ enum Op<'a> {
         who: Who,
     },
     Listen(bool),
+    Process(Do),
     ProcessCount(u64),
     /// A record with up to three messages.
     Record {
@@ -179,6 +187,8 @@ struct World {
     now: Instant,
     lines: BTreeMap<ConnId, Line>,
     messages: noex_proto::SubscriptionId,
+    /// What the application has heard of processes.
+    known: Known,
 }
 
 static MACHINES: LazyLock<[Machine; 3]> = LazyLock::new(|| {
@@ -193,7 +203,7 @@ pub(crate) fn run(data: &[u8]) -> Option<()> {
     let mut machine = MACHINES[usize::from(start) % MACHINES.len()].clone();
     let messages = machine.subscribe_messages();
     let driven = Driven::new(machine);
-    let mut world = World { driven, now: Instant::START, lines: BTreeMap::new(), messages };
+    let mut world = World { driven, now: Instant::START, lines: BTreeMap::new(), messages, known: Known::default() };
     let actions = world.driven.called();
     world.perform(actions);
     while !input.is_empty() {
@@ -345,6 +355,12 @@ impl World {
                 }
             }
             Op::Listen(succeeds) => self.feed(if succeeds { victim::listening(1, 6) } else { Input::Halt }),
+            Op::Process(what) => {
+                let node = |number: u8| IDS[usize::from(number) % IDS.len()].parse().expect("valid");
+                self.known.act(&mut self.driven.machine, self.now, what, node);
+                let actions = self.driven.called();
+                self.perform(actions);
+            }
             Op::ProcessCount(count) => self.feed(Input::SetProcessCount(count)),
             Op::Record { line, say } => {
                 let messages: Vec<u8> = say.iter().flatten().flat_map(Say::encode).collect();

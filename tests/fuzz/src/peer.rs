@@ -32,11 +32,15 @@ pub(crate) mod kind {
     pub(crate) const GOODBYE: u8 = 0x1F;
     pub(crate) const PAYLOAD: u8 = 0x20;
     pub(crate) const PIECE: u8 = 0xA0;
+    pub(crate) const SIGNAL: u8 = 0x21;
+    pub(crate) const SIGNAL_PIECE: u8 = 0xA1;
 }
 
 /// What a HELLO or a CHALLENGE says of its sender.
 #[derive(Clone, Debug)]
 pub(crate) struct Announcement<'a> {
+    /// Capabilities: bit 0 for processes.
+    pub(crate) caps: u64,
     pub(crate) flags: u8,
     pub(crate) id: &'a str,
     pub(crate) instance: [u8; 16],
@@ -46,7 +50,7 @@ pub(crate) struct Announcement<'a> {
 
 impl<'a> Announcement<'a> {
     pub(crate) fn new(id: &'a str, instance: u8, nonce: u8) -> Self {
-        Self { flags: 1, id, instance: [instance; 16], interval_ms: 1000, nonce: [nonce; 32] }
+        Self { caps: 1, flags: 1, id, instance: [instance; 16], interval_ms: 1000, nonce: [nonce; 32] }
     }
 
     /// A HELLO, from its type on.
@@ -73,7 +77,7 @@ impl<'a> Announcement<'a> {
     fn encode_into(&self, frame: &mut Vec<u8>) {
         frame.extend_from_slice(&self.nonce);
         frame.extend_from_slice(&self.instance);
-        frame.extend_from_slice(&[0; 8]);
+        frame.extend_from_slice(&self.caps.to_be_bytes());
         frame.extend_from_slice(&self.interval_ms.to_be_bytes());
         field(frame, self.id.as_bytes());
     }

@@ -18,6 +18,8 @@ pub(crate) const GREATER: &str = "z@10.0.0.3:4369";
 /// The limits of the machine under attack: small, so that they are reached.
 pub(crate) fn limits() -> Limits {
     Limits::default()
+        .calls_per_peer(6)
+        .calls_served_per_peer(6)
         .closing_connections(2)
         .control_messages(4)
         .departed_nodes(2)
@@ -28,10 +30,16 @@ pub(crate) fn limits() -> Limits {
         .events_per_subscriber(6)
         .half_open(4)
         .half_open_per_address(2)
+        .local_names(4)
         .lookups_in_flight(2)
+        .mailbox_bytes(100_000)
+        .mailbox_messages(5)
+        .mailboxes_bytes(150_000)
         .members(3)
         .message_bytes(100_000)
         .message_bytes_per_subscriber(100_000)
+        .monitors_per_process(4)
+        .processes(6)
         .send_queue_bytes(100_000)
         .send_window_bytes(4096)
 }
