@@ -365,7 +365,7 @@ mod tests {
         ];
         for (error, text) in casts {
             assert_eq!(error.to_string(), text);
-            assert_eq!(CallError::from(error.clone()).may_have_run(), false, "a call that was not taken has not run");
+            assert!(!CallError::from(error.clone()).may_have_run(), "a call that was not taken has not run");
             assert_eq!(error.source().is_some(), matches!(error, CastError::NotStarted(_)));
         }
         assert_eq!(OpenError::NotStarted(ClusterNotStartedError).to_string(), not_started);
