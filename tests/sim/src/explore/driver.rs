@@ -159,7 +159,8 @@ impl State {
                     let own = link.ends.iter().position(|end| end.host == host && end.state == EndState::Open);
                     own.is_some_and(|end| self.hosts[link.ends[1 - end].host].id() == &info.id)
                 });
-                if !met {
+                // What came up by this input may have ended by it, too.
+                if !met && !self.closed.iter().any(|(_, to, _)| self.hosts[*to].id() == &info.id) {
                     return self.violate(
                         host,
                         Invariant::SessionBeforeUp,

@@ -119,13 +119,15 @@ impl World {
         }
     }
 
-    /// There is an open connection between this host and a process that has the identity, or had it, and that said over it how long it runs.
+    /// There is a connection between this host and a process that has the identity, or had it, and that said over it how long it runs. It was
+    /// open until this input.
     pub(super) fn check_up(&mut self, host: HostId, info: &NodeInfo) {
         let id = &info.id;
         let met = self.hosts[host].ends().filter(|(place, end)| {
             let (own, peer) = (&self.conns[*place].ends[*end], &self.conns[*place].ends[1 - end]);
             let ids = &self.hosts[peer.host].ids;
-            own.state == EndState::Open && ids.get(peer.process as usize).is_some_and(|known| known.as_ref() == Some(id))
+            let open = own.state == EndState::Open || self.hosts[host].closed.contains(&(*place, *end));
+            open && ids.get(peer.process as usize).is_some_and(|known| known.as_ref() == Some(id))
         });
         let met: Vec<(usize, usize)> = met.collect();
         if met.is_empty() {

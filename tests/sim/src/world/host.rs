@@ -72,6 +72,9 @@ pub(super) struct Host {
     pub(super) delivered: Delivered,
     /// When the port of each other host last refused, and the time before.
     pub(super) refusals: BTreeMap<HostId, [u64; 2]>,
+    /// The connections that its machine has closed since the last input, and which end of each is this host's: by one of them a
+    /// node may have come up before.
+    pub(super) closed: Vec<(usize, usize)>,
     /// The connection of the session by which each other node came up last, and which end of it is this host's.
     pub(super) sessions: BTreeMap<NodeId, (usize, usize)>,
     /// The number of the present process.
@@ -124,6 +127,7 @@ impl Host {
             emitted: 0,
             delivered: Delivered::new(),
             refusals: BTreeMap::new(),
+            closed: Vec::new(),
             sessions: BTreeMap::new(),
             process: 0,
             origin: 0,
@@ -190,6 +194,7 @@ impl World {
     }
 
     fn feed_one(&mut self, host: HostId, input: Input) {
+        self.hosts[host].closed.clear();
         if self.violation.is_some() {
             return;
         }
@@ -386,6 +391,7 @@ impl World {
     fn close(&mut self, host: HostId, id: ConnId, how: Close) {
         let Some((place, end)) = self.hosts[host].conn(id) else { return };
         let state = self.conns[place].ends[end].state;
+        self.hosts[host].closed.push((place, end));
         let replacing = self.hosts[host].machine.counters().replaced > self.hosts[host].contract.counters().replaced;
         if replacing && self.conns[place].pipes.iter().any(|pipe| pipe.unread + pipe.out_bytes > 0) {
             self.coverage.note("replacement with data in transit");
