@@ -25,6 +25,8 @@ impl Processes {
         }
         for request in core::mem::take(&mut process.requests) {
             self.fail_request(cx, request, Failure::Exited(reason.clone()));
+            // Its port may be with a task that outlives the process.
+            cx.act(ProcessAction::RequestOver(request));
         }
         for (monitor, _) in core::mem::take(&mut process.monitors) {
             self.demonitor(None, monitor);

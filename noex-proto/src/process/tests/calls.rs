@@ -235,10 +235,12 @@ fn the_end_of_a_process_fails_what_it_has_not_taken_and_what_it_has_not_answered
     world.call(A, &process, b"taken");
     world.call(A, &process, b"in the batch");
     world.settle();
-    assert_eq!(world.take(&process).len(), 2);
+    let [MailboxItem::Call { request: taken, .. }, _] = world.take(&process)[..] else { panic!("two calls") };
     world.call(A, &process, b"waits");
     world.settle();
     world.exit(&process, ExitReason::error("oh"), 1);
+    let over: Vec<_> = world.actions(B).into_iter().filter(|action| matches!(action, ProcessAction::RequestOver(_))).collect();
+    assert_eq!(over, [ProcessAction::RequestOver(taken)], "its port may still be with a task");
     world.settle();
     let outcomes = world.outcomes(A);
     let exited = Err(CallError::Exited(ExitReason::error("oh")));
