@@ -15,6 +15,10 @@ impl Machine {
         let Run::Active(active) = &self.run else { return };
         let Active { local, node, .. } = &**active;
         self.host.unaudited += 1;
+        // There are more entries than processes, each of which counting them would read.
+        if self.host.unaudited * ENTRIES_PER_INPUT < FIXED_COST + 4 * self.processes.len() {
+            return;
+        }
         let entries = node.audited() + self.processes.audited();
         if self.host.unaudited * ENTRIES_PER_INPUT >= FIXED_COST + 4 * entries {
             self.host.unaudited = 0;
