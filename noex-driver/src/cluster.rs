@@ -314,7 +314,7 @@ impl<R: Runtime> Cluster<R> {
         self.read(|state| state.machine.whereis_local(name))
     }
 
-    /// The number of processes to announce; peers see it at the next heartbeat.
+    /// The number of processes to announce beside those that have a [`Mailbox`]; peers see it at the next heartbeat.
     pub fn set_process_count(&self, count: u64) {
         self.shared().feed(Input::SetProcessCount(count));
     }

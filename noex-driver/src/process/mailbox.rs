@@ -71,6 +71,8 @@ pub struct Mailbox<M> {
     requests: VecDeque<Arc<Request>>,
     run: Arc<Run>,
     shared: Arc<Shared>,
+    /// Whether the batch was a whole one.
+    turn_over: bool,
     watches: Arc<Watches>,
 }
 
@@ -112,6 +114,7 @@ impl<M: Protocol> Mailbox<M> {
             requests: VecDeque::new(),
             run,
             shared: shared.clone(),
+            turn_over: false,
             watches: Arc::default(),
         })
     }
@@ -151,6 +154,10 @@ impl<M: Protocol> Mailbox<M> {
                 return Poll::Ready(None);
             }
             let Some(item) = self.batch.pop_front() else {
+                // After a whole batch others have their turn, such as the node itself where it shares this thread.
+                if std::mem::take(&mut self.turn_over) {
+                    break;
+                }
                 // First, so that what comes from now on wakes it.
                 self.bell.register(cx.waker());
                 if self.take() { continue } else { return Poll::Pending }
@@ -161,7 +168,6 @@ impl<M: Protocol> Mailbox<M> {
                 return Poll::Ready(item);
             }
         }
-        // Whoever sends nothing but what is skipped must not hold up this thread.
         cx.waker().wake_by_ref();
         Poll::Pending
     }
@@ -181,6 +187,7 @@ impl<M: Protocol> Mailbox<M> {
             }
             batch
         });
+        self.turn_over = batch.len() == BATCH;
         self.batch = batch.into();
         self.passed = 0;
         !self.batch.is_empty()
