@@ -22,6 +22,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+pub mod calls;
 pub mod common;
 pub mod contract;
 #[cfg(unix)]
@@ -33,6 +34,7 @@ mod mixed;
 pub mod named;
 pub mod names;
 pub mod payloads;
+pub mod processes;
 pub mod proxy;
 pub mod reading;
 pub mod recording;
@@ -84,6 +86,21 @@ macro_rules! each_test {
     };
     (scenarios $runtime:ty, $block_on:path) => {
         $crate::each_test! { @modules ($runtime, $block_on)
+            calls:
+                a_call_that_a_process_takes_and_does_not_answer_may_have_run
+                a_call_that_cannot_begin_says_why
+                a_call_that_has_timed_out_is_not_given_to_its_process
+                a_cast_that_cannot_be_sent_says_why
+                a_call_that_is_dropped_is_cancelled_at_its_process
+                a_call_that_its_process_has_not_taken_certainly_has_not_run
+                a_process_that_calls_itself_in_its_own_loop_times_out
+                a_reply_is_answered_later_and_elsewhere_and_its_deadline_is_passed_on
+                a_request_of_another_protocol_or_version_fails_alone
+                an_address_travels_in_a_message_and_in_an_answer
+                answers_wait_for_a_caller_that_reads_slowly_where_they_are_delivered
+                large_requests_and_answers_arrive_whole
+                open_calls_end_with_the_session_and_with_the_node
+                ten_thousand_calls_at_once_end_once_each;
             formation:
                 a_cluster_on_ipv6_forms
                 a_connection_that_is_cut_comes_back
@@ -128,6 +145,21 @@ macro_rules! each_test {
                 senders_that_wait_for_room_go_on_together
                 three_nodes_talk_to_each_other
                 waiting_for_room_ends_with_the_session_or_the_node;
+            processes:
+                a_full_mailbox_is_busy_for_calls_and_says_what_casts_it_missed
+                a_function_that_is_a_process_ends_it_with_its_result
+                a_mailbox_may_be_read_on_any_thread
+                a_message_reaches_its_process_among_many
+                a_monitor_tells_once_behind_the_last_words_and_not_after_it_was_removed
+                a_monitor_that_is_removed_while_its_notice_waits_tells_nothing
+                a_name_is_of_one_process_of_its_node_until_that_ends
+                a_node_that_does_not_run_has_no_processes
+                a_process_ends_with_a_true_reason
+                a_process_is_opened_called_and_named_from_both_nodes
+                a_request_to_stop_ends_the_loop_behind_what_was_sent_before
+                messages_from_one_node_arrive_in_order
+                peers_see_how_many_processes_there_are
+                the_end_of_a_node_is_no_connection_for_those_who_watch_its_processes;
             reading:
                 a_node_is_ready_once_it_has_met_a_seed
                 a_node_knows_itself_and_the_others
