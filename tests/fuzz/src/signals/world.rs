@@ -298,8 +298,9 @@ impl World {
 
     pub(super) fn exit(&mut self, process: u64, reason: ExitReason, passed: usize) {
         self.driven.machine.exit(self.now, process, reason, passed);
-        self.application.ended(process);
+        // It hears first which of its calls nobody waits for any more.
         self.called();
+        self.application.ended(process);
     }
 
     /// A process takes a batch, and does with each item what its script says. Whether it has got any.
