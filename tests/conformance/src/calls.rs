@@ -47,6 +47,29 @@ pub async fn a_call_that_cannot_begin_says_why<R: Runtime>() {
     assert_eq!(to.cast(Counter::Put(1)), Err(CastError::NotConnected { to: to.node().clone() }));
 }
 
+pub async fn a_call_beyond_those_that_may_be_open_is_not_sent<R: Runtime>() {
+    let limits = || Limits::default().calls_per_peer(2);
+    let (a, b) = pair::<R>(lively("a").limits(limits()), lively("b").limits(limits())).await;
+    let mailbox = a.open::<Counter>().unwrap();
+    for to in seen_from_both(&a, &b, &mailbox.address()).await {
+        let (mut first, mut second) = (Box::pin(to.call(Counter::Get)), Box::pin(to.call(Counter::Get)));
+        assert_eq!(future::poll_once(&mut first).await, None);
+        assert_eq!(future::poll_once(&mut second).await, None);
+        assert_eq!(not_run(to.call(Counter::Get)).await, CallError::QueueFull { to: to.node().clone() });
+        // One that was given up leaves its room, once the other node was told.
+        drop(first);
+        let mut third = None;
+        eventually("there is room", || {
+            let mut call = Box::pin(to.call(Counter::Get));
+            let begun = future::block_on(future::poll_once(&mut call)).is_none();
+            third = begun.then_some(call);
+            begun
+        })
+        .await;
+        drop((second, third));
+    }
+}
+
 pub async fn a_cast_that_cannot_be_sent_says_why<R: Runtime>() {
     let (a, b) = pair::<R>(lively("a").limits(Limits::default().message_bytes(1000)), lively("b")).await;
     let mut mailbox = b.open::<Counter>().unwrap();

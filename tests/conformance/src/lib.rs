@@ -87,6 +87,7 @@ macro_rules! each_test {
     (scenarios $runtime:ty, $block_on:path) => {
         $crate::each_test! { @modules ($runtime, $block_on)
             calls:
+                a_call_beyond_those_that_may_be_open_is_not_sent
                 a_call_that_a_process_takes_and_does_not_answer_may_have_run
                 a_call_that_cannot_begin_says_why
                 a_call_that_has_timed_out_is_not_given_to_its_process

@@ -304,7 +304,7 @@ pub async fn the_end_of_a_node_is_no_connection_for_those_who_watch_its_processe
 }
 
 pub async fn a_name_is_of_one_process_of_its_node_until_that_ends<R: Runtime>() {
-    let (a, b) = pair::<R>(lively("a"), lively("b")).await;
+    let (a, b) = pair::<R>(lively("a").limits(Limits::default().local_names(1)), lively("b")).await;
     let here = a.named::<Counter>(id(&a), name("counter"));
     let there = b.named::<Counter>(id(&a), name("counter"));
     for named in [&here, &there] {
@@ -316,6 +316,7 @@ pub async fn a_name_is_of_one_process_of_its_node_until_that_ends<R: Runtime>() 
     assert_eq!(a.registered(&name("counter")), Some(first.id().clone()));
     assert_eq!(b.registered(&name("counter")), None);
     assert_eq!(second.register(&name("counter")), Err(RegisterError::Taken { by: first.id().clone() }));
+    assert_eq!(second.register(&name("another")), Err(RegisterError::TooMany { limit: 1 }));
     // A name of another process is not given up.
     second.unregister(&name("counter"));
     for named in [&here, &there] {
