@@ -114,7 +114,6 @@ mod process;
 mod recording;
 mod reports;
 mod secret;
-mod subscription;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod time;
@@ -122,6 +121,7 @@ mod transient;
 mod wire;
 
 pub use advertise::LocalNetwork;
+pub use app::subscription::SubscriptionId;
 pub use bytes::Bytes;
 pub use cause::Cause;
 pub use config::{ClusterConfig, InvalidClusterConfigError};
@@ -149,5 +149,4 @@ pub use process::{
 };
 pub use recording::{Recorded, Recording, RecordingError};
 pub use secret::{IntoSecret, Secret};
-pub use subscription::SubscriptionId;
 pub use time::{Instant, TimeFormat, WallTime};

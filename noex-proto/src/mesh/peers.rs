@@ -14,9 +14,9 @@ use super::gossip::View;
 use super::pairing::{Intro, Pair};
 #[cfg(debug_assertions)]
 use super::{cx::Local, session::Session};
+use crate::app::subscription::Member;
 use crate::id::incarnation::Incarnation;
 use crate::mesh::abstraction::{Abstract, Abstraction};
-use crate::subscription::Member;
 use crate::time::Moment;
 use crate::wire::digest::member_digest;
 use crate::{ConnId, Instant, LastDown, Limits, NodeDownReason, NodeId, NodeInfo, NodeStatus, WallTime};
