@@ -7,7 +7,7 @@
 mod net;
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 use std::rc::Rc;
@@ -15,7 +15,7 @@ use std::rc::Rc;
 use bytes::Bytes;
 use cddl_cat::cbor::validate_cbor_bytes;
 use net::{Host, MS, Net, SECOND, Wire, config, id};
-use noex_proto::{ClusterConfig, Input};
+use noex_proto::{ClusterConfig, Destination, ExitReason, Input, MailboxItem, ProcessName, ProtocolHash};
 
 /// The rules by the type of the message.
 const RULES: [(u8, &str); 9] = [
@@ -77,6 +77,37 @@ fn bodies(log: &Log) -> BTreeMap<u8, Vec<Vec<u8>>> {
     bodies
 }
 
+/// A node calls, casts to, watches and stops a process of another: that takes each signal there is.
+fn signals_of(net: &mut Net) {
+    const PROTOCOL: ProtocolHash = ProtocolHash(*b"protocol");
+    let now = net.clock(0);
+    let process = net.nodes[0].machine.open(now, PROTOCOL).unwrap();
+    let to = Destination::Process(process.clone());
+    let nobody = Destination::Named { node: id("a", 0), name: ProcessName::new("nobody").unwrap() };
+    let (now, deadline) = (net.clock(1), net.clock(1) + 5 * SECOND);
+    let machine = &mut net.nodes[1].machine;
+    machine.cast(now, &to, PROTOCOL, Bytes::from_static(b"body")).unwrap();
+    let calls = [&to, &to, &nobody].map(|to| machine.call(now, to, PROTOCOL, Bytes::from_static(b"body"), deadline).unwrap());
+    let monitors = [&to, &to].map(|to| machine.monitor(now, None, to).unwrap());
+    machine.request_stop(now, &to, ExitReason::error("asked to")).unwrap();
+    net.perform(1);
+    net.run(100 * MS);
+    let now = net.clock(1);
+    net.nodes[1].machine.cancel(now, calls[1]);
+    net.nodes[1].machine.demonitor(now, None, monitors[1]);
+    net.perform(1);
+    net.run(100 * MS);
+    let now = net.clock(0);
+    for item in net.nodes[0].machine.take(now, process.number(), 9) {
+        if let MailboxItem::Call { request, .. } = item {
+            net.nodes[0].machine.answer(now, request, Bytes::from_static(b"answer"), false).unwrap();
+        }
+    }
+    net.nodes[0].machine.exit(now, process.number(), ExitReason::error("done"), 9);
+    net.perform(0);
+    net.run(100 * MS);
+}
+
 /// Three nodes join, a process with an identity that is in use comes, all leave: that takes each message there is.
 fn session() -> BTreeMap<u8, Vec<Vec<u8>>> {
     let (mut net, log) = captured(4);
@@ -92,6 +123,7 @@ fn session() -> BTreeMap<u8, Vec<Vec<u8>>> {
     net.run(5 * SECOND);
     net.send(0, &id("b", 1), vec![7; 200_000]).unwrap();
     net.run(100 * MS);
+    signals_of(&mut net);
     for host in 0..3 {
         net.feed(host, Input::Stop);
         net.run(SECOND);
@@ -111,6 +143,12 @@ fn what_nodes_send_has_the_shapes_of_the_cddl() {
             validate_cbor_bytes("control", &cddl, &body).unwrap();
         }
     }
+    let signals = bodies.remove(&0x21).unwrap_or_default();
+    for signal in &signals {
+        validate_cbor_bytes("signal", &cddl, signal).unwrap_or_else(|error| panic!("{signal:02x?}: {error}"));
+    }
+    let kinds: BTreeSet<u8> = signals.iter().map(|signal| signal[1]).collect();
+    assert_eq!(kinds, (0..=8).collect(), "each signal there is");
     assert_eq!(bodies.into_keys().collect::<Vec<_>>(), [0x20, 0xA0], "besides payloads, whole or the last piece, and pieces");
 }
 
