@@ -139,7 +139,7 @@ pub use limits::Limits;
 pub use listen_on::ListenOn;
 #[cfg(feature = "testing")]
 #[doc(hidden)]
-pub use machine::Books;
+pub use machine::{Books, OpenWith};
 pub use machine::{Machine, Readiness, ReadinessReason, Usage};
 pub use node_info::{LastDown, NodeInfo};
 pub use process::{

@@ -21,7 +21,40 @@ pub struct Books {
     pub sessions: usize,
 }
 
+/// What is open between a machine's processes and those of its peers.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct OpenWith {
+    /// Calls of this node whose outcome was not told.
+    pub calls: usize,
+    /// Calls of this node that are over, and of which the peer is still to hear.
+    pub cancelled: usize,
+    /// Calls of peers that a process was handed and has not answered.
+    pub handed: usize,
+    /// Monitors of this node that have not fired and were not removed.
+    pub monitors: usize,
+    /// Signals that wait to be sent.
+    pub owed: usize,
+    /// Calls of peers that wait, or that a process was handed and has not answered.
+    pub requests: usize,
+    /// Monitors of peers, until it was sent that they have fired.
+    pub watched: usize,
+}
+
 impl Machine {
+    /// What is open with a node that is up or with this one, or with all.
+    #[must_use]
+    pub fn open_with(&self, node: Option<&NodeId>) -> OpenWith {
+        let Some(node) = node else { return self.processes.open_with(None) };
+        let session = self.active().and_then(|active| active.node.peers.session(node));
+        self.processes.open_with(session.or(Some(crate::process::LOCAL)))
+    }
+
+    /// How many processes are open.
+    #[must_use]
+    pub fn process_count(&self) -> usize {
+        self.processes.len()
+    }
+
     /// The machine's own counts.
     #[must_use]
     pub fn books(&self) -> Books {

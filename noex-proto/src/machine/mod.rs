@@ -37,7 +37,7 @@ use crate::{
     MessagesLagged, NodeId, Secret, SendError, SetSecretsError, SetSeedsError, StartError,
 };
 #[cfg(feature = "testing")]
-pub use books::Books;
+pub use books::{Books, OpenWith};
 pub use readiness::{Readiness, ReadinessReason};
 pub use usage::Usage;
 

@@ -9,6 +9,10 @@ use crate::mesh::node::Node;
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct Usage {
+    /// Calls to one peer that are open, or whose cancel waits to be sent.
+    pub calls_per_peer: usize,
+    /// Calls of one peer that wait or are being handled.
+    pub calls_served_per_peer: usize,
     /// Connections that were ended and whose last bytes are still on their way.
     pub closing_connections: usize,
     /// Connections of any kind: being dialled, strangers, sessions.
@@ -27,18 +31,33 @@ pub struct Usage {
     pub half_open: usize,
     /// The same from one address.
     pub half_open_per_address: usize,
+    /// Local names of processes.
+    pub local_names: usize,
     /// Name lookups under way.
     pub lookups_in_flight: usize,
+    /// Bytes of messages in one mailbox, and in the batch that its owner took last, with what a mailbox itself costs.
+    pub mailbox_bytes: usize,
+    /// Messages in one mailbox, and in the batch that its owner took last.
+    pub mailbox_messages: usize,
+    /// Bytes of messages in all mailboxes, with what they themselves cost.
+    pub mailboxes_bytes: usize,
     /// Nodes with a session that is up.
     pub members: usize,
     /// Bytes of messages waiting for one subscriber, with what the queue itself costs.
     pub message_bytes_per_subscriber: usize,
+    /// Monitors of one process, and notices of them that it has not taken.
+    pub monitors_per_process: usize,
     /// Nodes that are known, connected or not.
     pub nodes: usize,
+    /// Open processes.
+    pub processes: usize,
     /// Bytes of messages waiting to be sent to one peer, with what the queue itself costs.
     pub send_queue_bytes: usize,
     /// Bytes that were handed to the adapter for one peer and have not left it.
     pub send_window_bytes: usize,
+    /// Bytes of calls and casts, or of answers, waiting to be sent to one peer, with what the queue itself costs. Each may be
+    /// [`Limits::send_queue_bytes`].
+    pub signal_bytes: usize,
 }
 
 impl Machine {
@@ -54,15 +73,19 @@ impl Machine {
     /// How much of each limit is in use. While the node is stopped, only what waits for subscribers is.
     #[must_use]
     pub fn usage(&self) -> Usage {
-        let of_node = self.active().map(|active| active.node.usage()).unwrap_or_default();
         let (events, bytes) = self.host.subscriptions.fullest();
-        let lookups_in_flight = self.host.lookups.under_way();
-        Usage { events_per_subscriber: events, lookups_in_flight, message_bytes_per_subscriber: bytes, ..of_node }
+        let of_processes = Usage {
+            events_per_subscriber: events,
+            lookups_in_flight: self.host.lookups.under_way(),
+            message_bytes_per_subscriber: bytes,
+            ..self.processes.usage()
+        };
+        self.active().map_or(of_processes, |active| active.node.usage(of_processes))
     }
 }
 
 impl Node {
-    fn usage(&self) -> Usage {
+    fn usage(&self, rest: Usage) -> Usage {
         let queues = self.links.sessions().map(|(_, session)| session.queue());
         let (control_messages, send_queue_bytes, send_window_bytes) =
             queues.fold((0, 0, 0), |(control, queued, in_flight), queue| {
@@ -82,7 +105,7 @@ impl Node {
             nodes: self.peers.len(),
             send_queue_bytes,
             send_window_bytes,
-            ..Usage::default()
+            ..rest
         }
     }
 }

@@ -13,6 +13,7 @@
 //! | `arrivals` | what a peer's signals lead to |
 //! | `ends` | the end of a process, of a session and of a run, and deadlines |
 //! | `release` | signals on their way to the wire |
+//! | `usage` | how much is open, and how full everything is |
 
 mod abstraction;
 mod arrivals;
@@ -31,6 +32,7 @@ mod slots;
 mod table;
 #[cfg(test)]
 mod tests;
+mod usage;
 
 use alloc::collections::BTreeSet;
 
@@ -45,9 +47,10 @@ pub(crate) use id::{NAME_MAX, REASON_MAX};
 use deadlines::Deadlines;
 use mailbox::{Mailbox, Waiting};
 use outbox::{Outbox, Owed};
+pub(crate) use peers::LOCAL;
+use peers::Peers;
 #[cfg(debug_assertions)]
 use peers::{CallState, Peer, RequestState, WatchedState};
-use peers::{LOCAL, Peers};
 #[cfg(debug_assertions)]
 use table::Process;
 use table::Table;

@@ -79,6 +79,11 @@ impl Outbox {
         self.line.is_empty() && self.transit.is_none()
     }
 
+    /// What the signals cost that the application started, or the answers, whichever is more.
+    pub(super) const fn fullest(&self) -> usize {
+        if self.asked > self.answers { self.asked } else { self.answers }
+    }
+
     /// Whether a signal that the application starts finds room. One always does in an empty queue.
     pub(super) const fn has_room(&self, size: usize, limit: usize) -> bool {
         self.asked == 0 || self.asked + cost(size) <= limit
@@ -202,7 +207,7 @@ impl Outbox {
     }
 
     /// How many signals wait.
-    #[cfg(debug_assertions)]
+    #[cfg(any(debug_assertions, feature = "testing"))]
     pub(super) const fn len(&self) -> usize {
         self.line.len()
     }

@@ -14,7 +14,7 @@ use crate::wire::signal::{Failure, To};
 use crate::{ConnId, Instant};
 
 /// This node itself, as a peer: no connection has this number.
-pub(super) const LOCAL: ConnId = ConnId(0);
+pub(crate) const LOCAL: ConnId = ConnId(0);
 
 /// The peers, by the connection of their session, which is never used again. A row is made when something is asked of its peer or by it,
 /// and lasts as long as the session.

@@ -65,8 +65,12 @@ impl Table {
         self.rows.iter().map(|(number, row)| (*number, &**row))
     }
 
+    /// How many local names there are.
+    pub(super) fn names(&self) -> usize {
+        self.names.len()
+    }
+
     /// What all mailboxes hold, in bytes.
-    #[cfg(test)]
     pub(super) const fn bytes(&self) -> usize {
         self.bytes
     }

@@ -28,6 +28,17 @@ pub(super) fn grow(before: &Counters, now: &Counters) -> bool {
             c.messages_sent,
             c.messages_received,
             c.member_answers,
+            c.calls,
+            c.calls_answered,
+            c.calls_failed,
+            c.calls_timed_out,
+            c.calls_cancelled,
+            c.late_answers,
+            c.requests,
+            c.requests_failed,
+            c.casts_sent,
+            c.casts_received,
+            c.casts_dropped,
             c.reports_held_back,
         ]
     };
@@ -71,6 +82,15 @@ pub(super) fn check_limits(usage: &Usage, limits: &Limits, stopping: bool) -> Ch
     let sessions = limits.members.saturating_mul(2).saturating_add(1);
     let catch_up = 2 * usage.nodes + 3;
     for (what, used, limit) in [
+        ("calls to one peer", usage.calls_per_peer, limits.calls_per_peer),
+        ("calls of one peer", usage.calls_served_per_peer, limits.calls_served_per_peer),
+        ("local names", usage.local_names, limits.local_names),
+        ("bytes in one mailbox", usage.mailbox_bytes, limits.mailbox_bytes),
+        ("messages in one mailbox", usage.mailbox_messages, limits.mailbox_messages),
+        ("bytes in all mailboxes", usage.mailboxes_bytes, limits.mailboxes_bytes),
+        ("monitors of one process", usage.monitors_per_process, limits.monitors_per_process),
+        ("processes", usage.processes, limits.processes),
+        ("bytes of signals", usage.signal_bytes, limits.send_queue_bytes + ENTRY),
         ("closing connections", usage.closing_connections, closing),
         ("connections", usage.connections, limits.half_open.saturating_add(limits.dials_in_flight).saturating_add(sessions)),
         ("control messages", usage.control_messages, limits.control_messages + OWN),
