@@ -7,7 +7,7 @@ use std::fs;
 use syn::{Attribute, Fields, Item, Visibility};
 
 /// Where one new thing must break whoever builds or matches it, or where nothing can be added.
-const EXHAUSTIVE: [(&str, &str); 18] = [
+const EXHAUSTIVE: [(&str, &str); 19] = [
     ("Action", "a driver that ignores an action is broken"),
     ("Books", "hidden, and for this repository's simulator alone"),
     ("Bound", "an adapter has to say all of it"),
@@ -17,6 +17,7 @@ const EXHAUSTIVE: [(&str, &str); 18] = [
     ("Input", "what happened, as each driver builds it"),
     ("LocalNetwork", "a driver has to look for all of it"),
     ("LookupId", "a number"),
+    ("OpenWith", "hidden, and for this repository's simulator alone"),
     ("Phase", "of the feature testing: a driver's tests tell all phases of a connection apart"),
     ("ProcessAction", "a new action has to break every driver"),
     ("ProcessInput", "a new input has to break whoever tells inputs apart"),

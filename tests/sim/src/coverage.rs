@@ -7,7 +7,7 @@ use noex_proto::{ClusterError, Counters, DialError, Refusal, Unreached};
 use crate::Fault;
 
 /// All that is counted beside the kinds of faults. What is not here cannot be noted; what is here and never occurs is too rare.
-const STATES: [&str; 40] = [
+const STATES: [&str; 72] = [
     "address beyond the sixteenth",
     "dead session replaced",
     "apart: for a cause",
@@ -48,6 +48,38 @@ const STATES: [&str; 40] = [
     "stranger evicted",
     "tampered bytes",
     "waiting offer",
+    "call: answer dropped",
+    "call: answered",
+    "call: busy",
+    "call: cancelled",
+    "call: disconnected",
+    "call: dropped",
+    "call: exited",
+    "call: expired",
+    "call: no process",
+    "call: not connected",
+    "call: not started",
+    "call: not understood",
+    "call: queue full",
+    "call: stopped",
+    "call: timed out",
+    "call: too large",
+    "call: unsupported",
+    "call: wrong protocol",
+    "cast: queue full",
+    "monitor: a process ended",
+    "monitor: no connection",
+    "monitor: no process",
+    "monitor: queue full",
+    "monitor: removed",
+    "process: a call expired in its batch",
+    "process: a call over before its answer",
+    "process: a call over in its batch",
+    "process: an answer waits for room",
+    "process: asked to stop",
+    "process: casts missed",
+    "process: ended by the machine",
+    "process: not opened",
 ];
 
 /// What is counted beside these, only to be compared with how much of it there was: there is some of it in every run, or, where it takes so

@@ -13,7 +13,7 @@ const INTRO: u8 = 0x16;
 const PING: u8 = 0x13;
 
 /// The messages that a record may hold, and the frames of a handshake, by their first bytes.
-const MESSAGES: [(u8, &str); 10] = [
+const MESSAGES: [(u8, &str); 11] = [
     (HEARTBEAT, "message HEARTBEAT"),
     (MEMBERS, "message MEMBERS"),
     (0x12, "message MEMBERS_REQUEST"),
@@ -24,6 +24,7 @@ const MESSAGES: [(u8, &str); 10] = [
     (0x1d, "message REFUSED"),
     (0x1f, "message GOODBYE"),
     (0x20, "message PAYLOAD"),
+    (0x21, "message SIGNAL"),
 ];
 const FRAMES: [(u8, &str); 5] =
     [(1, "message HELLO"), (2, "message CHALLENGE"), (3, "message AUTH"), (4, "message AUTH_OK"), (5, "message REJECT")];

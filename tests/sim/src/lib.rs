@@ -51,4 +51,4 @@ pub use plan::{Addr, Fault, InvalidPlan, Matters, NamePlan, NodePlan, Op, Outcom
 pub use recording::{Replay, ReplayError};
 pub use safety::{Invariant, Violation};
 pub use trace::{Line, text};
-pub use world::{Chunking, Dialling, HostId, Latency, Resolving, Rogue, Tampering, World};
+pub use world::{Chunking, Dialling, HostId, Latency, Resolving, Rogue, Script, Tampering, World};

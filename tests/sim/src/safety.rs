@@ -26,12 +26,18 @@ pub enum Invariant {
     Agreement,
     /// Two who know each other are apart for no longer than what was in their way takes to be got over.
     ApartForACause,
+    /// An answer is of the process that was called, in the up-period in which it was, and that has answered.
+    AnswersAreTrue,
     /// Of nodes and seeds is said what the network or a resolver said, and nothing for a fault of the own system.
     BlameIsTrue,
     /// What the machine counts is what its driver knows: equal, after each input.
     BooksBalance,
     /// What is queued and every table stay within their limits.
     Bounded,
+    /// A call that is open ends by its deadline, and with its session.
+    CallsEndInTime,
+    /// A call has one outcome, and none after it was cancelled.
+    CallsEndOnce,
     /// Any chunking of a stream gives the same actions.
     ChunkingIsIrrelevant,
     /// Two running processes with one identity: both report it.
@@ -40,6 +46,8 @@ pub enum Invariant {
     CountersGrow,
     /// A node that is dead is reported in time.
     DeathReported,
+    /// A process that is said to be down by some reason is.
+    DownsAreTrue,
     /// Who left is not dialled, unless it is a seed or has started again.
     DepartedStayAway,
     /// Ups and downs alternate per node.
@@ -48,6 +56,13 @@ pub enum Invariant {
     EventsMatchView,
     /// Each handshake has nonces of its own.
     FreshNonces,
+    /// A call is handled once at most, by the process that was called, before its deadline; where it is said that it was not, never.
+    HandledAsSaid,
+    /// The messages of a node to a process come in order; a cast is missing only where the process is told so, and a process is down after its
+    /// last.
+    MessagesInOrder,
+    /// A monitor fires once, in time, and not after it was removed.
+    MonitorsFireOnce,
     /// Nobody's number of ticks, dials or messages explodes.
     NoStorm,
     /// Nobody goes down without a cause.
@@ -58,12 +73,18 @@ pub enum Invariant {
     NoPanic,
     /// No node is its own member.
     NoSelf,
+    /// At rest nothing is left of calls, and of a node that is stopped no process.
+    NothingIsLeft,
     /// No dial follows the call to stop, and no action its end, when no connection and no deadline is left.
     NothingAfterStop,
     /// At rest, a pair of nodes has one connection.
     OneSession,
+    /// What is said of a call, cast or monitor that fails is so.
+    OutcomesAreTrue,
     /// What is received is a prefix of what was sent in one up-period, in order, once.
     PayloadsArePrefixes,
+    /// At rest, a call comes to what its process does.
+    ProcessesServe,
     /// Who is asked for members over a session that nothing disturbs answers.
     QuestionsAnswered,
     /// Once nothing fails any more, all see each other again by dials and their deadlines; no silence has to last for it.

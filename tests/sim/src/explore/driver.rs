@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use bytes::Bytes;
-use noex_proto::testing::Told;
+use noex_proto::testing::{self, Told};
 use noex_proto::{
     Action, Close, ClusterError, ClusterEvent, ConnId, ConnectError, Input, NodeDownReason, NodeId, PeerFault, SendError,
 };
@@ -17,9 +17,21 @@ impl State {
     /// Feeds an input, performs what the machine asks for, tells it that all bytes were taken, and sends a payload to whoever came
     /// up.
     pub(super) fn feed(&mut self, host: HostId, input: Input) -> Checked {
-        let mut inputs = VecDeque::from([input]);
-        let mut ups = Vec::new();
         self.told = false;
+        self.feed_all(host, VecDeque::from([input]), Vec::new())
+    }
+
+    /// Performs what the machine asks for where an application has asked for something.
+    pub(super) fn drain(&mut self, host: HostId) -> Checked {
+        let (mut inputs, mut ups) = (VecDeque::new(), Vec::new());
+        self.told = false;
+        let at = self.host_mut(host);
+        let actions = at.contract.drain(&mut at.machine);
+        self.perform(host, actions, &mut inputs, &mut ups)?;
+        self.feed_all(host, inputs, ups)
+    }
+
+    fn feed_all(&mut self, host: HostId, mut inputs: VecDeque<Input>, mut ups: Vec<NodeId>) -> Checked {
         loop {
             while let Some(input) = inputs.pop_front() {
                 self.feed_one(host, input, &mut inputs, &mut ups)?;
@@ -39,13 +51,25 @@ impl State {
         let at = self.host_mut(host);
         let now = at.now;
         let fed = at.contract.feed(&mut at.machine, now, input);
-        let actions = fed.or_else(|broken| self.violate(host, broken.rule.into(), broken.detail).map(|()| Vec::new()))?;
-        if pieces.is_some_and(|other| other != actions) {
+        if let (Some(other), Ok(actions)) = (pieces, &fed)
+            && other != *actions
+        {
             return self.violate(host, Invariant::ChunkingIsIrrelevant, "the same bytes in pieces lead to other actions".into());
         }
         if tick {
             self.count(host, Activity::Tick)?;
         }
+        self.perform(host, fed, inputs, ups)
+    }
+
+    fn perform(
+        &mut self,
+        host: HostId,
+        asked: Result<Vec<Action>, testing::Violation>,
+        inputs: &mut VecDeque<Input>,
+        ups: &mut Vec<NodeId>,
+    ) -> Checked {
+        let actions = asked.or_else(|broken| self.violate(host, broken.rule.into(), broken.detail).map(|()| Vec::new()))?;
         self.acted |= !actions.is_empty();
         for action in actions {
             self.act(host, action, inputs, ups)?;
@@ -90,7 +114,7 @@ impl State {
                 Ok(())
             }
             Action::Message => self.read_messages(host),
-            Action::Process(_) => Ok(()),
+            Action::Process(action) => self.process_action(host, action),
             Action::Resolve { lookup, .. } => {
                 inputs.push_back(Input::Resolved { addrs: Ok(Vec::new()), lookup });
                 Ok(())

@@ -9,6 +9,7 @@
 //! says so of every machine, and what is under way on every connection says the same: nonces, keys and absolute times are left
 //! out.
 
+mod call;
 mod digest;
 mod driver;
 mod link;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use noex_proto::{Input, Instant};
 
+use super::call::PATIENCE;
 use super::link::{EndState, Link};
 use super::scenario::MAX_DELAY;
 use super::state::{Checked, Move, PAUSE, State, Watched};
@@ -150,6 +151,10 @@ impl State {
         }
         let mut clock = Clock::of(self);
         clock.until_met(self)?;
+        if self.rules.calls {
+            clock.run(self, PATIENCE)?;
+            self.judge_calling()?;
+        }
         if self.rules.watched > Duration::ZERO {
             // Silence that lasted before may end a session yet: the clocks did not agree then.
             clock.run(self, self.rules.watched)?;

@@ -9,8 +9,14 @@ use crate::HostId;
 /// How often what is not the delivery of something may happen in one run.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
 pub struct Budget {
+    /// Calls of the process, each with a monitor of it.
+    pub calls: u8,
+    /// Calls that their callers wait for no more.
+    pub cancels: u8,
     /// Processes that are gone at once.
     pub crashes: u8,
+    /// Ends of the process.
+    pub exits: u8,
     /// Nodes that are told to stop.
     pub leaves: u8,
     /// Resets that never arrive at one of the ends.
@@ -50,6 +56,8 @@ pub struct Scenario {
 /// What else differs between scenarios.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Rules {
+    /// The second node has a process, which the first one calls.
+    pub(super) calls: bool,
     /// The one that all others join, and which has room for one of them.
     pub(super) hub: Option<HostId>,
     /// A record leaves the driver's queue only when it arrives, so that what follows waits in the machine.
@@ -194,6 +202,24 @@ impl Scenario {
                 rules: Rules { watched: Duration::from_secs(12), ..Rules::default() },
                 budget: Budget { resets: 1, waits: 1, ..Budget::default() },
                 ..Self::new("mixed", "as reset; one beats twenty times as often as the other", mixed())
+            },
+            Self {
+                joined: true,
+                rules: Rules { calls: true, ..Rules::default() },
+                budget: Budget { calls: 1, cancels: 1, exits: 1, resets: 1, waits: 2, ..Budget::default() },
+                ..Self::new("call", "two nodes that are connected; one calls a process of the other, and watches it", patient())
+            },
+            Self {
+                joined: true,
+                rules: Rules { calls: true, ..Rules::default() },
+                budget: Budget { calls: 1, cancels: 1, leaves: 1, waits: 1, ..Budget::default() },
+                ..Self::new("call-leave", "the same, and a node leaves", patient())
+            },
+            Self {
+                joined: true,
+                rules: Rules { calls: true, ..Rules::default() },
+                budget: Budget { calls: 1, exits: 1, losses: 1, resets: 1, waits: 1, ..Budget::default() },
+                ..Self::new("call-half-open", "as call, and a reset reaches one of them only", patient())
             },
             Self::new(
                 "gossip",

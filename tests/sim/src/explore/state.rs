@@ -11,6 +11,7 @@ use noex_proto::{
     ClusterStatus, ConnId, ConnectError, Input, Instant, LocalNetwork, Machine, NodeId, Secret, SubscriptionId, WallTime,
 };
 
+use super::call::{CALLED, Calling};
 use super::digest::Digest;
 use super::link::{EndState, Link, StreamEnd};
 use super::scenario::{Budget, Node, Rules, SECRET};
@@ -36,12 +37,20 @@ pub(super) type Checked = Result<(), Violation>;
 pub(super) enum Move {
     /// A dial is accepted, and its dialler is told.
     Accept(u8),
+    /// The process answers the call that it has.
+    Answer,
+    /// The caller calls the process.
+    Call,
+    /// The caller waits for its call no more.
+    Cancel,
     /// A process is gone.
     Crash(u8),
     /// The next frame arrives.
     Deliver(u8, u8),
     /// The end of a stream, or a reset, arrives.
     End(u8, u8),
+    /// The process ends, and another one is opened.
+    Exit,
     /// A node is told to stop.
     Leave(u8),
     /// A driver waits no longer for the other end of a connection that its machine closed.
@@ -60,6 +69,8 @@ pub(super) enum Move {
     Send(u8),
     /// A node starts again.
     Start(u8),
+    /// The process takes what is in its mailbox.
+    Take,
     /// A host's clock goes on until its machine does something.
     Wait(u8),
     /// A process that was paused sees to its deadlines.
@@ -108,6 +119,7 @@ pub(super) struct State {
     /// The beginnings of all nonces.
     pub(super) nonces: Vec<u64>,
     pub(super) rules: Rules,
+    pub(super) calling: Calling,
     /// The sessions that the host which got the last input had before it.
     pub(super) sessions: Vec<(NodeId, ConnId)>,
     /// What that host has closed since: the connection, the host at its other end, and whether it had ended or was about to.
@@ -194,6 +206,7 @@ impl State {
             links_made: 0,
             nonces: Vec::new(),
             rules,
+            calling: Calling::default(),
             sessions: Vec::new(),
             closed: Vec::new(),
             disturbed: false,
@@ -211,7 +224,7 @@ impl State {
     /// What makes this state the same as another one.
     pub(super) fn digest(&self) -> u128 {
         let mut digest = Digest::default();
-        self.budget.hash(&mut digest);
+        (self.budget, &self.calling).hash(&mut digest);
         for host in &self.hosts {
             host.digest().hash(&mut digest);
         }
@@ -268,6 +281,7 @@ impl State {
                 }
             }
         }
+        self.add_turns(&mut moves);
         let paused = self.hosts.iter().enumerate().filter(|(_, host)| host.paused && !host.is_stopped());
         moves.extend(paused.map(|(place, _)| Move::Wake(place as u8)));
         moves
@@ -280,6 +294,7 @@ impl State {
             Move::Accept(link) => Some(end(link, 1)),
             Move::Deliver(link, of) | Move::End(link, of) => Some(end(link, usize::from(of))),
             Move::Refuse(link) => Some(end(link, 0)),
+            Move::Answer | Move::Take => Some(CALLED),
             _ => None,
         }
     }
@@ -310,6 +325,7 @@ impl State {
                 }
             }
         }
+        self.add_calls(&mut moves);
         for (place, host) in self.hosts.iter().enumerate() {
             let number = place as u8;
             if host.is_stopped() {
@@ -345,9 +361,13 @@ impl State {
     pub(super) fn apply(&mut self, next: Move) -> Checked {
         let listens = |state: &Self, link: u8| !state.hosts[state.links[usize::from(link)].ends[1].host].is_stopped();
         let harmless = matches!(next, Move::Accept(_) | Move::Deliver(..) | Move::End(..) | Move::Pause(_))
-            || matches!(next, Move::Rotate(_) | Move::Send(_) | Move::Wake(_));
+            || matches!(next, Move::Rotate(_) | Move::Send(_) | Move::Wake(_))
+            || matches!(next, Move::Answer | Move::Call | Move::Cancel | Move::Exit | Move::Take);
         self.disturbed |= !harmless;
         match next {
+            Move::Call => self.budget.calls -= 1,
+            Move::Cancel => self.budget.cancels -= 1,
+            Move::Exit => self.budget.exits -= 1,
             Move::Crash(_) => self.budget.crashes -= 1,
             Move::Leave(_) => self.budget.leaves -= 1,
             Move::Refuse(link) if listens(self, link) => self.budget.refusals -= 1,
@@ -358,7 +378,8 @@ impl State {
             Move::Send(_) => self.budget.sends -= 1,
             Move::Start(_) => self.budget.starts -= 1,
             Move::Linger(..) | Move::Wait(_) => self.budget.waits -= 1,
-            Move::Accept(_) | Move::Deliver(..) | Move::End(..) | Move::Refuse(_) | Move::Wake(_) => {}
+            Move::Accept(_) | Move::Answer | Move::Deliver(..) | Move::End(..) | Move::Refuse(_) | Move::Take | Move::Wake(_) => {
+            }
         }
         self.happen(next)
     }
@@ -368,6 +389,11 @@ impl State {
         let place = usize::from;
         match next {
             Move::Accept(link) => self.accept(place(link)),
+            Move::Answer => self.answer(),
+            Move::Call => self.call(),
+            Move::Cancel => self.cancel(),
+            Move::Exit => self.replace(),
+            Move::Take => self.take(),
             Move::Crash(host) => self.crash(place(host)),
             Move::Deliver(link, end) => self.deliver(place(link), place(end)),
             Move::End(link, end) => self.end(place(link), place(end)),
@@ -498,6 +524,7 @@ impl State {
                 }
             }
         }
+        self.calling_crashed(host);
         let old = &self.hosts[host];
         self.hosts[host] = Rc::new(Host::new(Rc::clone(&old.node), old.starts));
         Ok(())
@@ -518,7 +545,12 @@ impl State {
             route: Some(local.ip()),
             ..LocalNetwork::default()
         };
-        self.feed(host, Input::Listening { entropy, local, network: Box::new(network) })
+        self.feed(host, Input::Listening { entropy, local, network: Box::new(network) })?;
+        if self.rules.calls && host == CALLED {
+            self.open_process();
+            return self.drain(host);
+        }
+        Ok(())
     }
 
     /// A host's clock goes on until its machine does something.

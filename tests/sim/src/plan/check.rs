@@ -140,6 +140,9 @@ impl Plan {
         if step.at_ms > self.heal_ms {
             return Some(format!("step {place} is at {} ms, after the end of the faults at {} ms", step.at_ms, self.heal_ms));
         }
+        if let Some((node, process)) = step.op.process().filter(|(node, process)| *process >= self.nodes[*node].processes.len()) {
+            return Some(format!("step {place} names process {process} of node {node}, which does not exist: {:?}", step.op));
+        }
         let fault = match step.op {
             Op::FirstSecret { .. } if self.secret => Some("the cluster has a secret from the start".into()),
             Op::FirstSecret { without: Some(node), .. } if self.core.contains(&node) => {
@@ -147,11 +150,19 @@ impl Plan {
             }
             Op::Rotate { ref more, .. } if more.len() > MOST_SECRETS => Some(format!("{} further secrets", more.len())),
             Op::Clock { permille: 0, .. } => Some("a clock cannot stand still".into()),
-            Op::Broadcast { size, .. } | Op::Send { size, .. } if size > MOST_BYTES => {
+            Op::Broadcast { size, .. } | Op::Call { size, .. } | Op::Cast { size, .. } | Op::Send { size, .. }
+                if size > MOST_BYTES =>
+            {
                 Some(format!("{size} bytes in one message, of at most {MOST_BYTES}"))
             }
             Op::RogueDials { rogue, .. } if rogue >= self.rogues.len() => Some(format!("stranger {rogue} does not exist")),
-            Op::Broadcast { count, .. } | Op::RogueDials { count, .. } | Op::Send { count, .. } if count > MOST => {
+            Op::Broadcast { count, .. }
+            | Op::Call { count, .. }
+            | Op::Cast { count, .. }
+            | Op::RogueDials { count, .. }
+            | Op::Send { count, .. }
+                if count > MOST =>
+            {
                 Some(format!("{count} at once, of at most {MOST}"))
             }
             ref op if !op.is_among(&self.faults) => {
@@ -160,7 +171,11 @@ impl Plan {
             Op::SetSeeds { ref seeds, .. } if seeds.iter().any(|seed| matches!(seed, Seed::Name(_) | Seed::Rogue(_))) => {
                 Some("a name or a stranger as a new seed".into())
             }
+            Op::Call { answer, .. } if answer > MOST_BYTES => {
+                Some(format!("{answer} bytes in one answer, of at most {MOST_BYTES}"))
+            }
             Op::Cut { .. } | Op::SetSeeds { .. } => None,
+            ref op if op.process().is_some() => None,
             _ if named.len() == 2 && named[0] == named[1] => Some(format!("node {} and itself", named[0])),
             _ => None,
         };

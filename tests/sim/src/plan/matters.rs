@@ -61,13 +61,14 @@ const CONFIG: [(&str, Config); 15] = [
     ("config stop_timeout", |config| config.stop_timeout(Duration::from_secs(1))),
 ];
 
-const INPUTS: [&str; 17] = [
+const INPUTS: [&str; 18] = [
     "input Accepted",
     "input Closed",
     "input Connected",
     "input DialFailed",
     "input Halt",
     "input Listening",
+    "input Process",
     "input Received",
     "input Report",
     "input Resolved",
@@ -81,7 +82,9 @@ const INPUTS: [&str; 17] = [
     "input Transmitted",
 ];
 
-const LIMITS: [&str; 16] = [
+const LIMITS: [&str; 24] = [
+    "limit calls_per_peer",
+    "limit calls_served_per_peer",
     "limit closing_connections",
     "limit control_messages",
     "limit departed_nodes",
@@ -92,10 +95,16 @@ const LIMITS: [&str; 16] = [
     "limit events_per_subscriber",
     "limit half_open",
     "limit half_open_per_address",
+    "limit local_names",
     "limit lookups_in_flight",
+    "limit mailbox_bytes",
+    "limit mailbox_messages",
+    "limit mailboxes_bytes",
     "limit members",
     "limit message_bytes",
     "limit message_bytes_per_subscriber",
+    "limit monitors_per_process",
+    "limit processes",
     "limit send_queue_bytes",
     "limit send_window_bytes",
 ];
@@ -108,7 +117,7 @@ const PARTS: [Part; 3] = [
 ];
 
 /// What matters in no seed, and why that is so.
-const HOLES: [(&str, &str); 5] = [
+const HOLES: [(&str, &str); 9] = [
     ("config host", "a simulated host has one address, and its driver listens there whatever is configured"),
     ("config start_timeout", "a simulated listener is there, or is not, at once"),
     (
@@ -117,6 +126,10 @@ const HOLES: [(&str, &str); 5] = [
     ),
     ("limit departed_nodes", "it takes two that leave, and one that was cut off meanwhile and still tells of the first"),
     ("limit half_open", "the strangers of a plan have few addresses, and reach the limit of an address first"),
+    ("limit local_names", "a process of a plan has one name, and no plan opens more processes than a node may have"),
+    ("limit mailboxes_bytes", "a node of a plan has few processes, of which hardly ever two have full mailboxes"),
+    ("limit monitors_per_process", "a plan has few monitors, and hardly ever two of one process at a time"),
+    ("limit processes", "no plan opens more processes than a node may have"),
 ];
 
 /// In how many of some seeds each thing matters.

@@ -12,6 +12,7 @@ pub(crate) mod matters;
 mod names;
 mod op;
 mod order;
+mod processes;
 mod promises;
 mod questions;
 mod rest;
@@ -26,7 +27,7 @@ use noex_proto::{ClusterConfig, Limits};
 use serde::{Deserialize, Serialize};
 
 use crate::world::network;
-use crate::{Chunking, Latency, Rogue};
+use crate::{Chunking, Latency, Rogue, Script};
 pub use matters::Matters;
 pub use op::{Op, Step};
 pub use run::{Outcome, STEP_BOUND};
@@ -174,6 +175,9 @@ pub struct NodePlan {
     /// Its limit on members, where that is below the number of nodes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub members: Option<usize>,
+    /// The processes that it opens, each in its place.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub processes: Vec<Script>,
 }
 
 /// A seed.
@@ -398,6 +402,8 @@ impl Plan {
     fn limits(&self) -> Limits {
         let nodes = self.nodes.len();
         Limits::default()
+            .calls_per_peer(processes::FEW_CALLS)
+            .calls_served_per_peer(processes::FEW_CALLS / 2)
             .closing_connections(1)
             .control_messages(4)
             .departed_nodes(1)
@@ -408,10 +414,16 @@ impl Plan {
             .events_per_subscriber(1)
             .half_open(nodes)
             .half_open_per_address(2)
+            .local_names(self.nodes.iter().map(|node| node.processes.len()).max().unwrap_or(0).max(1))
             .lookups_in_flight(1)
+            .mailbox_bytes(processes::SMALL_MAILBOX)
+            .mailbox_messages(processes::FEW_MESSAGES)
+            .mailboxes_bytes(processes::SMALL_MAILBOX * 3 / 2)
             .members(self.nodes.iter().map(|node| node.seeds.len()).max().unwrap_or(0).max(nodes))
             .message_bytes(4096)
             .message_bytes_per_subscriber(4096)
+            .monitors_per_process(2)
+            .processes(self.nodes.iter().map(|node| node.processes.len()).max().unwrap_or(0).max(1))
             .send_queue_bytes(4096)
             .send_window_bytes(1)
     }

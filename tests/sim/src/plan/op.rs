@@ -28,6 +28,48 @@ pub enum Op {
         /// How many.
         count: usize,
     },
+    /// The application on a node calls a process.
+    Call {
+        /// From where.
+        from: usize,
+        /// Where the process is.
+        to: usize,
+        /// Its place there.
+        process: usize,
+        /// Whether it is called by its name.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        named: bool,
+        /// Whether the call is of a protocol that the process does not have.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        foreign: bool,
+        /// Bytes of each call.
+        size: usize,
+        /// Bytes of each answer.
+        answer: usize,
+        /// How many.
+        count: usize,
+        /// The time that an answer may take.
+        timeout_ms: u64,
+        /// When the caller waits no more.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        cancel_ms: Option<u64>,
+    },
+    /// The application on a node casts to a process.
+    Cast {
+        /// From where.
+        from: usize,
+        /// Where the process is.
+        to: usize,
+        /// Its place there.
+        process: usize,
+        /// Whether it is reached by its name.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        named: bool,
+        /// Bytes of each.
+        size: usize,
+        /// How many.
+        count: usize,
+    },
     /// A node's clock runs at this rate.
     Clock {
         /// Which.
@@ -71,6 +113,15 @@ pub enum Op {
         /// In which way.
         how: Dialling,
         /// For how long, or until when, in milliseconds.
+        ms: u64,
+    },
+    /// A process on a node ends, and another one takes its place.
+    Exit {
+        /// Which node.
+        node: usize,
+        /// The place of the process.
+        process: usize,
+        /// After how many milliseconds there is another one.
         ms: u64,
     },
     /// A node's process stands still.
@@ -124,6 +175,24 @@ pub enum Op {
     Misuse {
         /// Which.
         node: usize,
+    },
+    /// A process on a node watches another one, or a task does.
+    Monitor {
+        /// From where.
+        from: usize,
+        /// The place of the process that watches; none where a task does.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        by: Option<usize>,
+        /// Where the process is that is watched.
+        to: usize,
+        /// Its place there.
+        process: usize,
+        /// Whether it is reached by its name.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        named: bool,
+        /// When it is watched no more.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        ms: Option<u64>,
     },
     /// A host loses power, and starts again after `ms`, if that is given.
     PowerOff {
@@ -199,6 +268,15 @@ pub enum Op {
         /// How many.
         count: usize,
     },
+    /// The application on a node asks a process to stop.
+    RequestStop {
+        /// From where.
+        from: usize,
+        /// Where the process is.
+        to: usize,
+        /// Its place there.
+        process: usize,
+    },
     /// A node that runs is given other seeds, until it starts again.
     SetSeeds {
         /// Which.
@@ -264,6 +342,7 @@ impl Op {
             | Self::Crash { node, .. }
             | Self::Descriptors { node, .. }
             | Self::Broadcast { from: node, .. }
+            | Self::Exit { node, .. }
             | Self::Freeze { node, .. }
             | Self::Halt { node, .. }
             | Self::LateCloses { node, .. }
@@ -277,7 +356,11 @@ impl Op {
             | Self::Subscribe { node, .. }
             | Self::WallClock { node, .. } => vec![node],
             Self::Cut { from, to, .. } => from.iter_mut().chain(to).collect(),
-            Self::Dials { from: one, to: other, .. }
+            Self::Call { from: one, to: other, .. }
+            | Self::Cast { from: one, to: other, .. }
+            | Self::Monitor { from: one, to: other, .. }
+            | Self::RequestStop { from: one, to: other, .. }
+            | Self::Dials { from: one, to: other, .. }
             | Self::HalfOpen { at: one, with: other, .. }
             | Self::Reset { one, other }
             | Self::ResetOne { one, other }
@@ -297,6 +380,18 @@ impl Op {
         }
     }
 
+    /// The process that it is about: its node, and its place there.
+    pub(super) const fn process(&self) -> Option<(usize, usize)> {
+        match self {
+            Self::Call { to: node, process, .. }
+            | Self::Cast { to: node, process, .. }
+            | Self::Exit { node, process, .. }
+            | Self::Monitor { to: node, process, .. }
+            | Self::RequestStop { to: node, process, .. } => Some((*node, *process)),
+            _ => None,
+        }
+    }
+
     /// The kinds of faults that it can belong to; none where it is no fault.
     pub(crate) fn kinds(&self) -> &'static [Fault] {
         match self {
@@ -313,7 +408,15 @@ impl Op {
             Self::Leave { .. } => &[Fault::Leave, Fault::Partition],
             Self::Misuse { .. } => &[Fault::Misuse],
             Self::PowerOff { .. } => &[Fault::PowerOff],
-            Self::Broadcast { .. } | Self::Processes { .. } | Self::Send { .. } | Self::Subscribe { .. } => &[],
+            Self::Broadcast { .. }
+            | Self::Call { .. }
+            | Self::Cast { .. }
+            | Self::Exit { .. }
+            | Self::Monitor { .. }
+            | Self::Processes { .. }
+            | Self::RequestStop { .. }
+            | Self::Send { .. }
+            | Self::Subscribe { .. } => &[],
             Self::Rename { .. } => &[Fault::Renames],
             Self::Resolver { .. } => &[Fault::Names],
             Self::Reset { .. } => &[Fault::DialFaults, Fault::Reset],
@@ -359,6 +462,7 @@ impl Op {
             | Self::Cut { ms, .. }
             | Self::Descriptors { ms, .. }
             | Self::Dials { ms, .. }
+            | Self::Exit { ms, .. }
             | Self::Freeze { ms, .. }
             | Self::FirstSecret { ms, .. }
             | Self::LateCloses { ms, .. }
@@ -369,11 +473,18 @@ impl Op {
             | Self::StallWriter { ms, .. }
             | Self::Subscribe { ms, .. }
             | Self::Tamper { ms, .. } => Some(ms),
-            Self::Crash { ms, .. } | Self::Halt { ms, .. } | Self::Leave { ms, .. } | Self::PowerOff { ms, .. } => ms.as_mut(),
+            Self::Crash { ms, .. }
+            | Self::Halt { ms, .. }
+            | Self::Leave { ms, .. }
+            | Self::Monitor { ms, .. }
+            | Self::PowerOff { ms, .. } => ms.as_mut(),
+            Self::Call { timeout_ms, .. } => Some(timeout_ms),
             Self::Broadcast { .. }
+            | Self::Cast { .. }
             | Self::HalfOpen { .. }
             | Self::Misuse { .. }
             | Self::Processes { .. }
+            | Self::RequestStop { .. }
             | Self::Reset { .. }
             | Self::ResetOne { .. }
             | Self::RogueDials { .. }

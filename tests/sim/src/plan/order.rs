@@ -8,6 +8,7 @@ use super::run::{Act, Run};
 use super::{Op, Seed};
 use crate::World;
 use crate::timeline;
+use crate::world::scripts::{Address, Ask};
 
 impl Run<'_> {
     /// Lets something happen that the plan orders.
@@ -20,6 +21,18 @@ impl Run<'_> {
             Op::Broadcast { from, size, count } => {
                 for _ in 0..count {
                     self.world.broadcast_checked(from, size);
+                }
+            }
+            Op::Call { from, to: host, process: slot, named, foreign, size, answer, count, timeout_ms, cancel_ms } => {
+                let (timeout, cancel) = (Duration::from_millis(timeout_ms), cancel_ms.map(Duration::from_millis));
+                let ask = Ask { size, answer, timeout, cancel, foreign, at_rest: false };
+                for _ in 0..count {
+                    self.world.call_checked(from, Address { host, slot, named }, ask);
+                }
+            }
+            Op::Cast { from, to: host, process: slot, named, size, count } => {
+                for _ in 0..count {
+                    self.world.cast_checked(from, Address { host, slot, named }, size);
                 }
             }
             Op::Clock { node, permille, ms } => {
@@ -52,6 +65,7 @@ impl Run<'_> {
                     self.after(ms, Act::Dials(from, to));
                 }
             }
+            Op::Exit { node, process, ms } => self.world.exit_checked(node, process, Duration::from_millis(ms)),
             Op::FirstSecret { ms, without } => self.first_secret(ms, without),
             Op::Freeze { node, ms } => {
                 self.world.freeze(node);
@@ -80,6 +94,9 @@ impl Run<'_> {
                 }
             }
             Op::Misuse { node } => self.world.misuse(node),
+            Op::Monitor { from, by, to: host, process: slot, named, ms } => {
+                self.world.monitor_checked(from, by, Address { host, slot, named }, ms.map(Duration::from_millis));
+            }
             Op::PowerOff { node, ms } => self.die(node, ms, World::power_off),
             Op::Processes { node, count } => self.world.set_process_count(node, count),
             Op::Rename { node, ms } => {
@@ -89,6 +106,9 @@ impl Run<'_> {
             Op::Resolver { node, how, ms } => {
                 self.world.set_resolving(node, how);
                 self.after(ms, Act::Resolver(node));
+            }
+            Op::RequestStop { from, to: host, process: slot } => {
+                self.world.request_stop_checked(from, Address { host, slot, named: false });
             }
             Op::Reset { one, other } => {
                 self.world.reset(one, other);

@@ -29,6 +29,7 @@ impl Run<'_> {
         let first = self.plan.roomy_core()[0];
         self.apart.end();
         let queued = self.queue_to_all(first);
+        self.leave_pending();
         self.world.stop(first);
         self.run_to(self.now_ms() + 5500)?;
         self.judge_farewell(first, queued);

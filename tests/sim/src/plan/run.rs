@@ -199,6 +199,9 @@ impl Run<'_> {
         for _ in 0..plan.nodes.len() {
             self.world.add_host();
         }
+        for (node, of) in plan.nodes.iter().enumerate() {
+            self.world.set_scripts(node, &of.processes);
+        }
         for rogue in &plan.rogues {
             self.world.add_rogue(*rogue);
         }
@@ -281,6 +284,7 @@ impl Run<'_> {
             }
             self.world.run_until(slice)?;
             self.look();
+            (0..self.plan.nodes.len()).for_each(|node| self.world.check_calls(node));
             self.note_members();
             self.world.violation().cloned().map_or(Ok(()), Err)?;
             if self.now_ms() >= until_ms {
@@ -450,11 +454,13 @@ impl Run<'_> {
         self.world.line(None, "the core is watched");
         self.world.draw_phase("must stay calm");
         self.send_to_all();
-        let drained = u64::try_from(self.time_to_drain().as_millis()).unwrap_or(u64::MAX);
+        let asked = self.ask_all();
+        let drained = u64::try_from(self.time_to_drain().max(asked).as_millis()).unwrap_or(u64::MAX);
         self.run_to(self.now_ms() + drained + self.plan.watch_ms / 2)?;
         let traffic = self.traffic();
         self.run_to(self.now_ms() + self.plan.watch_ms.div_ceil(2))?;
         self.judge_rest(&traffic);
+        self.judge_processes();
         let of_core =
             |down: &&crate::world::Down| self.plan.core.contains(&down.host) && ids.iter().flatten().any(|id| *id == down.id);
         if let Some(down) = self.world.downs[before..].iter().find(of_core).cloned() {

@@ -118,7 +118,8 @@ impl<F: FnMut(&Plan) -> bool> Shrinker<F> {
 
     /// Ordinary values in place of drawn ones.
     fn values(&mut self) {
-        let simplify: [fn(&mut Plan); 10] = [
+        let simplify: [fn(&mut Plan); 11] = [
+            |plan| plan.nodes.iter_mut().for_each(|node| node.processes.clear()),
             |plan| plan.latency = Latency::Constant { us: 1000 },
             |plan| plan.long_names = false,
             |plan| plan.nodes.iter_mut().for_each(|node| node.start_ms = 0),
@@ -129,14 +130,23 @@ impl<F: FnMut(&Plan) -> bool> Shrinker<F> {
             |plan| plan.watch_ms = 20_000.max(6 * plan.nodes.iter().map(|node| node.heartbeat_ms).max().unwrap_or(0)),
             |plan| {
                 for step in &mut plan.steps {
-                    if let Op::Broadcast { size, .. } | Op::Send { size, .. } = &mut step.op {
+                    if let Op::Broadcast { size, .. } | Op::Call { size, .. } | Op::Cast { size, .. } | Op::Send { size, .. } =
+                        &mut step.op
+                    {
                         *size = 32;
+                    }
+                    if let Op::Call { answer, .. } = &mut step.op {
+                        *answer = 32;
                     }
                 }
             },
             |plan| {
                 for step in &mut plan.steps {
-                    if let Op::Broadcast { count, .. } | Op::Send { count, .. } = &mut step.op {
+                    if let Op::Broadcast { count, .. }
+                    | Op::Call { count, .. }
+                    | Op::Cast { count, .. }
+                    | Op::Send { count, .. } = &mut step.op
+                    {
                         *count = 1;
                     }
                 }

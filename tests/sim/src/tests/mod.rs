@@ -4,6 +4,7 @@ mod books;
 mod faults;
 mod invariants;
 mod plans;
+mod processes;
 mod recovery;
 mod situations;
 
@@ -25,6 +26,7 @@ fn quiet() -> Plan {
         own_secret: None,
         twin_of: None,
         members: None,
+        processes: Vec::new(),
     };
     Plan {
         seed: 1,

@@ -18,6 +18,10 @@ pub(super) const fn invariant(invariant: Invariant) -> &'static str {
             "After all faults were mended, the nodes that had been healed should see each other as connected within a promised time. \
              They do not."
         }
+        Invariant::AnswersAreTrue => {
+            "A call was answered by another process than the one that was called, or by one that had not answered it, or after the connection had \
+             ended over which it was made."
+        }
         Invariant::ApartForACause => {
             "Two nodes that know each other stay apart only while something is in their way, and for as long as it takes to get over it."
         }
@@ -29,6 +33,10 @@ pub(super) const fn invariant(invariant: Invariant) -> &'static str {
             "A node counts its connections and the bytes on their way, and goes by that. Its driver counted otherwise: a count has drifted."
         }
         Invariant::Bounded => "Something that has a limit, such as a queue, grew beyond it.",
+        Invariant::CallsEndInTime => {
+            "A call has a deadline, at which it ends at the latest, and it ends with its connection. This one did not."
+        }
+        Invariant::CallsEndOnce => "A call has one outcome. This one had a second one, or one after its caller had given it up.",
         Invariant::ChunkingIsIrrelevant => {
             "A network may cut a stream of bytes anywhere. Here the same bytes, cut in other places, made a node do something else."
         }
@@ -42,6 +50,7 @@ pub(super) const fn invariant(invariant: Invariant) -> &'static str {
         Invariant::DepartedStayAway => {
             "A node said that it was leaving. Another one, which heard it, dialled it all the same, though it had not come back."
         }
+        Invariant::DownsAreTrue => "A process was said to have ended for a reason for which it had not.",
         Invariant::EventsAlternate => {
             "For each other node, an application is told up, down, up, down, and so on. Here it was told the same twice in a row, or a \
              down before any up."
@@ -50,6 +59,21 @@ pub(super) const fn invariant(invariant: Invariant) -> &'static str {
             "What an application was told by events differs from what it reads when it asks the node for the list of connected nodes."
         }
         Invariant::FreshNonces => "Two handshakes used the same random number, which would let an attacker replay one of them.",
+        Invariant::HandledAsSaid => {
+            "A process handled a call that its caller had been told it would certainly not handle, or handled one twice, or too late."
+        }
+        Invariant::MessagesInOrder => {
+            "What one node sends to a process arrives in the order in which it was sent, and what is missing is said to be. The end of a process \
+             is told after its last message."
+        }
+        Invariant::MonitorsFireOnce => {
+            "Whoever watches a process is told once that it has ended. Here it was told again, or never, or after it had watched no more."
+        }
+        Invariant::NothingIsLeft => "What was called, watched or opened is over, and a node keeps something of it all the same.",
+        Invariant::OutcomesAreTrue => "A call, a cast or a monitor failed, and the reason that was given is not so.",
+        Invariant::ProcessesServe => {
+            "While nothing is wrong, a process answers, or fails a call as it always does. This call came to something else."
+        }
         Invariant::NoStorm => "A node did far too much within one second: timers, dials or messages.",
         Invariant::NoFalseDown => {
             "A node reported another one down although nothing had happened that would be a cause, or for a reason that cannot be true."
@@ -162,7 +186,15 @@ pub(crate) fn fault(plan: &Plan, op: &Op) -> Option<(Fault, u64)> {
             ("adversary", format!("an attacker changes bytes between {} and {}", name(one), name(other)), *ms)
         }
         Op::WallClock { node, ms } => ("clock", format!("{}'s calendar clock jumps by {} s", name(node), ms / 1000), 0),
-        Op::Broadcast { .. } | Op::Processes { .. } | Op::Send { .. } | Op::Subscribe { .. } => return None,
+        Op::Broadcast { .. }
+        | Op::Call { .. }
+        | Op::Cast { .. }
+        | Op::Exit { .. }
+        | Op::Monitor { .. }
+        | Op::Processes { .. }
+        | Op::RequestStop { .. }
+        | Op::Send { .. }
+        | Op::Subscribe { .. } => return None,
     };
     Some((Fault { kind, text }, ms))
 }

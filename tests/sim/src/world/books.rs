@@ -1,6 +1,6 @@
 //! A machine's counts against those of its driver, and what is left of both.
 
-use noex_proto::{Books, ClusterStatus};
+use noex_proto::{Books, ClusterStatus, NodeId, OpenWith};
 
 use super::{HostId, World};
 use crate::safety::Invariant;
@@ -36,6 +36,14 @@ impl World {
         #[cfg(test)]
         let bytes = self.bend.in_flight.map_or(bytes, |bend| bend(bytes));
         bytes
+    }
+
+    /// What is open between the processes of a host and those of a node, or of all.
+    pub(super) fn open_with(&self, host: HostId, node: Option<&NodeId>) -> OpenWith {
+        let open = self.hosts[host].machine.open_with(node);
+        #[cfg(test)]
+        let open = self.bend.open.map_or(open, |bend| bend(open));
+        open
     }
 
     /// Where a node is stopped, nothing is left of it: neither in its machine, once all subscribers have read, nor in its driver.

@@ -12,6 +12,7 @@ impl World {
     /// What holds of a machine after each input.
     pub(super) fn check_machine(&mut self, host: HostId, tick: bool, acted: bool) {
         self.check_books(host);
+        self.check_scripts(host);
         // To look at all tables takes long. Where nothing was asked for, hardly any has changed.
         let often = if self.hosts.len() <= 16 { 8 } else { 1024 };
         let tables = (acted && self.hosts.len() <= 16) || self.steps.is_multiple_of(often);

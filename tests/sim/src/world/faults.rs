@@ -125,6 +125,7 @@ impl World {
             }
         }
         self.note_counters(host);
+        self.ledger.gone(self.hosts[host].origin, self.now);
         let old = &mut self.hosts[host];
         let mut new = Host::new(self.now);
         new.clock = old.clock;
@@ -171,6 +172,8 @@ impl World {
         }
         self.line(Some(host), "goes on");
         self.hosts[host].frozen = false;
+        let local = self.hosts[host].local(self.now);
+        self.hosts[host].scripts.goes_on(local);
         self.hosts[host].wake = u64::MAX;
         let status = self.hosts[host].machine.status();
         if status != ClusterStatus::Stopped {
@@ -186,6 +189,7 @@ impl World {
                 Waiting::Confirm(place, end) => self.confirm(place as usize, end.into()),
                 Waiting::Connected(place) => self.connected(place as usize),
                 Waiting::Failed(place, error) => self.dial_failed(place as usize, error),
+                Waiting::Job(job) => self.job(job),
                 Waiting::Lookup(number) => self.lookup_over(number),
                 Waiting::Linger(place, end) => self.linger_over(place as usize, end.into()),
                 Waiting::Read(place, end) => {

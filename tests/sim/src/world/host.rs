@@ -15,6 +15,7 @@ use super::application::{Delivered, Subscriber};
 use super::network::{self, Target};
 use super::queue::Happening;
 use super::resolver::{Failing, Inquiry, Resolving};
+use super::scripts::Scripts;
 use super::wire::{Conn, DialStep, End, EndState, Pipe};
 use super::{HostId, Meeting, World};
 use crate::frames;
@@ -40,7 +41,7 @@ impl Clock {
     }
 
     /// The first moment at which the clock shows `local` or more.
-    fn when(&self, local: u64) -> u64 {
+    pub(super) fn when(&self, local: u64) -> u64 {
         self.since + (local.saturating_sub(self.local) * 1000).div_ceil(self.permille)
     }
 
@@ -56,6 +57,7 @@ pub(super) enum Waiting {
     Confirm(u32, u8),
     Connected(u32),
     Failed(u32, Failing),
+    Job(u32),
     Linger(u32, u8),
     Lookup(u32),
     Read(u32, u8),
@@ -110,6 +112,7 @@ pub(super) struct Host {
     /// Errors that the application heard of conflicts about identities.
     pub(super) conflicts: u64,
     pub(super) next_port: u16,
+    pub(super) scripts: Scripts,
     /// A stranger, in place of a machine.
     pub(super) rogue: Option<super::Rogue>,
 }
@@ -153,6 +156,7 @@ impl Host {
             messages: Vec::new(),
             conflicts: 0,
             next_port: 49_152,
+            scripts: Scripts::default(),
             rogue: None,
         }
     }
@@ -180,6 +184,21 @@ impl World {
             return self.rogue_input(host, rogue, &input);
         }
         self.feed_one(host, input);
+        self.give_credit(host);
+    }
+
+    /// The application has asked for something: performs what the machine asks for, and goes on as after an input.
+    pub(super) fn settle(&mut self, host: HostId) {
+        if self.violation.is_some() {
+            return;
+        }
+        self.steps += 1;
+        let acted = self.perform(host, None, None) > 0;
+        self.check_machine(host, false, acted);
+        self.give_credit(host);
+    }
+
+    fn give_credit(&mut self, host: HostId) {
         while let Some((conn, bytes)) = self.hosts[host].credits.pop_front() {
             self.feed_one(host, Input::Transmitted { bytes, conn });
         }
@@ -220,6 +239,16 @@ impl World {
         }
         at.contract.input(&input);
         at.machine.handle(now, input);
+        let acted = self.perform(host, split, stranger) > 0;
+        if let Some((_, before)) = before {
+            self.judge(host, before.check(&Picture::of(&self.hosts[host].machine)));
+        }
+        self.check_machine(host, tick, acted);
+    }
+
+    /// Performs what the machine asks for. How much that was. `split`: what it would ask for where the same bytes came in pieces; `stranger`:
+    /// the connection whose bytes these are.
+    fn perform(&mut self, host: HostId, split: Option<(Vec<Action>, String)>, stranger: Option<ConnId>) -> usize {
         let mut place = 0;
         while let Some(action) = self.next_action(host) {
             if let Some((actions, detail)) = &split
@@ -244,10 +273,7 @@ impl World {
         {
             self.violate(Some(host), Invariant::ChunkingIsIrrelevant, detail);
         }
-        if let Some((_, before)) = before {
-            self.judge(host, before.check(&Picture::of(&self.hosts[host].machine)));
-        }
-        self.check_machine(host, tick, place > 0);
+        place
     }
 
     fn next_action(&mut self, host: HostId) -> Option<Action> {
@@ -319,7 +345,7 @@ impl World {
             Action::Close { conn, how } => self.close(host, conn, how),
             Action::Event(event) => self.event(host, event),
             Action::Message => self.read_messages(host),
-            Action::Process(_) => {}
+            Action::Process(action) => self.process_action(host, action),
             Action::Resolve { host: name, lookup } => {
                 self.resolve(host, lookup, name);
             }
@@ -421,6 +447,9 @@ impl World {
         if let ClusterEvent::StatusChange(ClusterStatus::Starting) = &event {
             self.hosts[host].inquiry.started();
         }
+        if let ClusterEvent::StatusChange(ClusterStatus::Stopped) = &event {
+            self.hosts[host].scripts.node_is_stopped();
+        }
         if let ClusterEvent::StatusChange(ClusterStatus::Running) = &event {
             let at = &mut self.hosts[host];
             if let Some(id) = at.ids.last_mut() {
@@ -436,9 +465,12 @@ impl World {
                 self.check_up(host, info);
                 self.note_session(host, &info.id);
                 self.hosts[host].inquiry.up();
+                let now = self.now;
+                self.hosts[host].scripts.node_is_up(&info.id, now);
                 self.note_contact_of(host, &info.id, |live, _| Meeting::Up { alone: live == 1 });
             }
             ClusterEvent::NodeDown { id, reason } => {
+                self.hosts[host].scripts.node_is_down();
                 self.note_down(host, id, *reason);
                 let left = *reason == NodeDownReason::GracefulShutdown;
                 if *reason == NodeDownReason::ConnectionRefused {

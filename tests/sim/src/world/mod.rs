@@ -12,6 +12,7 @@ pub(crate) mod network;
 mod queue;
 pub(crate) mod resolver;
 mod rogue;
+pub(crate) mod scripts;
 mod wire;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -36,6 +37,8 @@ use queue::{Happening, Queue};
 pub use resolver::Resolving;
 use resolver::{Lookup, Name};
 pub use rogue::Rogue;
+pub use scripts::Script;
+use scripts::{Job, Ledger};
 use wire::Conn;
 pub use wire::{Chunking, Tampering};
 
@@ -49,6 +52,7 @@ const LATENCY: u64 = 1 << 32;
 const ENTROPY: u64 = LATENCY + 1;
 const CHUNKS: u64 = LATENCY + 2;
 const WIRE: u64 = LATENCY + 3;
+const SCRIPTS: u64 = LATENCY + 4;
 
 /// A simulated world. Equal seeds and equal calls lead to equal runs.
 ///
@@ -64,6 +68,10 @@ pub struct World {
     names: BTreeMap<String, Name>,
     /// All lookups that were ever asked for.
     lookups: Vec<Lookup>,
+    /// Which processes each node opens, what is true of all of them, and what they are to do.
+    scripts: BTreeMap<HostId, Vec<Script>>,
+    ledger: Ledger,
+    jobs: Vec<Job>,
     chunking: Chunking,
     /// What a kernel holds of one direction before its writer has to wait.
     window: usize,
@@ -72,6 +80,7 @@ pub struct World {
     entropy_random: Random,
     chunk_random: Random,
     wire_random: Random,
+    script_random: Random,
     trace: Trace,
     violation: Option<Violation>,
     steps: u64,
@@ -106,6 +115,10 @@ pub(crate) struct Bend {
     pub(crate) action: Option<BendAction>,
     pub(crate) books: Option<fn(noex_proto::Books) -> noex_proto::Books>,
     pub(crate) config: Option<fn(ClusterConfig) -> ClusterConfig>,
+    /// What a process takes from its mailbox.
+    pub(crate) items: Option<fn(&mut Vec<noex_proto::MailboxItem>)>,
+    /// What is open between processes, by the machine's count.
+    pub(crate) open: Option<fn(noex_proto::OpenWith) -> noex_proto::OpenWith>,
     /// The bytes in flight of a connection, by the machine's count.
     pub(crate) in_flight: Option<fn(Option<usize>) -> Option<usize>>,
     /// What a machine would do that reads the same bytes in pieces.
@@ -136,6 +149,9 @@ impl World {
             network: Network::new(),
             names: BTreeMap::new(),
             lookups: Vec::new(),
+            scripts: BTreeMap::new(),
+            ledger: Ledger::default(),
+            jobs: Vec::new(),
             chunking: Chunking::Whole,
             window: 128 << 10,
             reset_cuts: false,
@@ -143,6 +159,7 @@ impl World {
             entropy_random: Random::new(seed, ENTROPY),
             chunk_random: Random::new(seed, CHUNKS),
             wire_random: Random::new(seed, WIRE),
+            script_random: Random::new(seed, SCRIPTS),
             trace: Trace::new(),
             violation: None,
             steps: 0,
@@ -301,6 +318,7 @@ impl World {
         let network = LocalNetwork { interfaces: own.clone(), own, route, ..LocalNetwork::default() };
         self.line(Some(host), "starts");
         self.feed(host, Input::Listening { entropy, local: SocketAddr::new(ip, port), network: Box::new(network) });
+        self.open_scripts(host);
         Ok(())
     }
 
@@ -360,6 +378,7 @@ impl World {
             Happening::Pump(conn, end) => self.pump_later(conn as usize, end.into()),
             Happening::Dial(conn) => self.dial_step(conn as usize),
             Happening::Lookup(lookup) => self.lookup_over(lookup),
+            Happening::Job(job) => self.job(job),
             Happening::Confirm(conn, end) => self.confirm(conn as usize, end.into()),
             Happening::Linger(conn, end) => self.linger_over(conn as usize, end.into()),
         }

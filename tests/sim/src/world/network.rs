@@ -53,6 +53,17 @@ impl Latency {
         })
     }
 
+    /// What is usual, in milliseconds.
+    pub(crate) fn typical_ms(&self) -> u64 {
+        let micros = match *self {
+            Self::Constant { us } => us,
+            Self::Uniform { min_us, max_us } => min_us.midpoint(max_us),
+            Self::Exponential { mean_us, .. } => mean_us,
+            Self::HeavyTail { scale_us, .. } => scale_us,
+        };
+        micros / 1000
+    }
+
     /// Nanoseconds.
     pub(super) fn draw(&self, random: &mut Random) -> u64 {
         1000 * match *self {

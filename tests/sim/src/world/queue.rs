@@ -8,6 +8,8 @@ use std::collections::BinaryHeap;
 pub(super) enum Happening {
     /// The next step of a dial: the connection.
     Dial(u32),
+    /// An application does what it meant to do now, by the number of that.
+    Job(u32),
     /// A lookup is over.
     Lookup(u32),
     /// A graceful close has taken as long as it may: the connection and its end.
