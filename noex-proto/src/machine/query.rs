@@ -136,7 +136,7 @@ impl Machine {
         self.host.now
     }
 
-    /// The number that the next [`Input::Accepted`] must carry.
+    /// The number that the next [`Input::Accepted`](crate::Input::Accepted) must carry.
     #[must_use]
     pub fn next_conn(&self) -> ConnId {
         ConnId(self.host.last_conn + 1)
