@@ -146,7 +146,9 @@ impl Detector {
         cx.local.now = cx.host.now;
         let longest = self.waiting_pulse(cx.local) / 2;
         cx.local.run = cx.run() + gap.min(longest);
-        if gap > longest && self.held.is_none() {
+        // Who waits for nobody looks at no clock, which is no pause.
+        let waits = cx.local.waits.next().min(self.looks.next()) < RunTime::NEVER;
+        if waits && gap > longest && self.held.is_none() {
             self.held = Some(cx.run() + self.hold());
         }
     }

@@ -173,5 +173,5 @@ fn how_often_a_dial_has_failed_makes_a_difference() {
         net.run(100 * MS);
         seen.insert(abstraction(&net, 0, HOUR));
     }
-    assert!(seen.len() > 6, "{} states, and six delays until the longest", seen.len());
+    assert!(seen.len() >= 6, "{} states, and six delays until the longest", seen.len());
 }
