@@ -7,7 +7,7 @@ use noex_proto::{ClusterError, Counters, DialError, Refusal, Unreached};
 use crate::Fault;
 
 /// All that is counted beside the kinds of faults. What is not here cannot be noted; what is here and never occurs is too rare.
-const STATES: [&str; 72] = [
+const STATES: [&str; 67] = [
     "address beyond the sixteenth",
     "dead session replaced",
     "apart: for a cause",
@@ -64,28 +64,24 @@ const STATES: [&str; 72] = [
     "call: stopped",
     "call: timed out",
     "call: too large",
-    "call: unsupported",
     "call: wrong protocol",
     "cast: queue full",
     "monitor: a process ended",
     "monitor: no connection",
     "monitor: no process",
-    "monitor: queue full",
     "monitor: removed",
-    "process: a call expired in its batch",
     "process: a call over before its answer",
     "process: a call over in its batch",
-    "process: an answer waits for room",
     "process: asked to stop",
     "process: casts missed",
     "process: ended by the machine",
-    "process: not opened",
 ];
 
 /// What is counted beside these, only to be compared with how much of it there was: there is some of it in every run, or, where it takes so
-/// many nodes that few plans have them, in about one of a hundred.
-const COUNTS: [&str; 11] = [
+/// many nodes that few plans have them, in about one of a hundred, or plans hardly lead to it.
+const COUNTS: [&str; 16] = [
     "accepted connections",
+    "call: unsupported",
     "dials",
     "failed dials",
     "handshakes",
@@ -93,8 +89,12 @@ const COUNTS: [&str; 11] = [
     "messages received",
     "messages sent",
     "milliseconds to agree",
+    "monitor: queue full",
     "node downs",
     "node ups",
+    "process: a call expired in its batch",
+    "process: an answer waits for room",
+    "process: not opened",
     "records",
 ];
 
