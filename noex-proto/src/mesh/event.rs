@@ -4,12 +4,23 @@ use alloc::boxed::Box;
 
 use bytes::Bytes;
 
+use crate::id::incarnation::Incarnation;
 use crate::{ClusterError, ClusterStatus, ConnId, Instant, NodeDownReason, NodeId, NodeInfo};
 
 /// One up-period of one peer: the connection of its session. No number of a connection is used twice, so what comes too
 /// late cannot reach a later period.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub(crate) struct PeerKey(pub(crate) ConnId);
+
+/// A session that is up, as a layer above finds it by its node.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Up {
+    /// Its connection.
+    pub(crate) peer: ConnId,
+    pub(crate) incarnation: Incarnation,
+    /// Whether both ends take signals.
+    pub(crate) capable: bool,
+}
 
 /// What the mesh tells.
 #[derive(Clone, Debug)]

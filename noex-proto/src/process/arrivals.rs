@@ -149,29 +149,15 @@ impl Processes {
         if entry.get().number != request.number {
             return;
         }
-        let Request { process, state, .. } = entry.remove();
-        match state {
-            RequestState::Waiting { place, ticket, .. } => {
-                self.deadlines.remove(ticket);
-                self.table.mailbox(process, |mailbox| mailbox.take_out(place));
+        let entry = entry.remove();
+        if let Some((ticket, handed)) = Self::decide_request(&mut self.table, &mut row.outbox, ConnId(request.peer), &entry) {
+            self.deadlines.remove(ticket);
+            if handed {
+                cx.act(ProcessAction::RequestOver(request));
             }
-            RequestState::Taken { refused, ticket } => {
-                self.deadlines.remove(ticket);
-                if let Some(refused) = refused {
-                    row.outbox.give_up(refused);
-                }
-                self.request_over(cx, process, request);
-            }
-            RequestState::Answered { place, .. } | RequestState::Failed { place, .. } => row.outbox.take_out(place),
+        } else if let RequestState::Answered { place, .. } | RequestState::Failed { place, .. } = entry.state {
+            row.outbox.take_out(place);
         }
-    }
-
-    /// A call that a process was handed is over without its answer.
-    pub(super) fn request_over(&mut self, cx: &mut Cx<'_>, process: u64, request: RequestId) {
-        if let Some(process) = self.table.get_mut(process) {
-            process.requests.remove(&request);
-        }
-        cx.act(ProcessAction::RequestOver(request));
     }
 
     fn monitor_arrived(&mut self, peer: ConnId, number: u64, to: &To) -> Result<(), PeerFault> {

@@ -6,14 +6,14 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 
 use super::command::{MailboxItem, ProcessInput, RequestFailure};
-use super::deadlines::TIMEOUT_MAX;
+use super::deadlines::{TIMEOUT_MAX, Ticket};
 use super::error::{AnswerError, CallError, CastError, MonitorError, OpenError, RegisterError};
 use super::id::{CallId, Destination, ExitReason, MonitorId, ProcessId, ProcessName, ProtocolHash, RequestId};
 use super::mailbox::Waiting;
-use super::outbox::{Cast, Owed};
+use super::outbox::{Cast, Outbox, Owed};
 use super::peers::{Call, CallState, LOCAL, Monitor, MonitorState, QueuedCall, Request, RequestState};
 use super::slots::place;
-use super::table::NotNamed;
+use super::table::{NotNamed, Table};
 use super::{Cx, Due, Phase, ProcessAction, Processes, Up};
 use crate::wire::signal::{Failure, To};
 use crate::{ClusterNotStartedError, ConnId, Instant};
@@ -254,13 +254,14 @@ impl Processes {
     }
 
     fn cancel(&mut self, cx: &mut Cx<'_>, call: CallId) {
-        if self.give_up(call).is_some() {
+        if let Some((ticket, _)) = self.withdraw(call) {
+            self.deadlines.remove(ticket);
             cx.host.counters.calls_cancelled += 1;
         }
     }
 
-    /// Waits for a call no more: whether any of it had left. None where it is over.
-    pub(super) fn give_up(&mut self, CallId { peer, number }: CallId) -> Option<bool> {
+    /// Takes a call out of the queue, or owes its cancel: its deadline, and whether any of it had left. None where it is over.
+    pub(super) fn withdraw(&mut self, CallId { peer, number }: CallId) -> Option<(Ticket, bool)> {
         let peer = ConnId(peer);
         let row = self.peers.get_mut(peer)?;
         let entry = row.calls.get_mut(number)?;
@@ -269,14 +270,13 @@ impl Processes {
                 let QueuedCall { place, ticket, .. } = **queued;
                 row.outbox.take_out(place);
                 row.calls.remove(number);
-                self.deadlines.remove(ticket);
-                Some(false)
+                Some((ticket, false))
             }
             CallState::Sent(ticket) => {
-                self.deadlines.remove(*ticket);
+                let ticket = *ticket;
                 entry.state = CallState::Cancelled;
                 Self::owe(&mut row.outbox, &mut self.dirty, peer, Owed::Cancel(number), 0);
-                Some(true)
+                Some((ticket, true))
             }
             CallState::Cancelled => None,
         }
@@ -286,10 +286,8 @@ impl Processes {
         let (peer, size) = (ConnId(request.peer), body.len());
         let Some(row) = self.peers.get_mut(peer) else { return Err(AnswerError::Over) };
         let entry = row.requests.get_mut(&place(request.number)).filter(|entry| entry.number == request.number);
-        let Some(Request { process, state: state @ RequestState::Taken { .. }, .. }) = entry else {
-            return Err(AnswerError::Over);
-        };
-        let RequestState::Taken { refused, ticket } = *state else { return Err(AnswerError::Over) };
+        let Some(entry) = entry else { return Err(AnswerError::Over) };
+        let RequestState::Taken { refused, ticket } = entry.state else { return Err(AnswerError::Over) };
         if size > cx.limits.message_bytes {
             self.fail_request(cx, request, Failure::AnswerDropped);
             return Err(AnswerError::Dropped);
@@ -300,20 +298,40 @@ impl Processes {
                 return Err(AnswerError::Dropped);
             }
             let refused = refused.unwrap_or_else(|| row.outbox.refuse(request));
-            *state = RequestState::Taken { refused: Some(refused), ticket };
+            entry.state = RequestState::Taken { refused: Some(refused), ticket };
             return Err(AnswerError::Full);
         }
-        if let Some(refused) = refused {
-            row.outbox.give_up(refused);
-        }
-        let process = *process;
-        let place = Self::owe(&mut row.outbox, &mut self.dirty, peer, Owed::Answer(request.number), size);
-        *state = RequestState::Answered { body, place };
+        Self::decide_request(&mut self.table, &mut row.outbox, peer, entry);
         self.deadlines.remove(ticket);
-        if let Some(process) = self.table.get_mut(process) {
-            process.requests.remove(&request);
-        }
+        let place = Self::owe(&mut row.outbox, &mut self.dirty, peer, Owed::Answer(request.number), size);
+        entry.state = RequestState::Answered { body, place };
         Ok(())
+    }
+
+    /// A call of a peer is decided: it leaves the mailbox, or the process that was handed it. Its deadline, and whether it was handed out.
+    /// None where it was decided before.
+    pub(super) fn decide_request(
+        table: &mut Table,
+        outbox: &mut Outbox,
+        ConnId(peer): ConnId,
+        request: &Request,
+    ) -> Option<(Ticket, bool)> {
+        match request.state {
+            RequestState::Waiting { place, ticket, .. } => {
+                table.mailbox(request.process, |mailbox| mailbox.take_out(place));
+                Some((ticket, false))
+            }
+            RequestState::Taken { refused, ticket } => {
+                if let Some(refused) = refused {
+                    outbox.give_up(refused);
+                }
+                if let Some(process) = table.get_mut(request.process) {
+                    process.requests.remove(&RequestId { peer, number: request.number });
+                }
+                Some((ticket, true))
+            }
+            RequestState::Answered { .. } | RequestState::Failed { .. } => None,
+        }
     }
 
     /// Fails a call of a peer that waits in a mailbox, or that a process has.
@@ -322,22 +340,8 @@ impl Processes {
         let Some(row) = self.peers.get_mut(peer) else { return };
         let entry = row.requests.get_mut(&place(request.number)).filter(|entry| entry.number == request.number);
         let Some(entry) = entry else { return };
-        match entry.state {
-            RequestState::Waiting { place, ticket, .. } => {
-                self.table.mailbox(entry.process, |mailbox| mailbox.take_out(place));
-                self.deadlines.remove(ticket);
-            }
-            RequestState::Taken { refused, ticket } => {
-                self.deadlines.remove(ticket);
-                if let Some(refused) = refused {
-                    row.outbox.give_up(refused);
-                }
-                if let Some(process) = self.table.get_mut(entry.process) {
-                    process.requests.remove(&request);
-                }
-            }
-            RequestState::Answered { .. } | RequestState::Failed { .. } => return,
-        }
+        let Some((ticket, _)) = Self::decide_request(&mut self.table, &mut row.outbox, peer, entry) else { return };
+        self.deadlines.remove(ticket);
         let place = Self::owe(&mut row.outbox, &mut self.dirty, peer, Owed::Failure(request.number), 0);
         entry.state = RequestState::Failed { failure: Box::new(failure), place };
         cx.host.counters.requests_failed += 1;

@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 
 use super::mailbox::Waiting;
 use super::outbox::Owed;
-use super::peers::{Call, CallState, LOCAL, Monitor, MonitorState, Peer, Request, RequestState, WatchedState};
+use super::peers::{CallState, LOCAL, Monitor, MonitorState, Peer, WatchedState};
 use super::slots::place;
 use super::{CallError, CallId, Cx, ExitReason, MonitorId, Phase, ProcessAction, Processes, RequestId};
 use crate::wire::signal::Failure;
@@ -54,45 +54,36 @@ impl Processes {
         self.dirty.remove(&peer);
     }
 
+    /// Calls without an outcome end. `outcome`: that of one that was not sent, or was.
     fn end_calls(&mut self, cx: &mut Cx<'_>, peer: ConnId, row: &mut Peer, outcome: impl Fn(bool) -> CallError) {
         for (number, call) in row.calls.drain() {
-            self.end_call(cx, peer, number, call, &outcome);
+            let (ticket, queued) = match call.state {
+                CallState::Queued(call) => (call.ticket, true),
+                CallState::Sent(ticket) => (ticket, false),
+                CallState::Cancelled => continue,
+            };
+            self.deadlines.remove(ticket);
+            self.ended(cx, CallId { peer: peer.0, number }, Err(outcome(queued)));
         }
     }
 
-    /// A call, which is in no table any more, has no outcome yet. `outcome`: that of one that was not sent, or was.
-    fn end_call(&mut self, cx: &mut Cx<'_>, peer: ConnId, number: u64, call: Call, outcome: impl Fn(bool) -> CallError) {
-        let (ticket, queued) = match call.state {
-            CallState::Queued(call) => (call.ticket, true),
-            CallState::Sent(ticket) => (ticket, false),
-            CallState::Cancelled => return,
-        };
-        self.deadlines.remove(ticket);
-        self.ended(cx, CallId { peer: peer.0, number }, Err(outcome(queued)));
-    }
-
-    /// A monitor, which is in no table any more, has not fired: there is no connection.
-    fn end_monitor(&mut self, cx: &mut Cx<'_>, peer: ConnId, number: u64, Monitor { watcher, state }: Monitor) {
-        if !matches!(state, MonitorState::Removed(_)) {
-            self.fire(cx, MonitorId { peer: peer.0, number }, watcher, ExitReason::NoConnection);
+    /// Monitors that have not fired say that there is no connection.
+    fn end_monitors(&mut self, cx: &mut Cx<'_>, peer: ConnId, row: &mut Peer) {
+        for (number, Monitor { watcher, state }) in row.monitors.drain() {
+            if !matches!(state, MonitorState::Removed(_)) {
+                self.fire(cx, MonitorId { peer: peer.0, number }, watcher, ExitReason::NoConnection);
+            }
         }
     }
 
     fn end_row(&mut self, cx: &mut Cx<'_>, peer: ConnId, row: &mut Peer) {
-        for (number, monitor) in row.monitors.drain() {
-            self.end_monitor(cx, peer, number, monitor);
-        }
-        for Request { number, process, state } in core::mem::take(&mut row.requests).into_values() {
-            match state {
-                RequestState::Waiting { place, ticket, .. } => {
-                    self.deadlines.remove(ticket);
-                    self.table.mailbox(process, |mailbox| mailbox.take_out(place));
+        self.end_monitors(cx, peer, row);
+        for request in core::mem::take(&mut row.requests).into_values() {
+            if let Some((ticket, handed)) = Self::decide_request(&mut self.table, &mut row.outbox, peer, &request) {
+                self.deadlines.remove(ticket);
+                if handed {
+                    cx.act(ProcessAction::RequestOver(RequestId { peer: peer.0, number: request.number }));
                 }
-                RequestState::Taken { ticket, .. } => {
-                    self.deadlines.remove(ticket);
-                    self.request_over(cx, process, RequestId { peer: peer.0, number });
-                }
-                RequestState::Answered { .. } | RequestState::Failed { .. } => {}
             }
         }
         for watched in core::mem::take(&mut row.watched).into_values() {
@@ -126,40 +117,19 @@ impl Processes {
     }
 
     fn call_due(&mut self, cx: &mut Cx<'_>, call: CallId) {
-        let peer = ConnId(call.peer);
-        let Some(row) = self.peers.get_mut(peer) else { return };
-        let Some(entry) = row.calls.get_mut(call.number) else { return };
-        let outcome = match &entry.state {
-            CallState::Queued(queued) => {
-                row.outbox.take_out(queued.place);
-                row.calls.remove(call.number);
-                CallError::Expired
-            }
-            CallState::Sent(_) => {
-                entry.state = CallState::Cancelled;
-                Self::owe(&mut row.outbox, &mut self.dirty, peer, Owed::Cancel(call.number), 0);
-                CallError::TimedOut
-            }
-            CallState::Cancelled => return,
-        };
-        self.ended(cx, call, Err(outcome));
+        if let Some((_, sent)) = self.withdraw(call) {
+            self.ended(cx, call, Err(if sent { CallError::TimedOut } else { CallError::Expired }));
+        }
     }
 
     /// Nobody waits for the answer to a call of a peer any more. The peer knows.
     fn request_due(&mut self, cx: &mut Cx<'_>, request: RequestId) {
         let Some(row) = self.peers.get_mut(ConnId(request.peer)) else { return };
-        let Some(Request { process, state, .. }) = row.requests.remove(&place(request.number)) else { return };
-        match state {
-            RequestState::Waiting { place, .. } => {
-                self.table.mailbox(process, |mailbox| mailbox.take_out(place));
-            }
-            RequestState::Taken { refused, .. } => {
-                if let Some(refused) = refused {
-                    row.outbox.give_up(refused);
-                }
-                self.request_over(cx, process, request);
-            }
-            RequestState::Answered { .. } | RequestState::Failed { .. } => unreachable!("what is decided has no deadline"),
+        let Some(entry) = row.requests.remove(&place(request.number)) else { return };
+        let decided = Self::decide_request(&mut self.table, &mut row.outbox, ConnId(request.peer), &entry);
+        let (_, handed) = decided.expect("what was decided before has no deadline");
+        if handed {
+            cx.act(ProcessAction::RequestOver(request));
         }
     }
 
@@ -191,14 +161,10 @@ impl Processes {
     pub(crate) fn leave(&mut self, cx: &mut Cx<'_>) {
         self.phase = Phase::Stopped;
         for peer in self.peers.keys() {
-            let Some(row) = self.peers.get_mut(peer) else { continue };
-            let (calls, monitors): (Vec<_>, Vec<_>) = (row.calls.drain().collect(), row.monitors.drain().collect());
-            for (number, call) in calls {
-                self.end_call(cx, peer, number, call, |_| CallError::Stopped);
-            }
-            for (number, monitor) in monitors {
-                self.end_monitor(cx, peer, number, monitor);
-            }
+            let Some(mut row) = self.peers.down(peer) else { continue };
+            self.end_calls(cx, peer, &mut row, |_| CallError::Stopped);
+            self.end_monitors(cx, peer, &mut row);
+            self.peers.keep(peer, row);
         }
     }
 
@@ -211,7 +177,7 @@ impl Processes {
             self.end_calls(cx, peer, &mut row, |_| CallError::Stopped);
             self.end_row(cx, peer, &mut row);
             if peer == LOCAL {
-                self.peers.keep(row);
+                self.peers.keep(LOCAL, row);
             }
         }
         self.dirty.clear();

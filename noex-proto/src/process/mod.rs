@@ -50,12 +50,13 @@ use outbox::{Outbox, Owed};
 pub(crate) use peers::LOCAL;
 use peers::Peers;
 #[cfg(debug_assertions)]
-use peers::{CallState, Peer, RequestState, WatchedState};
+use peers::{Peer, RequestState, WatchedState};
 #[cfg(debug_assertions)]
 use table::Process;
 use table::Table;
 
 use crate::id::incarnation::Incarnation;
+use crate::mesh::event::Up;
 use crate::mesh::host::Host;
 use crate::{Action, ConnId, Instant, Limits, NodeId};
 
@@ -66,16 +67,6 @@ pub(crate) struct Cx<'a> {
     pub(crate) now: Instant,
     /// The session that is up with a node, for what the application asks.
     pub(crate) find: &'a dyn Fn(&NodeId) -> Option<Up>,
-}
-
-/// A session that is up.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Up {
-    /// Its connection.
-    pub(crate) peer: ConnId,
-    pub(crate) incarnation: Incarnation,
-    /// Whether both ends speak signals.
-    pub(crate) capable: bool,
 }
 
 impl Cx<'_> {
@@ -214,15 +205,14 @@ impl Processes {
         let mut deadlines = 0;
         for (peer, row) in self.peers.iter() {
             row.outbox.audit();
-            deadlines += row.calls.iter().filter(|(_, call)| !matches!(call.state, CallState::Cancelled)).count();
+            deadlines += row.calls.iter().filter(|(_, call)| call.is_open()).count();
             for request in row.requests.values() {
                 let id = RequestId { peer: peer.0, number: request.number };
                 let process = self.table.get(request.process);
                 let is_taken = process.is_some_and(|process| process.requests.contains(&id));
-                let is_open = matches!(request.state, RequestState::Waiting { .. } | RequestState::Taken { .. });
                 assert_eq!(is_taken, matches!(request.state, RequestState::Taken { .. }), "calls that a process has");
-                assert!(process.is_some() || !is_open, "a call that waits for nobody");
-                deadlines += usize::from(is_open);
+                assert!(process.is_some() || !request.state.is_open(), "a call that waits for nobody");
+                deadlines += usize::from(request.state.is_open());
             }
             for watched in row.watched.values() {
                 let WatchedState::Alive(process) = watched.state else { continue };

@@ -63,6 +63,14 @@ pub(super) struct QueuedCall {
     pub(super) ticket: Ticket,
 }
 
+impl Call {
+    /// Whether its outcome was not told yet.
+    #[cfg(any(debug_assertions, feature = "testing"))]
+    pub(super) const fn is_open(&self) -> bool {
+        !matches!(self.state, CallState::Cancelled)
+    }
+}
+
 /// A call of a peer.
 #[derive(Clone, Debug)]
 pub(super) struct Request {
@@ -83,6 +91,13 @@ pub(super) enum RequestState {
     Failed { failure: Box<Failure>, place: Place },
 }
 
+impl RequestState {
+    /// Whether it waits, or a process has it.
+    pub(super) const fn is_open(&self) -> bool {
+        matches!(self, Self::Taken { .. } | Self::Waiting { .. })
+    }
+}
+
 /// A monitor of this node.
 #[derive(Clone, Debug)]
 pub(super) struct Monitor {
@@ -101,6 +116,14 @@ pub(super) enum MonitorState {
     Sent,
     /// It was removed, which waits to be sent.
     Removed(Place),
+}
+
+#[cfg(feature = "testing")]
+impl MonitorState {
+    /// Whether it has not fired, and was not removed.
+    pub(super) const fn is_open(&self) -> bool {
+        !matches!(self, Self::Removed(_))
+    }
 }
 
 /// A monitor of a peer.
@@ -141,9 +164,9 @@ impl Peers {
         self.rows.remove(&peer)
     }
 
-    /// Keeps the row of this node itself for the next run.
-    pub(super) fn keep(&mut self, own: Box<Peer>) {
-        self.rows.insert(LOCAL, own);
+    /// Puts a row back.
+    pub(super) fn keep(&mut self, peer: ConnId, row: Box<Peer>) {
+        self.rows.insert(peer, row);
     }
 
     /// The keys of all rows.

@@ -1,7 +1,9 @@
 //! How much is open, and how full everything is that has a limit.
 
 use super::Processes;
-use super::peers::{CallState, MonitorState, Peer, RequestState};
+use super::peers::Peer;
+#[cfg(feature = "testing")]
+use super::peers::RequestState;
 use crate::Usage;
 
 impl Processes {
@@ -29,8 +31,8 @@ impl Processes {
     pub(crate) fn open_with(&self, peer: Option<crate::ConnId>) -> crate::OpenWith {
         let rows = self.peers.iter().filter(|(of, _)| peer.is_none_or(|peer| *of == peer));
         rows.fold(crate::OpenWith::default(), |sum, (_, row)| crate::OpenWith {
-            calls: sum.calls + row.calls.iter().filter(|(_, call)| !matches!(call.state, CallState::Cancelled)).count(),
-            cancelled: sum.cancelled + row.calls.iter().filter(|(_, call)| matches!(call.state, CallState::Cancelled)).count(),
+            calls: sum.calls + row.calls.iter().filter(|(_, call)| call.is_open()).count(),
+            cancelled: sum.cancelled + row.calls.iter().filter(|(_, call)| !call.is_open()).count(),
             handed: sum.handed
                 + row.requests.values().filter(|request| matches!(request.state, RequestState::Taken { .. })).count(),
             monitors: sum.monitors + row.monitors.iter().filter(|(_, monitor)| monitor.state.is_open()).count(),
@@ -38,18 +40,5 @@ impl Processes {
             requests: sum.requests + row.requests.values().filter(|request| request.state.is_open()).count(),
             watched: sum.watched + row.watched.len(),
         })
-    }
-}
-
-impl RequestState {
-    const fn is_open(&self) -> bool {
-        matches!(self, Self::Taken { .. } | Self::Waiting { .. })
-    }
-}
-
-#[cfg(feature = "testing")]
-impl MonitorState {
-    const fn is_open(&self) -> bool {
-        !matches!(self, Self::Removed(_))
     }
 }
