@@ -218,8 +218,8 @@ impl Request {
     }
 }
 
-/// None of these locks is held while code of the application runs, and what they guard is always whole.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+/// Locks what stands outside the machine's lock: none of these locks is held while code of the application runs, and what they guard is always whole.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

@@ -1,13 +1,13 @@
 //! Who wants to hear of the end of a process.
 
 use std::collections::HashSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 
 use noex_proto::{Destination, ExitReason, MonitorError, MonitorId};
 
 use crate::drive::Shared;
-use crate::slots::Once;
+use crate::slots::{Once, lock};
 
 /// A monitor of a mailbox's, from [`Mailbox::monitor`](crate::Mailbox::monitor). Dropping it removes the monitor: what it would have told is not
 /// told then.
@@ -47,12 +47,12 @@ pub(super) struct Watches(Mutex<HashSet<MonitorId>>);
 
 impl Watches {
     pub(super) fn insert(&self, id: MonitorId) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(id);
+        lock(&self.0).insert(id);
     }
 
     /// Whether it was one of them.
     pub(super) fn remove(&self, id: MonitorId) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&id)
+        lock(&self.0).remove(&id)
     }
 }
 

@@ -132,9 +132,9 @@ pub(crate) trait Above: Debug {
     /// Whether a large signal to a peer is in transit, of which pieces have left and others wait.
     fn is_in_transit(&self, peer: PeerKey) -> bool;
 
-    /// Adds the next signal for a peer to a record, or the next piece of the one in transit. `large`: whether it may begin
-    /// one that does not fit. False where none fits, or none waits.
-    fn write_next(&mut self, to: &mut Outward<'_>, peer: PeerKey, record: &mut RecordBuilder, large: bool) -> bool;
+    /// Adds the next signal for a peer to a record, or the next piece of the one in transit; an empty record may begin one
+    /// that does not fit. False where none fits, or none waits.
+    fn write_next(&mut self, to: &mut Outward<'_>, peer: PeerKey, record: &mut RecordBuilder) -> bool;
 }
 
 /// What the layer above may use while it writes a record.
@@ -155,7 +155,7 @@ impl Above for () {
         false
     }
 
-    fn write_next(&mut self, _: &mut Outward<'_>, _: PeerKey, _: &mut RecordBuilder, _: bool) -> bool {
+    fn write_next(&mut self, _: &mut Outward<'_>, _: PeerKey, _: &mut RecordBuilder) -> bool {
         false
     }
 }

@@ -30,9 +30,9 @@ pub(crate) trait Signals {
     /// Whether a large one is in transit, of which pieces have left and others wait.
     fn is_in_transit(&self) -> bool;
 
-    /// Adds the next one to a record, or the next piece of the one in transit. `large`: whether it may begin one that does
-    /// not fit. False where none fits, or none waits.
-    fn write_next(&mut self, record: &mut RecordBuilder, large: bool) -> bool;
+    /// Adds the next one to a record, or the next piece of the one in transit; an empty record may begin one that does not fit.
+    /// False where none fits, or none waits.
+    fn write_next(&mut self, record: &mut RecordBuilder) -> bool;
 }
 
 /// The peer takes no signals.
@@ -45,7 +45,7 @@ impl Signals for () {
         false
     }
 
-    fn write_next(&mut self, _: &mut RecordBuilder, _: bool) -> bool {
+    fn write_next(&mut self, _: &mut RecordBuilder) -> bool {
         false
     }
 }
@@ -227,14 +227,14 @@ impl SendQueue {
             self.write_payloads(&mut record);
         } else if signals.is_in_transit() || self.signals_next && !self.in_transit {
             self.signals_next = false;
-            while signals.write_next(&mut record, true) && !signals.is_in_transit() {}
+            while signals.write_next(&mut record) && !signals.is_in_transit() {}
             if !signals.is_in_transit() {
                 self.write_payloads(&mut record);
             }
         } else {
             self.signals_next = true;
             self.write_payloads(&mut record);
-            while !self.in_transit && signals.write_next(&mut record, true) && !signals.is_in_transit() {}
+            while !self.in_transit && signals.write_next(&mut record) && !signals.is_in_transit() {}
         }
         let is_all = self.payloads.is_empty() && (waits == 0 || signals.waits() == 0);
         let is_last = is_all && record.room() >= Some(SMALL_CONTROL) && self.last.is_some();
@@ -303,11 +303,11 @@ mod tests {
             self.transit.is_some()
         }
 
-        fn write_next(&mut self, record: &mut RecordBuilder, large: bool) -> bool {
+        fn write_next(&mut self, record: &mut RecordBuilder) -> bool {
             let room = record.room().unwrap_or(0).min(PIECE);
             let begins = self.transit.is_none();
             let Some(size) = self.transit.or_else(|| self.line.front().copied()) else { return false };
-            if record.room().is_none() || size > room && !(large && record.is_empty()) {
+            if record.room().is_none() || size > room && !record.is_empty() {
                 return false;
             }
             if begins {
@@ -513,7 +513,7 @@ mod tests {
                 false
             }
 
-            fn write_next(&mut self, _: &mut RecordBuilder, _: bool) -> bool {
+            fn write_next(&mut self, _: &mut RecordBuilder) -> bool {
                 false
             }
         }

@@ -185,8 +185,8 @@ impl Signals for ToPeer<'_> {
         self.above.is_in_transit(self.peer)
     }
 
-    fn write_next(&mut self, record: &mut RecordBuilder, large: bool) -> bool {
-        self.above.write_next(&mut self.outward, self.peer, record, large)
+    fn write_next(&mut self, record: &mut RecordBuilder) -> bool {
+        self.above.write_next(&mut self.outward, self.peer, record)
     }
 }
 

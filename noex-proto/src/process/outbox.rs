@@ -161,12 +161,12 @@ impl Outbox {
         self.transit.is_some()
     }
 
-    /// Whether the next signal fits into a record. `large`: whether it may be the first piece of one that does not.
-    pub(super) fn is_next_for(&self, record: &RecordBuilder, large: bool) -> bool {
+    /// Whether the next signal fits into a record, or is large and begins this one.
+    pub(super) fn is_next_for(&self, record: &RecordBuilder) -> bool {
         let Some((owed, size)) = self.line.front() else { return false };
         let head = if let Owed::Down(_) | Owed::Failure(_) | Owed::Stop(_) = owed { REASON_HEAD_MAX } else { HEAD_MAX };
         let needed = head + size;
-        record.room().is_some_and(|room| needed <= room.min(PIECE)) || large && record.is_empty() && needed > PIECE
+        record.room().is_some_and(|room| needed <= room.min(PIECE)) || record.is_empty() && needed > PIECE
     }
 
     /// Puts a signal into a record, whole or as much of it as fits one.

@@ -23,20 +23,20 @@ impl Above for Processes {
         self.peers.get(peer).is_some_and(|row| row.outbox.is_in_transit())
     }
 
-    fn write_next(&mut self, to: &mut Outward<'_>, PeerKey(peer): PeerKey, record: &mut RecordBuilder, large: bool) -> bool {
+    fn write_next(&mut self, to: &mut Outward<'_>, PeerKey(peer): PeerKey, record: &mut RecordBuilder) -> bool {
         let cx = &mut Cx { host: to.host, limits: to.limits, now: to.now, find: &|_| None };
-        self.write(cx, peer, record, large)
+        self.write(cx, peer, record)
     }
 }
 
 impl Processes {
     /// Adds the next signal for a peer to a record, or the next piece of one.
-    pub(super) fn write(&mut self, cx: &mut Cx<'_>, peer: ConnId, record: &mut RecordBuilder, large: bool) -> bool {
+    pub(super) fn write(&mut self, cx: &mut Cx<'_>, peer: ConnId, record: &mut RecordBuilder) -> bool {
         while let Some(row) = self.peers.get_mut(peer) {
             if row.outbox.is_in_transit() {
                 return row.outbox.write_piece(record);
             }
-            if !row.outbox.is_next_for(record, large) {
+            if !row.outbox.is_next_for(record) {
                 return false;
             }
             // What was given up meanwhile is no signal any more.

@@ -162,7 +162,7 @@ fn a_signal_leaves_when_the_layer_above_says_so_and_not_to_those_that_take_none(
             false
         }
 
-        fn write_next(&mut self, _: &mut Outward<'_>, _: PeerKey, record: &mut RecordBuilder, _: bool) -> bool {
+        fn write_next(&mut self, _: &mut Outward<'_>, _: PeerKey, record: &mut RecordBuilder) -> bool {
             let waits = std::mem::take(&mut self.0);
             if waits > 0 {
                 record.push_bytes(kind::SIGNAL, &vec![7; waits]);

@@ -132,7 +132,7 @@ fn a_large_signal_is_sent_in_pieces_and_is_whole_at_the_other_end() {
     let (mut assembler, peer, mut records) = (Assembler::default(), world.sides[A].peer, 0);
     loop {
         let mut record = RecordBuilder::with_capacity(0);
-        while world.with(A, |processes, cx| processes.write(cx, peer, &mut record, true)) {}
+        while world.with(A, |processes, cx| processes.write(cx, peer, &mut record)) {}
         if record.is_empty() {
             break;
         }
