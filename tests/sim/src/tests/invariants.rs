@@ -48,7 +48,7 @@ const _: fn(Invariant) -> fn() = |invariant| match invariant {
     Invariant::NoFalseDown => a_down_without_a_cause,
     Invariant::NoPanic => a_panic,
     Invariant::NoSelf => a_node_that_is_its_own_member,
-    Invariant::NoStorm => a_storm_of_records,
+    Invariant::NoStorm => super::storms::a_storm_of_records,
     Invariant::NothingIsLeft => super::processes::calls_that_are_left,
     Invariant::NothingAfterStop => a_dial_after_the_stop,
     Invariant::OneSession => duplicates_that_are_not_closed,
@@ -67,7 +67,7 @@ const _: fn(Invariant) -> fn() = |invariant| match invariant {
 };
 
 /// What comes of two nodes, of which the second crashes at 3 s and comes back, where the actions of all machines are bent.
-fn broken_pair(bend: BendAction) -> Violation {
+pub(super) fn broken_pair(bend: BendAction) -> Violation {
     let mut world = pair();
     world.bend.action = Some(bend);
     let run = |world: &mut World| {
@@ -97,7 +97,7 @@ pub(super) fn configured(config: fn(ClusterConfig) -> ClusterConfig) -> Bend {
     Bend { config: Some(config), ..Bend::default() }
 }
 
-fn of(check: safety::Check) -> Option<Invariant> {
+pub(super) fn of(check: safety::Check) -> Option<Invariant> {
     check.err().map(|(invariant, _)| invariant)
 }
 
@@ -331,7 +331,7 @@ fn a_nonce_that_is_used_again() {
     assert_eq!(violation.invariant, Invariant::FreshNonces, "{violation}");
 }
 
-fn id(name: &str) -> NodeId {
+pub(super) fn id(name: &str) -> NodeId {
     format!("{name}@10.0.0.1:4369").parse().expect("a valid id")
 }
 
@@ -394,49 +394,6 @@ fn a_panic() {
     );
     assert_eq!(violation.invariant, Invariant::NoPanic, "{violation}");
     assert!(violation.detail.contains("a machine that breaks"), "{violation}");
-}
-
-#[test]
-fn a_storm_of_records() {
-    let violation = broken_pair(|_, _, action| match action {
-        Action::Transmit { ref data, .. } if data.len() < 50 => vec![action; 6000],
-        action => vec![action],
-    });
-    assert_eq!(violation.invariant, Invariant::NoStorm, "{violation}");
-    for what in [Activity::Dial, Activity::Report, Activity::Send, Activity::Tick] {
-        let mut monitor = Monitor::default();
-        let limits = Limits::default();
-        assert!((0..100_000).any(|_| of(monitor.count(5, what, 3, Some(&limits))) == Some(Invariant::NoStorm)), "{what:?}");
-    }
-    // Between two whole seconds too, and not over more than one.
-    let limits = Limits::default().dials_per_second(2);
-    let dials = |times: [u64; 5]| {
-        let mut monitor = Monitor::default();
-        let check = |ms| of(monitor.count(ms * 1_000_000, Activity::Dial, 3, Some(&limits)));
-        times.map(check)
-    };
-    assert_eq!(dials([700, 800, 900, 1000, 1699]), [None, None, None, None, Some(Invariant::NoStorm)]);
-    assert_eq!(dials([700, 800, 900, 1000, 1700]), [None; 5]);
-    let mut monitor = Monitor::default();
-    let error = ClusterError::SeedUnreachable { seed: id("a").into(), why: Unreached::Closed };
-    let told: Vec<_> = (0..2).map(|_| of(monitor.event(&ClusterEvent::Error(error.clone())))).collect();
-    assert_eq!(told, [None, Some(Invariant::NoStorm)]);
-}
-
-#[test]
-fn a_storm_of_dials_of_one_run_of_a_node() {
-    let limits = Limits::default().dials_per_second(4);
-    let statuses = [ClusterStatus::Starting, ClusterStatus::Running, ClusterStatus::Stopping, ClusterStatus::Stopped];
-    let mut monitor = Monitor::default();
-    // Two runs within a second, each with all the dials that it may make.
-    for _ in 0..2 {
-        for status in statuses {
-            assert_eq!(monitor.event(&ClusterEvent::StatusChange(status)), Ok(()));
-            let dials = if status == ClusterStatus::Running { 8 } else { 0 };
-            assert!((0..dials).all(|_| monitor.count(5, Activity::Dial, 3, Some(&limits)).is_ok()));
-        }
-    }
-    assert_eq!(of(monitor.count(5, Activity::Dial, 3, Some(&limits))), Some(Invariant::NoStorm));
 }
 
 #[test]

@@ -7,6 +7,7 @@ mod plans;
 mod processes;
 mod recovery;
 mod situations;
+mod storms;
 
 use noex_proto::{ClusterConfig, ClusterEvent};
 
