@@ -86,16 +86,10 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
-mod addresses;
-mod advertise;
 mod app;
-pub mod bounds;
 mod cause;
 mod config;
-mod contact;
 mod counters;
-pub mod defaults;
-mod env;
 mod error;
 mod event;
 #[cfg(feature = "fuzzing")]
@@ -103,40 +97,34 @@ mod event;
 pub mod fuzzing;
 mod id;
 mod io;
-mod limits;
-mod listen_on;
-mod lookups;
 mod machine;
 mod mesh;
 mod millis;
 mod node_info;
 mod process;
 mod recording;
-mod reports;
-mod secret;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod time;
 mod transient;
 mod wire;
 
-pub use advertise::LocalNetwork;
 pub use app::subscription::SubscriptionId;
 pub use bytes::Bytes;
 pub use cause::Cause;
-pub use config::{ClusterConfig, InvalidClusterConfigError};
-pub use contact::{Contact, InvalidContactError};
+pub use config::{
+    ClusterConfig, FromEnvError, IntoSecret, InvalidClusterConfigError, Limits, ListenOn, Secret, bounds, defaults,
+};
 pub use counters::Counters;
-pub use env::FromEnvError;
 pub use error::{
     ClusterError, ClusterNotStartedError, LocalFault, PeerFault, Refusal, SendError, SetSecretsError, SetSeedsError, StartError,
     Unreached,
 };
 pub use event::{Broadcast, ClusterEvent, ClusterStatus, Message, MessagesLagged, NodeDownReason, NodeStatus, SecretUse};
+pub use id::contact::{Contact, InvalidContactError};
 pub use id::node_id::{InvalidNodeIdError, NodeId, NodeIdFault};
 pub use io::{Action, Close, ConnId, ConnectError, DialError, Input, LookupId};
-pub use limits::Limits;
-pub use listen_on::ListenOn;
+pub use machine::advertise::LocalNetwork;
 #[cfg(feature = "testing")]
 #[doc(hidden)]
 pub use machine::{Books, OpenWith};
@@ -148,5 +136,4 @@ pub use process::{
     RequestId,
 };
 pub use recording::{Recorded, Recording, RecordingError};
-pub use secret::{IntoSecret, Secret};
 pub use time::{Instant, TimeFormat, WallTime};

@@ -6,6 +6,7 @@ use core::net::{IpAddr, SocketAddr};
 use rand_chacha::ChaCha12Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
+use super::advertise;
 use super::deliver::above;
 use super::{Active, Machine, Run};
 use crate::config::Settings;
@@ -15,11 +16,11 @@ use crate::mesh::effect::Effects;
 use crate::mesh::host::Host;
 use crate::mesh::node::Node;
 use crate::mesh::reporter::Reporter;
+use crate::mesh::reports::LocalReports;
 use crate::process::Processes;
-use crate::reports::LocalReports;
 use crate::time::RunTime;
 use crate::time::timers::Timers;
-use crate::{Action, ClusterConfig, ClusterStatus, LocalFault, LocalNetwork, NodeId, WallTime, advertise};
+use crate::{Action, ClusterConfig, ClusterStatus, LocalFault, LocalNetwork, NodeId, WallTime};
 
 /// How many of the machine's own addresses are remembered; a peer at another one is taken for one of another machine.
 const OWN_ADDRESSES_MAX: usize = 1024;

@@ -5,6 +5,7 @@
 //! tables, and `query`, `books`, `readiness` and `usage` answer questions.
 
 mod abstraction;
+pub(crate) mod advertise;
 #[cfg(debug_assertions)]
 mod audit;
 #[cfg(feature = "testing")]

@@ -15,7 +15,7 @@ use crate::config::Settings;
 use crate::id::incarnation::Incarnation;
 use crate::mesh::abstraction::{Abstract, Abstraction};
 use crate::mesh::host::Host;
-use crate::reports::PeerReport;
+use crate::mesh::reports::PeerReport;
 use crate::time::RunTime;
 use crate::time::timers::Timers;
 use crate::wire::handshake::LocalHello;

@@ -4,11 +4,11 @@ use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 
 use crate::app::subscription::Subscriptions;
-use crate::lookups::Lookups;
 use crate::mesh::dialler::target::Target;
 use crate::mesh::event::MeshEvent;
+use crate::mesh::lookups::Lookups;
+use crate::mesh::reports::LocalReports;
 use crate::recording::Recorder;
-use crate::reports::LocalReports;
 use crate::{Action, ClusterError, ClusterStatus, ConnId, Counters, Input, Instant, Limits, LocalFault};
 
 /// What outlives a run.

@@ -16,6 +16,7 @@
 //! | `reporter` | what the application is told of peers, and how often |
 
 pub(crate) mod abstraction;
+pub(crate) mod addresses;
 mod close;
 pub(crate) mod cx;
 pub(crate) mod detector;
@@ -25,9 +26,11 @@ pub(crate) mod event;
 pub(crate) mod gossip;
 pub(crate) mod host;
 pub(crate) mod links;
+pub(crate) mod lookups;
 pub(crate) mod node;
 pub(crate) mod pairing;
 pub(crate) mod peers;
 pub(crate) mod reporter;
+pub(crate) mod reports;
 pub(crate) mod send_queue;
 pub(crate) mod session;

@@ -5,7 +5,7 @@ use core::time::Duration;
 
 use crate::Instant;
 use crate::mesh::abstraction::{Abstract, Abstraction};
-use crate::reports::{PeerReport, PeerReports, ReportLimiter};
+use crate::mesh::reports::{PeerReport, PeerReports, ReportLimiter};
 
 /// What was reported lately.
 #[derive(Clone, Debug, Default)]

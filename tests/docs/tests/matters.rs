@@ -38,7 +38,7 @@ fn bytes(items: &[Item]) -> impl Iterator<Item = String> {
 /// All that the protocol has, by the names of the table.
 fn known() -> Vec<String> {
     // The limits have lines of their own.
-    let config = fields("config.rs", "ClusterConfig").into_iter().filter(|field| field != "limits");
+    let config = fields("config/mod.rs", "ClusterConfig").into_iter().filter(|field| field != "limits");
     let kinds = items("wire/message.rs").into_iter().find_map(|item| match item {
         Item::Mod(item) if item.ident == "kind" => item.content.map(|(_, items)| items),
         _ => None,
@@ -51,7 +51,7 @@ fn known() -> Vec<String> {
     let with = |prefix: &'static str| move |name: String| format!("{prefix} {name}");
     let messages: Vec<String> = messages.map(with("message")).collect();
     let inputs = variants("io.rs", "Input").into_iter().map(with("input"));
-    let limits = fields("limits.rs", "Limits").into_iter().map(with("limit"));
+    let limits = fields("config/limits.rs", "Limits").into_iter().map(with("limit"));
     config.map(with("config")).chain(inputs).chain(limits).chain(messages).collect()
 }
 

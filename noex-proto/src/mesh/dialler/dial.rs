@@ -4,8 +4,8 @@ use alloc::collections::{BTreeMap, VecDeque};
 use core::hash::Hasher;
 
 use super::target::Target;
-use crate::addresses::Addresses;
 use crate::mesh::abstraction::{Abstract, Abstraction};
+use crate::mesh::addresses::Addresses;
 use crate::mesh::cx::Cx;
 use crate::time::RunTime;
 use crate::time::backoff::Backoff;

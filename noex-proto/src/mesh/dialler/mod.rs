@@ -24,7 +24,7 @@ use super::close::Ended;
 #[cfg(debug_assertions)]
 use super::cx::Local;
 use super::cx::{Cx, Timer};
-use crate::addresses::{CONNECT_TIMEOUT, Miss};
+use crate::mesh::addresses::{CONNECT_TIMEOUT, Miss};
 use crate::time::timers::Timers;
 use crate::{
     Cause, ClusterError, ConnId, Contact, DialError, Instant, Limits, LocalFault, NodeId, PeerFault, Refusal, Unreached,

@@ -9,8 +9,8 @@ use crate::mesh::close::{CloseReason, Ended};
 use crate::mesh::cx::Cx;
 use crate::mesh::dialler::Target;
 use crate::mesh::links::{Phase, Read};
+use crate::mesh::reports::PeerReport;
 use crate::mesh::session::Session;
-use crate::reports::PeerReport;
 use crate::wire::handshake::{HandshakeFailure, Keyed, RejectCode, Said, reject_frame};
 use crate::{ClusterError, ConnId, ConnectError, DialError, NodeId, PeerFault, Refusal, Unreached, WallTime};
 

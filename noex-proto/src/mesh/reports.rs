@@ -25,15 +25,26 @@ const PEERS_REPEAT: Duration = Duration::from_secs(60 * 60);
 
 /// What was reported lately, the oldest first.
 #[derive(Clone, Debug)]
-struct Recent<K>(VecDeque<(Instant, K)>);
+pub(crate) struct Recent<K>(VecDeque<(Instant, K)>);
 
 impl<K: Eq> Recent<K> {
     /// Whether this was reported within that time; what is older is forgotten.
-    fn holds(&mut self, now: Instant, time: Duration, key: &K) -> bool {
+    pub(crate) fn holds(&mut self, now: Instant, time: Duration, key: &K) -> bool {
         while self.0.front().is_some_and(|(at, _)| now - *at >= time) {
             self.0.pop_front();
         }
         self.0.iter().any(|(_, reported)| reported == key)
+    }
+}
+
+impl<K> Recent<K> {
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// This is reported now.
+    pub(crate) fn push(&mut self, now: Instant, key: K) {
+        self.0.push_back((now, key));
     }
 }
 
@@ -55,9 +66,9 @@ impl LocalReports {
             return true;
         }
         let text = fault.to_string();
-        let admitted = !self.0.holds(now, LOCAL_REPEAT, &text) && self.0.0.len() < LOCAL_MAX;
+        let admitted = !self.0.holds(now, LOCAL_REPEAT, &text) && self.0.len() < LOCAL_MAX;
         if admitted {
-            self.0.0.push_back((now, text));
+            self.0.push(now, text);
         }
         admitted
     }
@@ -85,10 +96,10 @@ impl PeerReports {
 
     /// This was told.
     pub(crate) fn told(&mut self, now: Instant, report: PeerReport) {
-        if self.0.0.len() >= PEERS_MAX {
+        if self.0.len() >= PEERS_MAX {
             self.0.0.pop_front();
         }
-        self.0.0.push_back((now, report));
+        self.0.push(now, report);
     }
 }
 
@@ -172,7 +183,7 @@ mod tests {
                 (0..60).filter(|second| reports.admit(at(60 * minute + second), &fault(&format!("{minute} {second}"))));
             assert_eq!(reported.count(), LOCAL_MAX);
         }
-        assert_eq!(reports.0.0.len(), LOCAL_MAX);
+        assert_eq!(reports.0.len(), LOCAL_MAX);
     }
 
     #[test]
@@ -196,9 +207,9 @@ mod tests {
             assert!(!reports.is_told(at(0), &report(number)));
             reports.told(at(0), report(number));
         }
-        assert_eq!(reports.0.0.len(), PEERS_MAX);
+        assert_eq!(reports.0.len(), PEERS_MAX);
         assert!(reports.is_told(at(3599), &report(1000)) && !reports.is_told(at(3599), &report(1000 - 256)));
         assert!(!reports.is_told(at(3600), &report(1000)));
-        assert_eq!(reports.0.0.len(), 0);
+        assert_eq!(reports.0.len(), 0);
     }
 }

@@ -4,8 +4,9 @@ use alloc::format;
 
 use serde::{Deserialize, Serialize};
 
-use crate::bounds;
-use crate::config::{InvalidClusterConfigError, within};
+use super::InvalidClusterConfigError;
+use super::bounds;
+use super::settings::within;
 
 /// How much of everything a node keeps or does at most, whatever its peers and its application do.
 ///
