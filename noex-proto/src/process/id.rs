@@ -18,7 +18,34 @@ pub(crate) const NAME_MAX: usize = 255;
 pub struct ProcessId {
     node: NodeId,
     number: u64,
+    #[serde(with = "by_format")]
     incarnation: Incarnation,
+}
+
+/// An incarnation is 32 hexadecimal digits in formats for people, such as JSON, and bytes in others.
+mod by_format {
+    use alloc::format;
+    use alloc::string::String;
+
+    use serde::de::Error;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use super::Incarnation;
+
+    pub(super) fn serialize<S: Serializer>(incarnation: &Incarnation, to: S) -> Result<S::Ok, S::Error> {
+        if to.is_human_readable() { to.serialize_str(&format!("{incarnation:?}")) } else { incarnation.serialize(to) }
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Incarnation, D::Error> {
+        if !from.is_human_readable() {
+            return Incarnation::deserialize(from);
+        }
+        let text = String::deserialize(from)?;
+        let is_hex = text.len() == 32 && text.bytes().all(|digit| digit.is_ascii_hexdigit());
+        let number = is_hex.then(|| u128::from_str_radix(&text, 16).ok()).flatten();
+        let number = number.ok_or_else(|| D::Error::custom("an incarnation must be 32 hexadecimal digits"))?;
+        Ok(Incarnation(number.to_be_bytes()))
+    }
 }
 
 impl ProcessId {
@@ -253,6 +280,18 @@ mod tests {
         let node = "a@10.0.0.1:4369".parse().expect("valid");
         let process = ProcessId::new(node, Incarnation([0x5f; 16]), 17);
         assert_eq!(process.to_string(), "a@10.0.0.1:4369/17.5f5f5f5f");
+    }
+
+    #[test]
+    fn a_process_can_be_written_as_json() {
+        let text = r#"{"node":"a@10.0.0.1:4369","number":17,"incarnation":"0123456789abcdef0123456789abcdef"}"#;
+        let process: ProcessId = serde_json::from_str(text).expect("valid");
+        assert_eq!(process.to_string(), "a@10.0.0.1:4369/17.01234567");
+        assert_eq!(serde_json::to_string(&process).expect("written"), text);
+        for bad in ["0123456789abcdef0123456789abcde", "+123456789abcdef0123456789abcdef", "012345678"] {
+            let bad = text.replace("0123456789abcdef0123456789abcdef", bad);
+            assert!(serde_json::from_str::<ProcessId>(&bad).is_err(), "{bad}");
+        }
     }
 
     #[test]
