@@ -1,18 +1,27 @@
 //! Errors by culprit: the peer, the caller, the local system, or the state of the world.
 
 use alloc::string::String;
+use alloc::sync::Arc;
 use core::error::Error;
 use core::fmt;
 use core::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Cause, Contact, DialError, InvalidClusterConfigError, NodeId};
+use crate::{Cause, Contact, DialError, InvalidClusterConfigError, NodeId, ProcessId};
 
 /// The content of an error event, which no call returns. None of them is fatal.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum ClusterError {
+    /// A process could not decode a cast, which is dropped. Reported once a minute for each process, and for 16 processes at most;
+    /// [`Counters::casts_not_understood`](crate::Counters::casts_not_understood) counts all.
+    CastNotUnderstood {
+        /// What the decoder said, cut at 256 bytes.
+        cause: Arc<str>,
+        /// The process that the cast was for.
+        process: ProcessId,
+    },
     /// Two running processes claim one identity. The one that was there first keeps it; the other one reports the conflict, as does
     /// every node that refused it.
     IdentityConflict {
@@ -339,6 +348,7 @@ impl fmt::Display for Claim<'_> {
 impl fmt::Display for ClusterError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::CastNotUnderstood { cause, process } => write!(f, "a cast to {process} was not understood: {cause}"),
             Self::IdentityConflict { id } => write!(f, "identity conflict: two running processes claim {id}"),
             Self::Local(fault) => fault.fmt(f),
             Self::NodeUnreachable { id, why } => write!(f, "node {id} is unreachable: {why}"),
@@ -365,7 +375,10 @@ impl Error for ClusterError {
             Self::NodeUnreachable { why, .. } | Self::SeedUnreachable { why, .. } => Some(why),
             Self::Peer { fault, .. } => Some(fault),
             Self::Refused { reason, .. } => Some(reason),
-            Self::IdentityConflict { .. } | Self::SeedMismatch { .. } | Self::Suppressed { .. } => None,
+            Self::CastNotUnderstood { .. }
+            | Self::IdentityConflict { .. }
+            | Self::SeedMismatch { .. }
+            | Self::Suppressed { .. } => None,
         }
     }
 }

@@ -12,6 +12,7 @@ impl ClusterError {
     /// |---|---|
     /// | [`SeedUnreachable`](Self::SeedUnreachable), [`NodeUnreachable`](Self::NodeUnreachable) | as [`Unreached::is_transient`] says of its reason: what the network or a resolver failed at does |
     /// | [`Peer`](Self::Peer), [`Refused`](Self::Refused) | as [`PeerFault::is_transient`], [`Refusal::is_transient`] say |
+    /// | [`CastNotUnderstood`](Self::CastNotUnderstood) | no: two nodes have different versions of a protocol |
     /// | [`IdentityConflict`](Self::IdentityConflict), [`SeedMismatch`](Self::SeedMismatch) | no: a configuration is wrong |
     /// | [`Local`](Self::Local) | no: something is to be configured or mended on this machine; a lookup that failed does |
     /// | [`Suppressed`](Self::Suppressed) | no: any error may be among those that were held back |
@@ -30,7 +31,10 @@ impl ClusterError {
                 | LocalFault::LoopbackAdvertised
                 | LocalFault::NoSecret => false,
             },
-            Self::IdentityConflict { .. } | Self::SeedMismatch { .. } | Self::Suppressed { .. } => false,
+            Self::CastNotUnderstood { .. }
+            | Self::IdentityConflict { .. }
+            | Self::SeedMismatch { .. }
+            | Self::Suppressed { .. } => false,
         }
     }
 }

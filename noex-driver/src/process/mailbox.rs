@@ -199,8 +199,9 @@ impl<M: Protocol> Mailbox<M> {
             MailboxItem::Call { body, .. } => self.open_call(&body).map(Item::Message),
             MailboxItem::Cast { body } => match port::decode_portless(&body, Some(self.shared.clone())) {
                 Ok(message) => Some(Item::Message(message)),
-                Err(_) => {
-                    self.shared.drive(|state| state.machine.cast_not_understood(state.now(), self.id.number()));
+                Err(cause) => {
+                    let cause = cause.into();
+                    self.shared.drive(|state| state.machine.cast_not_understood(state.now(), self.id.number(), cause));
                     None
                 }
             },

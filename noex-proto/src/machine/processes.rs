@@ -1,6 +1,7 @@
 //! What the application does with processes.
 
 use alloc::boxed::Box;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use bytes::Bytes;
@@ -118,9 +119,10 @@ impl Machine {
         self.process(now, ProcessInput::Fail { failure, request });
     }
 
-    /// Counts a cast that the process could not decode.
-    pub fn cast_not_understood(&mut self, now: Instant, process: u64) {
-        self.process(now, ProcessInput::CastNotUnderstood { process });
+    /// Counts a cast that the process could not decode, and reports it, [`ClusterError::CastNotUnderstood`](crate::ClusterError::CastNotUnderstood):
+    /// once a minute for each process, and for 16 processes at most.
+    pub fn cast_not_understood(&mut self, now: Instant, process: u64, cause: Arc<str>) {
+        self.process(now, ProcessInput::CastNotUnderstood { cause, process });
     }
 
     // Monitors

@@ -13,7 +13,7 @@ use crate::mesh::abstraction::{Abstract, Abstraction};
 impl Abstract for Processes {
     fn write(&self, to: &mut Abstraction<'_, impl Hasher>) {
         // Deadlines are written with what they are of; who has something to send is told before the next input.
-        let Self { phase, own: _, table, peers, deadlines: _, dirty: _ } = self;
+        let Self { phase, own: _, table, peers, deadlines: _, cast_reports: _, dirty: _ } = self;
         to.write((*phase == Phase::Running, *phase == Phase::Stopped, table.len()));
         for (place, (_, process)) in table.iter().enumerate() {
             to.write(place);

@@ -89,6 +89,8 @@ pub enum ProcessInput {
     },
     /// A cast could not be decoded.
     CastNotUnderstood {
+        /// What the decoder said.
+        cause: Arc<str>,
         /// The process that it was for.
         process: u64,
     },

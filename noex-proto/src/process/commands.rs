@@ -16,7 +16,7 @@ use super::slots::place;
 use super::table::{NotNamed, Table};
 use super::{Cx, Due, Phase, ProcessAction, Processes, Up};
 use crate::wire::signal::{Failure, To};
-use crate::{ClusterNotStartedError, ConnId, Instant};
+use crate::{ClusterError, ClusterNotStartedError, ConnId, Instant};
 
 /// What an input of the application leads to, beside actions.
 #[derive(Debug)]
@@ -72,8 +72,8 @@ impl Processes {
                 );
                 Done::Nothing
             }
-            ProcessInput::CastNotUnderstood { .. } => {
-                cx.host.counters.casts_not_understood += 1;
+            ProcessInput::CastNotUnderstood { cause, process } => {
+                self.cast_not_understood(cx, process, &cause);
                 Done::Nothing
             }
             ProcessInput::Monitor { to, watcher } => Done::Monitored(self.monitor(cx, watcher, &to)),
@@ -85,6 +85,16 @@ impl Processes {
         };
         self.deliver_locally(cx);
         done
+    }
+
+    fn cast_not_understood(&mut self, cx: &mut Cx<'_>, process: u64, cause: &str) {
+        cx.host.counters.casts_not_understood += 1;
+        let Some(id) = self.process_id(process).filter(|_| self.table.get(process).is_some()) else { return };
+        if self.cast_reports.admit(cx.now, process) {
+            cx.host.report(ClusterError::CastNotUnderstood { cause: super::id::cut(cause), process: id });
+        } else {
+            cx.host.counters.reports_held_back += 1;
+        }
     }
 
     fn is_running(&self) -> Result<(), ClusterNotStartedError> {

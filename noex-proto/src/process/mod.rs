@@ -9,6 +9,7 @@
 //! | `peers` | what is open with each peer: its calls, this node's calls, monitors both ways |
 //! | `outbox` | what waits to be sent to a peer |
 //! | `deadlines`, `slots`, `line` | timeouts, numbered tables, and queues from whose middle an item can be taken |
+//! | `cast_reports` | what was told lately of casts that could not be decoded |
 //! | `commands` | what the application does |
 //! | `arrivals` | what a peer's signals lead to |
 //! | `ends` | the end of a process, of a session and of a run, and deadlines |
@@ -17,6 +18,7 @@
 
 mod abstraction;
 mod arrivals;
+mod cast_reports;
 mod command;
 mod commands;
 mod deadlines;
@@ -44,6 +46,7 @@ pub use id::{
 };
 pub(crate) use id::{NAME_MAX, REASON_MAX};
 
+use cast_reports::CastReports;
 use deadlines::Deadlines;
 use mailbox::{Mailbox, Waiting};
 use outbox::{Outbox, Owed};
@@ -84,6 +87,7 @@ pub(crate) struct Processes {
     table: Table,
     peers: Peers,
     deadlines: Deadlines<Due>,
+    cast_reports: CastReports,
     /// Peers for which something was queued since it was last asked.
     dirty: BTreeSet<ConnId>,
 }

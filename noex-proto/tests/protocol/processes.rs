@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use noex_proto::{
-    Bytes, CallError, CallId, ClusterStatus, Destination, ExitReason, Input, MailboxItem, MonitorId, NodeDownReason,
-    ProcessAction, ProcessId, ProtocolHash, RequestId,
+    Bytes, CallError, CallId, ClusterError, ClusterStatus, Destination, ExitReason, Input, MailboxItem, MonitorId,
+    NodeDownReason, ProcessAction, ProcessId, ProtocolHash, RequestId,
 };
 
 use crate::net::{Host, MS, Net, SECOND, config, id};
@@ -143,6 +143,33 @@ fn a_stop_waits_for_processes_half_of_its_time_and_lets_them_speak() {
         assert_eq!(take(&mut net, 0, &watcher), [MailboxItem::Down { monitor, reason: ExitReason::Shutdown }]);
         assert_eq!(net.downs(0), [(id("b", 1), NodeDownReason::GracefulShutdown)]);
     }
+}
+
+#[test]
+fn casts_that_a_process_cannot_decode_are_counted_and_reported_at_a_bounded_rate() {
+    let mut net = pair();
+    let process = open(&mut net, 1);
+    let told =
+        |net: &Net| net.errors(1).into_iter().filter(|error| matches!(error, ClusterError::CastNotUnderstood { .. })).collect();
+    for _ in 0..100 {
+        let now = net.clock(1);
+        net.nodes[1].machine.cast_not_understood(now, process.number(), "unknown variant `X`".into());
+    }
+    net.run(SECOND);
+    let once = ClusterError::CastNotUnderstood { cause: "unknown variant `X`".into(), process: process.clone() };
+    let reports: Vec<ClusterError> = told(&net);
+    assert_eq!(reports, [once]);
+    assert_eq!(net.nodes[1].machine.counters().casts_not_understood, 100);
+
+    // A process that has ended says nothing.
+    let now = net.clock(1);
+    net.nodes[1].machine.exit(now, process.number(), ExitReason::Normal, 0);
+    net.run(60 * SECOND);
+    let now = net.clock(1);
+    net.nodes[1].machine.cast_not_understood(now, process.number(), "again".into());
+    net.run(SECOND);
+    let reports: Vec<ClusterError> = told(&net);
+    assert_eq!(reports.len(), 1);
 }
 
 #[test]

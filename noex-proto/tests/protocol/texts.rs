@@ -6,9 +6,14 @@ use std::time::Duration;
 
 use noex_proto::{
     ClusterConfig, ClusterError, ClusterEvent, ClusterNotStartedError, ClusterStatus, ConnId, Contact, DialError, Instant,
-    LocalFault, Machine, MessagesLagged, NodeDownReason, NodeId, NodeIdFault, NodeInfo, NodeStatus, PeerFault, ReadinessReason,
-    Refusal, SendError, SetSecretsError, SetSeedsError, StartError, TimeFormat, Unreached, WallTime,
+    LocalFault, Machine, MessagesLagged, NodeDownReason, NodeId, NodeIdFault, NodeInfo, NodeStatus, PeerFault, ProcessId,
+    ReadinessReason, Refusal, SendError, SetSecretsError, SetSeedsError, StartError, TimeFormat, Unreached, WallTime,
 };
+
+fn process() -> ProcessId {
+    let text = r#"{"node":"b@10.0.0.2:4369","number":7,"incarnation":"5f5f5f5f000000000000000000000000"}"#;
+    serde_json::from_str(text).unwrap()
+}
 
 fn check<T: Display>(texts: &[(T, &str)]) {
     for (value, text) in texts {
@@ -187,6 +192,10 @@ fn events_say_what_happened_and_to_whom() {
         (
             ClusterEvent::Error(ClusterError::SeedUnreachable { seed: seed.into(), why }),
             "error: seed s@10.0.0.9:4369 is unreachable: connection refused",
+        ),
+        (
+            ClusterEvent::Error(ClusterError::CastNotUnderstood { cause: "unknown variant `X`".into(), process: process() }),
+            "error: a cast to b@10.0.0.2:4369/7.5f5f5f5f was not understood: unknown variant `X`",
         ),
         (ClusterEvent::Error(ClusterError::Suppressed { count: 12 }), "error: 12 reports about strangers held back"),
         (ClusterEvent::Lagged { missed: 3 }, "lagged: 3 events missed"),

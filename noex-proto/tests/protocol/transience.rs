@@ -65,6 +65,8 @@ fn unreached() -> Vec<(Unreached, bool)> {
 #[test]
 fn each_error_says_whether_it_passes_by_itself() {
     let (addr, id) = ("10.0.0.2:50000".parse().unwrap(), id("b", 1));
+    let process = r#"{"node":"b@10.0.0.2:4369","number":7,"incarnation":"5f5f5f5f000000000000000000000000"}"#;
+    let process = serde_json::from_str(process).unwrap();
     let mut errors = vec![
         (ClusterError::IdentityConflict { id: id.clone() }, false),
         (ClusterError::Local(LocalFault::Accept { cause: "too many files".into() }), false),
@@ -77,6 +79,7 @@ fn each_error_says_whether_it_passes_by_itself() {
         (ClusterError::Local(LocalFault::HandlerPanicked { message: "oh".into() }), false),
         (ClusterError::Local(LocalFault::LoopbackAdvertised), false),
         (ClusterError::Local(LocalFault::NoSecret), false),
+        (ClusterError::CastNotUnderstood { cause: "no".into(), process }, false),
         (ClusterError::SeedMismatch { found: id.clone(), seed: id.clone() }, false),
         (ClusterError::Suppressed { count: 12 }, false),
     ];

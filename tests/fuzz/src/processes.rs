@@ -103,7 +103,7 @@ impl Known {
             Do::Cast { node: of, size, to } => {
                 let _refused = machine.cast(now, &self.destination(node(of), to), protocol, body(size));
             }
-            Do::CastNotUnderstood(process) => machine.cast_not_understood(now, self.process(process)),
+            Do::CastNotUnderstood(process) => machine.cast_not_understood(now, self.process(process), "no".into()),
             Do::Demonitor { monitor, watcher } => {
                 if let Some((monitor, set_by)) = pick(&self.monitors, monitor) {
                     // Now and then, another one than has set it.

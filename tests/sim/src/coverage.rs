@@ -147,6 +147,7 @@ impl Coverage {
             self.note("error: no room for a member");
         }
         self.note(match error {
+            ClusterError::CastNotUnderstood { .. } => "error: cast not understood",
             ClusterError::IdentityConflict { .. } => "error: identity conflict",
             ClusterError::Local(_) => "error: local",
             ClusterError::NodeUnreachable { .. } => "error: node unreachable",
