@@ -8,8 +8,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use noex_proto::testing::Rule;
 use noex_proto::{
-    Action, Close, ClusterConfig, ClusterError, ClusterEvent, ClusterStatus, ConnId, DialError, Limits, LocalFault, LookupId,
-    Machine, NodeDownReason, NodeId, Unreached,
+    Action, Close, ClusterConfig, ClusterError, ClusterEvent, ClusterStatus, ConnId, DialError, LocalFault, LookupId, Machine,
+    NodeDownReason, NodeId, Unreached,
 };
 
 use super::recovery::{
@@ -17,7 +17,7 @@ use super::recovery::{
     a_question_that_is_not_answered,
 };
 use super::{pair, quiet, start, with};
-use crate::safety::{self, Activity, Monitor, Picture};
+use crate::safety::{self, Monitor, Picture};
 use crate::world::{Bend, BendAction};
 use crate::{Addr, Fault, Invariant, Op, Plan, Resolving, Rogue, STEP_BOUND, Scenario, Violation, World};
 
