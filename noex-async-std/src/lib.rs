@@ -36,6 +36,7 @@
 //!
 //! async-std is discontinued, which tools such as `cargo deny` report as RUSTSEC-2025-0052. This crate is for programs that have it in
 //! place; its README says what that means and where to go from here.
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 use std::io;
 use std::net::{Shutdown, SocketAddr};

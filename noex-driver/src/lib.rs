@@ -10,6 +10,7 @@
 //!
 //! Every decision about the protocol is made in `noex-proto`, a state machine that does no I/O. This crate feeds it what happens,
 //! does what it asks for, and wakes it when it wants to be woken. Handlers and streams never run under its lock.
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod bound;
 mod cluster;

@@ -79,6 +79,7 @@
 //! A frame's way in is `frame`, `handshake` or `record`, then `message`; sessions and membership are decided in `mesh`, calls and
 //! monitors in `process`, and `machine` is the face of both.
 //! `docs/wire.md` in the repository is the protocol, `docs/rules.md` names the tests behind each rule.
+#![cfg_attr(docsrs, feature(doc_cfg))]
 #![no_std]
 #![forbid(unsafe_code)]
 

@@ -34,6 +34,7 @@
 //! The runtime needs its I/O and time drivers (`enable_all`). Multi-threaded, current-thread and paused-clock runtimes all do.
 //! A paused clock does not wait for name lookups, which are on threads of their own, and counts them as overdue at once: where a test
 //! pauses it, let [`ClusterConfig::host`] and seeds be addresses.
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 use std::future::poll_fn;
 use std::io;

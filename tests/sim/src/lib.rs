@@ -27,6 +27,7 @@
 //!
 //! A [`Plan`] is such a scenario as plain data, drawn from a seed or read from a file; it can be run, shrunk and written down. The
 //! program `noex-sim` does that for many seeds. `docs/simulation.md` in the repository is the guide.
+#![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]
 
 mod baseline;
