@@ -6,11 +6,18 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use noex_proto::{
-    Action, Close, ClusterConfig, ConnId, ConnectError, Input, Instant, Limits, Machine, NodeId, WallTime, defaults,
+    Action, Close, ClusterConfig, ConnId, ConnectError, Destination, Input, Instant, Limits, Machine, MailboxItem, NodeId,
+    ProcessId, ProtocolHash, WallTime, defaults,
 };
 
 /// One side of a connection: the node and its number for it.
 type End = (usize, ConnId);
+
+/// What the processes understand.
+const PROTOCOL: ProtocolHash = ProtocolHash([7; 8]);
+/// How many items a driver takes at a time.
+const BATCH: usize = 64;
+const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Long enough to take in some hundred members.
 const JOINING: Duration = Duration::from_millis(20);
@@ -135,6 +142,33 @@ impl Cluster {
     pub fn send(&mut self, from: usize, to: &NodeId, payload: Bytes) {
         self.machines[from].send(self.now, to, payload).expect("there is room");
         self.todo.push_back(Todo::Drain(from));
+    }
+
+    /// Opens a process of a node.
+    pub fn open(&mut self, node: usize) -> ProcessId {
+        self.machines[node].open(self.now, PROTOCOL).expect("there is room")
+    }
+
+    /// Sends a process a message from a node, which it takes: all that follows.
+    pub fn cast(&mut self, from: usize, (node, process): (usize, &ProcessId), body: Bytes) {
+        let to = Destination::Process(process.clone());
+        self.machines[from].cast(self.now, &to, PROTOCOL, body).expect("there is room");
+        self.drain(from);
+        self.settle();
+        assert_eq!(self.machines[node].take(self.now, process.number(), BATCH).len(), 1, "it has arrived");
+    }
+
+    /// Calls a process from a node, which answers with what it was sent: all that follows.
+    pub fn call(&mut self, from: usize, (node, process): (usize, &ProcessId), body: Bytes) {
+        let to = Destination::Process(process.clone());
+        self.machines[from].call(self.now, &to, PROTOCOL, body, self.now + TIMEOUT).expect("there is room");
+        self.drain(from);
+        self.settle();
+        let mut items = self.machines[node].take(self.now, process.number(), BATCH);
+        let Some(MailboxItem::Call { body, request, .. }) = items.pop() else { panic!("it has arrived") };
+        self.machines[node].answer(self.now, request, body, false).expect("there is room");
+        self.drain(node);
+        self.settle();
     }
 
     /// Queues an input for a node.

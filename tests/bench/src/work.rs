@@ -3,13 +3,19 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use noex_proto::{Input, NodeId, defaults};
+use noex_proto::{Input, NodeId, ProcessId, defaults};
 
 use crate::Cluster;
 
 /// A piece of work.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Work {
+    /// A call of so many bytes, of a process on the other machine, and its answer.
+    Call(usize),
+    /// The same within one machine.
+    CallWithin(usize),
+    /// A cast of so many bytes, from one machine to a process on the other.
+    Cast(usize),
     /// Two machines from the dial to both ups: handshake and admission.
     Handshake,
     /// A heartbeat interval of so many nodes with sessions to all others: a heartbeat from each to each, and the ticks between.
@@ -33,6 +39,10 @@ pub struct Ready {
 
 #[derive(Clone, Debug)]
 enum Doing {
+    /// A call from node 0, to this process of that node.
+    Call(usize, ProcessId, Bytes),
+    /// A cast from node 0 to a process of node 1.
+    Cast(ProcessId, Bytes),
     /// The node that was started last joins.
     Join,
     /// A message from node 0, and all that follows at this moment.
@@ -45,7 +55,10 @@ enum Doing {
 
 impl Work {
     /// Each with its name.
-    pub const ALL: [(&str, Self); 16] = [
+    pub const ALL: [(&str, Self); 19] = [
+        ("call-64", Self::Call(64)),
+        ("call-within-64", Self::CallWithin(64)),
+        ("cast-64", Self::Cast(64)),
         ("handshake", Self::Handshake),
         ("heartbeats-2", Self::Heartbeats(2)),
         ("heartbeats-10", Self::Heartbeats(10)),
@@ -68,6 +81,15 @@ impl Work {
     #[must_use]
     pub fn set_up(self) -> Ready {
         let (cluster, doing) = match self {
+            Self::Call(size) => calling(1, size),
+            Self::CallWithin(size) => calling(0, size),
+            Self::Cast(size) => {
+                let mut cluster = Cluster::mesh(2);
+                let (process, body) = (cluster.open(1), Bytes::from(vec![7; size]));
+                // The tables have their first entries.
+                cluster.cast(0, (1, &process), body.clone());
+                (cluster, Doing::Cast(process, body))
+            }
             Self::Handshake => (joining(1), Doing::Join),
             Self::Heartbeats(nodes) => {
                 let mut cluster = Cluster::mesh(nodes);
@@ -94,6 +116,14 @@ impl Work {
     }
 }
 
+/// Two machines, and a process of one of them that was called before.
+fn calling(node: usize, size: usize) -> (Cluster, Doing) {
+    let mut cluster = Cluster::mesh(2);
+    let (process, body) = (cluster.open(node), Bytes::from(vec![7; size]));
+    cluster.call(0, (node, &process), body.clone());
+    (cluster, Doing::Call(node, process, body))
+}
+
 /// A mesh, and a node that is about to dial its first.
 fn joining(nodes: usize) -> Cluster {
     let mut cluster = Cluster::mesh(nodes);
@@ -106,6 +136,8 @@ impl Ready {
     #[inline(never)]
     pub fn run(&mut self) {
         match &self.doing {
+            Doing::Call(node, process, body) => self.cluster.call(0, (*node, process), body.clone()),
+            Doing::Cast(process, body) => self.cluster.cast(0, (1, process), body.clone()),
             Doing::Join => self.cluster.join(),
             Doing::Send(to, payload) => {
                 self.cluster.send(0, to, payload.clone());

@@ -4,10 +4,13 @@
 //! run. It reads the times of the process from `/proc`, so it is for Linux.
 #![forbid(unsafe_code)]
 
+mod calls;
+mod casts;
 mod idle;
 mod mesh;
 mod payloads;
 mod ping;
+mod process;
 mod reads;
 mod system;
 mod table;
@@ -16,7 +19,7 @@ use std::process::ExitCode;
 
 use noex_tokio::{Cluster, ClusterConfig, Limits};
 
-const USAGE: &str = "mesh [nodes [processes [rounds [dials in flight]]]] | payloads | ping | reads | idle [nodes [seconds]]";
+const USAGE: &str = "mesh [nodes [processes [rounds [dials in flight]]]] | payloads | ping | calls | casts | local | reads | idle [nodes [seconds]]";
 const SECRET: &str = "a secret of the benchmarks";
 
 fn main() -> ExitCode {
@@ -28,6 +31,9 @@ fn main() -> ExitCode {
         Some("mesh-part") => mesh::part([1, 2, 3, 4].map(|place| number(place, 0))),
         Some("payloads") => payloads::measure(),
         Some("ping") => ping::measure(),
+        Some("calls") => calls::measure(),
+        Some("casts") => casts::measure(),
+        Some("local") => calls::local(),
         Some("reads") => reads::measure(),
         Some("idle") => idle::measure(number(1, 100), number(2, 60)),
         _ => {

@@ -1,21 +1,21 @@
-//! A message to a peer and back, beside the same over a bare connection, by turns.
+//! A message to a peer and back, and a call, beside the same over a bare connection, by turns.
 
 use std::future::Future;
 use std::pin::Pin;
 use std::time::{Duration, Instant};
 
-use noex_tokio::{Bytes, Cluster, MessageStream, NodeId};
+use noex_tokio::{Address, Bytes, Cluster, MessageStream, NodeId};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{Builder, Runtime};
 
+use crate::process::{Message, SIZE, answerer};
 use crate::system::Cpu;
 use crate::table::{Samples, head, row};
 use crate::{seed, start};
 
 const ROUNDS: usize = 31;
 const PINGS: u32 = 1_000;
-const SIZE: usize = 64;
 
 /// Measures on a runtime of two threads, on two runtimes of one thread each, and with both ends on one thread.
 pub(crate) fn measure() {
@@ -42,6 +42,10 @@ fn on(what: &str, near: &Runtime, far: &Runtime) {
         (a, b)
     });
     far.spawn(answer(to.clone(), to.messages()));
+    let mut call = near.block_on(async {
+        let (near, far_node) = (from.clone(), to.clone());
+        far.spawn(async move { answerer(&far_node, &near) }).await.expect("it is opened")
+    });
     let mut noex = Pings { messages: from.messages(), to: to.local_node_id().expect("it runs"), from };
     let mut bare = near.block_on(async {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("it can listen");
@@ -52,7 +56,8 @@ fn on(what: &str, near: &Runtime, far: &Runtime) {
         stream
     });
     let (mut of_noex, mut of_bare, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
-    let (mut noex_cpu, mut bare_cpu) = (0.0, 0.0);
+    let (mut of_calls, mut call_ratios) = (Vec::new(), Vec::new());
+    let (mut noex_cpu, mut bare_cpu, mut call_cpu) = (0.0, 0.0, 0.0);
     for _ in 0..ROUNDS {
         let (bare_time, spent, back) = timed(near, bare, |mut bare| {
             Box::pin(async move {
@@ -70,6 +75,16 @@ fn on(what: &str, near: &Runtime, far: &Runtime) {
         });
         noex = back;
         noex_cpu += spent;
+        let (call_time, spent, back) = timed(near, call, |call| {
+            Box::pin(async move {
+                calls(&call).await;
+                call
+            })
+        });
+        call = back;
+        call_cpu += spent;
+        of_calls.push(call_time);
+        call_ratios.push(call_time / time);
         of_bare.push(bare_time);
         of_noex.push(time);
         ratios.push(time / bare_time);
@@ -78,6 +93,15 @@ fn on(what: &str, near: &Runtime, far: &Runtime) {
     row(&format!("{what}: noex, us"), 1, &Samples::new(of_noex));
     row(&format!("{what}: ratio"), 2, &Samples::new(ratios));
     row(&format!("{what}: ratio of processor time, all rounds"), 2, &Samples::new(vec![noex_cpu / bare_cpu]));
+    row(&format!("{what}: a call, us"), 1, &Samples::new(of_calls));
+    row(&format!("{what}: a call, in noex's pings"), 2, &Samples::new(call_ratios));
+    row(
+        &format!("{what}: a call, in the processor time of noex's pings, all rounds"),
+        2,
+        &Samples::new(vec![call_cpu / noex_cpu]),
+    );
+    let count = f64::from(PINGS) * ROUNDS as f64;
+    row(&format!("{what}: a call, processor time at both ends, us"), 1, &Samples::new(vec![call_cpu / count * 1e6]));
 }
 
 /// Does a round of pings in a task: microseconds a ping, and seconds of processor time.
@@ -112,6 +136,13 @@ impl Pings {
 async fn answer(node: Cluster, mut messages: MessageStream) {
     while let Some(Ok(message)) = messages.next().await {
         node.send(&message.from, message.payload).expect("there is room");
+    }
+}
+
+async fn calls(to: &Address<Message>) {
+    let body = Bytes::from_static(&[7; SIZE]);
+    for _ in 0..PINGS {
+        to.call(|reply| Message::Echo(body.clone(), reply)).await.expect("an answer");
     }
 }
 
