@@ -30,7 +30,7 @@ impl Asked {
     }
 
     fn give(&self, state: &mut State, body: Bytes, or_wait: bool) -> Result<(), AnswerError> {
-        if !state.slots.requests.contains_key(&self.request.id) {
+        if self.request.is_over() {
             return Err(AnswerError::Over);
         }
         let given = state.machine.answer(state.now(), self.request.id, body, or_wait);

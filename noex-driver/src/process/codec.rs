@@ -1,5 +1,6 @@
 //! Bodies of messages and answers: CBOR, with the names of fields and variants.
 
+use std::cell::Cell;
 use std::convert::Infallible;
 use std::fmt;
 
@@ -16,6 +17,9 @@ pub(crate) const LEVELS_MAX: usize = 128;
 
 /// The most bytes that any message may have; a node's configuration says what one of its own may.
 pub(crate) const SIZE_MAX: usize = *bounds::MESSAGE_BYTES.end();
+
+/// The most bytes that a thread keeps to write bodies in.
+const SCRATCH_MAX: usize = 4 << 10;
 
 /// Why a value cannot be encoded.
 #[derive(Clone, Debug, PartialEq)]
@@ -35,15 +39,31 @@ impl fmt::Display for NotEncoded {
     }
 }
 
+thread_local! {
+    /// Where the next body is written, so that a small one grows in no steps and takes just its size.
+    static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
 /// Encodes a value, which must not be larger than `limit` bytes.
 pub(crate) fn encode<T: Serialize>(value: &T, limit: usize) -> Result<Bytes, NotEncoded> {
-    let mut serializer = Serializer::new(Writer { bytes: Vec::new(), limit, size: 0 });
+    // Taken, as code of the application may encode within, or on a thread that ends.
+    let bytes = SCRATCH.try_with(Cell::take).unwrap_or_default();
+    let mut serializer = Serializer::new(Writer { bytes, limit, size: 0 });
     value.serialize(&mut serializer).map_err(|error| match error {
         EncodeError::Custom(text) => NotEncoded::Refused(text.into()),
         EncodeError::Core(error) => NotEncoded::Refused(error.to_string()),
     })?;
-    let Writer { bytes, size, .. } = serializer.into_inner();
-    if size > limit { Err(NotEncoded::TooLarge { limit, size }) } else { Ok(bytes.into()) }
+    let Writer { mut bytes, size, .. } = serializer.into_inner();
+    if size > limit {
+        return Err(NotEncoded::TooLarge { limit, size });
+    }
+    if bytes.capacity() > SCRATCH_MAX {
+        return Ok(bytes.into());
+    }
+    let body = Bytes::copy_from_slice(&bytes);
+    bytes.clear();
+    let _ends = SCRATCH.try_with(|scratch| scratch.set(bytes));
+    Ok(body)
 }
 
 /// Decodes a value that is all of `body`.

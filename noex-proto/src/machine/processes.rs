@@ -157,10 +157,10 @@ impl Machine {
 
     pub(super) fn apply_to_processes(&mut self, input: ProcessInput) -> Done {
         let Self { host, processes, run } = self;
-        let idle = Limits::default();
         let now = host.now;
         match run {
             Run::Stopped | Run::Starting(_) => {
+                let idle = Limits::default();
                 processes.command(&mut process::Cx { host, limits: &idle, now, find: &|_| None }, input)
             }
             Run::Active(active) => {

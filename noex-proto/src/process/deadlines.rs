@@ -1,6 +1,5 @@
 //! Deadlines of calls, which cost the same however many there are.
 
-use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use core::time::Duration;
 
@@ -25,8 +24,8 @@ pub(super) struct Ticket(u32);
 /// Deadlines. Those with the same timeout are a list, which time itself keeps in order, so that none has to be sorted in.
 #[derive(Clone, Debug)]
 pub(super) struct Deadlines<K> {
-    /// By the timeout in milliseconds.
-    lists: BTreeMap<u32, List>,
+    /// By the timeout in milliseconds, in order of it.
+    lists: Vec<(u32, List)>,
     nodes: Vec<Entry<K>>,
     /// The first node of those that are free, linked by `next`.
     free: u32,
@@ -52,7 +51,7 @@ struct Entry<K> {
 
 impl<K> Default for Deadlines<K> {
     fn default() -> Self {
-        Self { lists: BTreeMap::new(), nodes: Vec::new(), free: NONE, len: 0, earliest: None }
+        Self { lists: Vec::new(), nodes: Vec::new(), free: NONE, len: 0, earliest: None }
     }
 }
 
@@ -66,15 +65,20 @@ impl<K: Copy> Deadlines<K> {
     /// Notes a deadline so long after `now`, which never goes back. A timeout longer than [`TIMEOUT_MAX`] is that.
     pub(super) fn insert(&mut self, now: Instant, timeout: Duration, key: K) -> Ticket {
         let millis = u32::try_from(millis::count_up(timeout)).unwrap_or(u32::MAX);
-        let exact = self.lists.contains_key(&millis) || self.lists.len() < EXACT_LISTS;
-        let list = if exact { millis } else { coarse(millis) };
+        let (list, found) = match self.find(millis) {
+            Err(_) if self.lists.len() >= EXACT_LISTS => (coarse(millis), self.find(coarse(millis))),
+            found => (millis, found),
+        };
         let at = now + Duration::from_millis(list.into());
-        let before = self.lists.get(&list).map_or(NONE, |list| list.last);
+        let before = found.map_or(NONE, |index| self.lists[index].1.last);
         let ticket = self.place(Entry { key, at, list, before, next: NONE });
-        if before != NONE {
-            self.node(before).next = ticket;
+        match found {
+            Ok(index) => {
+                self.node(before).next = ticket;
+                self.lists[index].1.last = ticket;
+            }
+            Err(index) => self.lists.insert(index, (list, List { first: ticket, last: ticket })),
         }
-        self.lists.entry(list).or_insert(List { first: ticket, last: ticket }).last = ticket;
         self.len += 1;
         self.earliest = Some(self.earliest.map_or(at, |earliest| earliest.min(at)));
         Ticket(ticket)
@@ -89,15 +93,13 @@ impl<K: Copy> Deadlines<K> {
         if next != NONE {
             self.node(next).before = before;
         }
+        let index = self.find(list).expect("a deadline is in its list");
         if before == NONE && next == NONE {
-            self.lists.remove(&list);
-        } else if let Some(list) = self.lists.get_mut(&list) {
-            if before == NONE {
-                list.first = next;
-            }
-            if next == NONE {
-                list.last = before;
-            }
+            self.lists.remove(index);
+        } else if before == NONE {
+            self.lists[index].1.first = next;
+        } else if next == NONE {
+            self.lists[index].1.last = before;
         }
         self.node(ticket).next = core::mem::replace(&mut self.free, ticket);
         self.len -= 1;
@@ -114,7 +116,7 @@ impl<K: Copy> Deadlines<K> {
         if self.earliest.is_none_or(|earliest| earliest > now) {
             return None;
         }
-        let first = self.lists.values().map(|list| list.first).min_by_key(|first| self.nodes[*first as usize].at)?;
+        let first = self.lists.iter().map(|(_, list)| list.first).min_by_key(|first| self.nodes[*first as usize].at)?;
         let Entry { key, at, .. } = self.nodes[first as usize];
         self.earliest = Some(at);
         if at > now {
@@ -132,6 +134,11 @@ impl<K: Copy> Deadlines<K> {
     /// When to look again: never later than the next deadline.
     pub(super) const fn next(&self) -> Option<Instant> {
         self.earliest
+    }
+
+    /// Where the list of a timeout is, or else belongs.
+    fn find(&self, list: u32) -> Result<usize, usize> {
+        self.lists.binary_search_by_key(&list, |(list, _)| *list)
     }
 
     fn place(&mut self, node: Entry<K>) -> u32 {

@@ -9,10 +9,13 @@ use super::id::{ExitReason, ProtocolHash, RequestId};
 use super::line::{Line, Place};
 use crate::wire::message::kind;
 use crate::wire::record::{PIECE, RecordBuilder};
-use crate::wire::signal::{HEAD_MAX, REASON_HEAD_MAX, To};
+use crate::wire::signal::{HEAD_MAX, REASON_HEAD_MAX, Signal, To};
 
 /// What a signal costs in the queue beyond its body, so that empty ones are bounded too.
 const SIGNAL_OVERHEAD: usize = 64;
+
+/// The longest head of any signal.
+const LONGEST_HEAD: usize = if HEAD_MAX > REASON_HEAD_MAX { HEAD_MAX } else { REASON_HEAD_MAX };
 
 /// A signal that waits. What belongs to a call, a request or a monitor is kept there, so that it takes no room of its own and cannot
 /// fail for want of it.
@@ -170,9 +173,18 @@ impl Outbox {
     }
 
     /// Puts a signal into a record, whole or as much of it as fits one.
-    pub(super) fn write(&mut self, record: &mut RecordBuilder, head: Vec<u8>, body: Bytes) {
-        let transit = Transit { head, body };
-        if transit.len() <= record.room().unwrap_or(0).min(PIECE) {
+    pub(super) fn write(&mut self, record: &mut RecordBuilder, signal: Signal) {
+        let room = record.room().unwrap_or(0).min(PIECE);
+        if LONGEST_HEAD + signal.body_len() <= room {
+            return record.push(kind::SIGNAL, |bytes| {
+                signal.encode_head(bytes);
+                bytes.extend_from_slice(&signal.into_body());
+            });
+        }
+        let mut head = Vec::new();
+        signal.encode_head(&mut head);
+        let transit = Transit { head, body: signal.into_body() };
+        if transit.len() <= room {
             record.push(kind::SIGNAL, |bytes| {
                 bytes.extend_from_slice(&transit.head);
                 bytes.extend_from_slice(&transit.body);

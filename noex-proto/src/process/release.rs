@@ -1,7 +1,5 @@
 //! Signals on their way to the wire.
 
-use alloc::vec::Vec;
-
 use bytes::Bytes;
 
 use super::outbox::{Cast, Owed};
@@ -43,9 +41,7 @@ impl Processes {
             if let Some(signal) = self.release_one(cx, peer)
                 && let Some(row) = self.peers.get_mut(peer)
             {
-                let mut head = Vec::with_capacity(32);
-                signal.encode_head(&mut head);
-                row.outbox.write(record, head, signal.into_body());
+                row.outbox.write(record, signal);
                 return true;
             }
         }

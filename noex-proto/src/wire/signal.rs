@@ -94,6 +94,14 @@ pub(crate) enum Signal {
 }
 
 impl Signal {
+    /// How many bytes are behind its head.
+    pub(crate) const fn body_len(&self) -> usize {
+        match self {
+            Self::Cast { body, .. } | Self::Call { body, .. } | Self::Answer { body, .. } => body.len(),
+            _ => 0,
+        }
+    }
+
     /// The bytes behind its head.
     pub(crate) fn into_body(self) -> Bytes {
         match self {
