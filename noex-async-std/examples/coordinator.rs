@@ -19,7 +19,7 @@ use std::env;
 use std::error::Error;
 use std::time::Duration;
 
-use noex_async_std::{Cluster, ClusterConfig, ProcessName, Protocol, Reply, WaitError};
+use noex_async_std::{Cluster, ClusterConfig, Protocol, Reply, WaitError};
 use serde::{Deserialize, Serialize};
 
 /// What the process named `echo` of a worker understands.
@@ -70,7 +70,7 @@ async fn run() -> Result<(), Box<dyn Error>> {
     println!("Connected to {} nodes:", nodes.len());
     for node in nodes {
         println!("  - {}: uptime {} s", node.id, node.uptime.as_secs());
-        let echo = cluster.named(node.id, ProcessName::new("echo")?);
+        let echo = cluster.named(node.id, "echo")?;
         match echo.call(|reply| Echo { text: "hello".into(), reply }).timeout(Duration::from_secs(1)).await {
             Ok(text) => println!("    answers: {text}"),
             Err(error) => println!("    does not answer: {error}"),

@@ -20,7 +20,7 @@ use std::error::Error;
 use std::time::Duration;
 
 use async_std::task;
-use noex_async_std::{Address, Cluster, ClusterConfig, NodeId, ProcessName, Protocol, Reply};
+use noex_async_std::{Address, Cluster, ClusterConfig, NodeId, Protocol, Reply};
 use serde::{Deserialize, Serialize};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -54,9 +54,9 @@ async fn run() -> Result<(), Box<dyn Error>> {
     let node: NodeId = rest.first().map_or("counter@127.0.0.1:4369", String::as_str).parse()?;
 
     let cluster = Cluster::new();
-    cluster.start(config("caller").port(0).seeds([node.to_string()])).await?;
+    cluster.start(config("caller").port(0).seeds([node.clone()])).await?;
     cluster.wait_for_node(&node, 10 * SECOND).await?;
-    let counter = cluster.named::<Counter>(node, ProcessName::new("counter")?);
+    let counter = cluster.named::<Counter>(node, "counter")?;
     let done = call(&counter, what, by).await;
     cluster.stop().await;
     done
@@ -67,7 +67,7 @@ async fn open(port: u16) -> Result<(), Box<dyn Error>> {
     let cluster = Cluster::new();
     cluster.start(config("counter").port(port)).await?;
     let mut counter = cluster.open::<Counter>()?;
-    counter.register(&ProcessName::new("counter")?)?;
+    counter.register("counter")?;
     println!("counting on {}", cluster.local_node_id()?);
 
     // On Ctrl-C, and on SIGTERM, by which containers and service managers end a process. Stopping the node

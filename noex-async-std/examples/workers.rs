@@ -1,5 +1,5 @@
-//! A coordinator that hands jobs to workers on other nodes, and gives a job away again where it is certain
-//! that nobody did it.
+//! A coordinator that hands jobs to workers on other nodes, and gives a job away again where its call says
+//! that it was certainly not handled.
 //!
 //! The first terminal runs the coordinator, each further one a worker:
 //!
@@ -25,9 +25,7 @@ use std::time::Duration;
 use async_channel::Sender;
 use async_std::task;
 use futures_lite::future;
-use noex_async_std::{
-    Address, CallError, Cluster, ClusterConfig, ExitReason, Item, Monitor, MonitorId, ProcessName, Protocol, Reply,
-};
+use noex_async_std::{Address, CallError, Cluster, ClusterConfig, ExitReason, Item, Monitor, MonitorId, Protocol, Reply};
 use serde::{Deserialize, Serialize};
 
 /// How many jobs a worker has at a time: the one that it does, and the next one, so that it need not wait
@@ -84,7 +82,7 @@ async fn run() -> Result<(), Box<dyn Error>> {
 
 async fn worker(cluster: &Cluster, name: &str, coordinator: &str) -> Result<(), Box<dyn Error>> {
     cluster.start(config(name).port(0).seeds([coordinator])).await?;
-    let pool = cluster.named(coordinator.parse()?, ProcessName::new("pool")?);
+    let pool = cluster.named(coordinator.parse()?, "pool")?;
     let mut mailbox = cluster.open::<Job>()?;
     task::spawn(ask_for_jobs(pool, mailbox.address()));
     while let Some(Job { number, reply }) = mailbox.next().await {
@@ -110,7 +108,7 @@ async fn ask_for_jobs(pool: Address<Join>, worker: Address<Job>) {
 async fn coordinator(cluster: &Cluster, jobs: u64, port: u16) -> Result<(), Box<dyn Error>> {
     cluster.start(config("coordinator").port(port)).await?;
     let mut mailbox = cluster.open::<Join>()?;
-    mailbox.register(&ProcessName::new("pool")?)?;
+    mailbox.register("pool")?;
     println!("the pool is on {}", cluster.local_node_id()?);
 
     let (tell, ended) = async_channel::unbounded();

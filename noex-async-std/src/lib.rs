@@ -50,8 +50,8 @@ use noex_driver::Bound;
 #[doc(inline)]
 pub use noex_driver::{
     Address, Broadcast, Bytes, Call, CallError, CastError, Cause, ClusterConfig, ClusterError, ClusterEvent,
-    ClusterNotStartedError, ClusterStatus, Contact, Counters, DeliverError, Destination, DialError, EventStream, ExitReason,
-    FromEnv, FromEnvError, IntoSecret, InvalidClusterConfigError, InvalidContactError, InvalidNodeIdError,
+    ClusterNotStartedError, ClusterStatus, Contact, Counters, DeliverError, Destination, DialError, Ending, EventStream,
+    ExitReason, FromEnv, FromEnvError, IntoSecret, InvalidClusterConfigError, InvalidContactError, InvalidNodeIdError,
     InvalidProcessNameError, Item, LastDown, Limits, LocalFault, Mailbox, Message, MessageStream, MessagesLagged, Monitor,
     MonitorError, MonitorId, NodeDownReason, NodeId, NodeIdFault, NodeInfo, NodeStatus, OpenError, PeerFault, ProcessId,
     ProcessName, Protocol, Readiness, ReadinessReason, Refusal, RegisterError, Reply, Secret, SecretUse, SendError,

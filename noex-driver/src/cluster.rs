@@ -8,13 +8,14 @@ use bytes::Bytes;
 use noex_proto::{Input, Machine, Message};
 
 use crate::drive::{Shared, State};
+use crate::process::process_name;
 use crate::time::wall;
 use crate::wait::{ready, wait};
 use crate::{
     Address, Broadcast, ClusterConfig, ClusterError, ClusterEvent, ClusterNotStartedError, ClusterStatus, Counters, Destination,
-    EventStream, LocalFault, Mailbox, MessageStream, NodeDownReason, NodeId, NodeInfo, OpenError, ProcessId, ProcessName,
-    Protocol, Readiness, Runtime, Secret, SecretUse, SendError, SetSecretsError, SetSeedsError, StartError, Subscribed,
-    Subscription, WaitError, handlers, log, run,
+    EventStream, InvalidProcessNameError, LocalFault, Mailbox, MessageStream, NodeDownReason, NodeId, NodeInfo, OpenError,
+    ProcessId, ProcessName, Protocol, Readiness, Runtime, Secret, SecretUse, SendError, SetSecretsError, SetSeedsError,
+    StartError, Subscribed, Subscription, WaitError, handlers, log, run,
 };
 
 /// A node of a cluster: this process, as the others see it, and the others, as it sees them.
@@ -302,16 +303,29 @@ impl<R: Runtime> Cluster<R> {
         Address::new(self.shared(), Destination::Process(process))
     }
 
-    /// The address of whichever process has a local name on a node when a message arrives there.
-    #[must_use]
-    pub fn named<M: Protocol>(&self, node: NodeId, name: ProcessName) -> Address<M> {
-        Address::new(self.shared(), Destination::Named { node, name })
+    /// The address of whichever process has a local name, such as `"counter"`, on a node when a message arrives there.
+    ///
+    /// # Errors
+    /// Says what is wrong with the name.
+    pub fn named<M: Protocol>(
+        &self,
+        node: NodeId,
+        name: impl TryInto<ProcessName, Error: Into<InvalidProcessNameError>>,
+    ) -> Result<Address<M>, InvalidProcessNameError> {
+        let name = process_name(name)?;
+        Ok(Address::new(self.shared(), Destination::Named { node, name }))
     }
 
     /// The process of this node that has a local name.
-    #[must_use]
-    pub fn registered(&self, name: &ProcessName) -> Option<ProcessId> {
-        self.read(|state| state.machine.whereis_local(name))
+    ///
+    /// # Errors
+    /// Says what is wrong with the name.
+    pub fn registered(
+        &self,
+        name: impl TryInto<ProcessName, Error: Into<InvalidProcessNameError>>,
+    ) -> Result<Option<ProcessId>, InvalidProcessNameError> {
+        let name = process_name(name)?;
+        Ok(self.read(|state| state.machine.whereis_local(&name)))
     }
 
     /// The number of processes to announce beside those that have a [`Mailbox`]; peers see it at the next heartbeat.

@@ -48,7 +48,7 @@ pub use noex_proto::{
     NodeDownReason, NodeId, NodeIdFault, NodeStatus, OpenError, PeerFault, ProcessId, ProcessName, Readiness, ReadinessReason,
     Refusal, RegisterError, Secret, SecretUse, SendError, SetSecretsError, SetSeedsError, Unreached, bounds, defaults,
 };
-pub use process::{Address, Call, DeliverError, Item, Mailbox, Monitor, Protocol, Reply, run};
+pub use process::{Address, Call, DeliverError, Ending, Item, Mailbox, Monitor, Protocol, Reply, run};
 pub use runtime::Runtime;
 pub use streams::{EventStream, MessageStream, Subscribed};
 

@@ -20,7 +20,7 @@ use std::error::Error;
 use std::io;
 use std::time::Duration;
 
-use noex_tokio::{Cluster, ClusterConfig, ProcessName, Protocol, Reply, WaitError};
+use noex_tokio::{Cluster, ClusterConfig, Protocol, Reply, WaitError};
 use serde::{Deserialize, Serialize};
 
 /// What the process named `echo` of a worker understands.
@@ -65,7 +65,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     println!("Connected to {} nodes:", nodes.len());
     for node in nodes {
         println!("  - {}: uptime {} s", node.id, node.uptime.as_secs());
-        let echo = cluster.named(node.id, ProcessName::new("echo")?);
+        let echo = cluster.named(node.id, "echo")?;
         match echo.call(|reply| Echo { text: "hello".into(), reply }).timeout(Duration::from_secs(1)).await {
             Ok(text) => println!("    answers: {text}"),
             Err(error) => println!("    does not answer: {error}"),

@@ -1,5 +1,5 @@
-//! A coordinator that hands jobs to workers on other nodes, and gives a job away again where it is certain
-//! that nobody did it.
+//! A coordinator that hands jobs to workers on other nodes, and gives a job away again where its call says
+//! that it was certainly not handled.
 //!
 //! The first terminal runs the coordinator, each further one a worker:
 //!
@@ -23,9 +23,7 @@ use std::error::Error;
 use std::io;
 use std::time::Duration;
 
-use noex_tokio::{
-    Address, CallError, Cluster, ClusterConfig, ExitReason, Item, Monitor, MonitorId, ProcessName, Protocol, Reply,
-};
+use noex_tokio::{Address, CallError, Cluster, ClusterConfig, ExitReason, Item, Monitor, MonitorId, Protocol, Reply};
 use serde::{Deserialize, Serialize};
 use tokio::task::JoinSet;
 
@@ -82,7 +80,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
 async fn worker(cluster: &Cluster, name: &str, coordinator: &str) -> Result<(), Box<dyn Error>> {
     cluster.start(config(name).port(0).seeds([coordinator])).await?;
-    let pool = cluster.named(coordinator.parse()?, ProcessName::new("pool")?);
+    let pool = cluster.named(coordinator.parse()?, "pool")?;
     let mut mailbox = cluster.open::<Job>()?;
     tokio::spawn(ask_for_jobs(pool, mailbox.address()));
     while let Some(Job { number, reply }) = mailbox.next().await {
@@ -108,7 +106,7 @@ async fn ask_for_jobs(pool: Address<Join>, worker: Address<Job>) {
 async fn coordinator(cluster: &Cluster, jobs: u64, port: u16) -> Result<(), Box<dyn Error>> {
     cluster.start(config("coordinator").port(port)).await?;
     let mut mailbox = cluster.open::<Join>()?;
-    mailbox.register(&ProcessName::new("pool")?)?;
+    mailbox.register("pool")?;
     println!("the pool is on {}", cluster.local_node_id()?);
 
     let mut pool =

@@ -92,11 +92,17 @@ impl<M> Address<M> {
     /// Waits until the process ends, and gives the reason: [`ExitReason::NoProcess`] where there is none, or none any more, and
     /// [`ExitReason::NoConnection`] where the session with its node ends or none is up. What the process said before has arrived by then.
     ///
+    /// The process is watched from the first poll on. An address of a name watches whichever process has the name when the request arrives, and
+    /// no later one. The future does not borrow the address, so it can be a task of its own.
+    ///
     /// # Errors
     /// Says why it cannot be watched.
-    pub async fn exited(&self) -> Result<ExitReason, MonitorError> {
-        let watch = Watch::set(&self.shared, &self.to)?;
-        Ok(poll_fn(|cx| watch.poll(cx)).await)
+    pub fn exited(&self) -> impl Future<Output = Result<ExitReason, MonitorError>> + Send + 'static + use<M> {
+        let (shared, to) = (self.shared.clone(), self.to.clone());
+        async move {
+            let watch = Watch::set(&shared, &to)?;
+            Ok(poll_fn(|cx| watch.poll(cx)).await)
+        }
     }
 
     /// The node that the process is on.

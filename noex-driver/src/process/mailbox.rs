@@ -9,13 +9,14 @@ use std::task::{Context, Poll};
 use std::thread;
 
 use noex_proto::{
-    Destination, ExitReason, MailboxItem, MonitorError, MonitorId, OpenError, ProcessId, ProcessName, RegisterError,
-    RequestFailure,
+    Destination, ExitReason, InvalidProcessNameError, MailboxItem, MonitorError, MonitorId, OpenError, ProcessId, ProcessName,
+    RegisterError, RequestFailure,
 };
 
 use super::address::Address;
 use super::asked::Asked;
 use super::monitor::{Monitor, Watches};
+use super::name::process_name;
 use super::port;
 use super::protocol::{Protocol, hash};
 use crate::drive::{Run, Shared};
@@ -255,22 +256,31 @@ impl<M> Mailbox<M> {
         Ok(Monitor::new(&self.shared, &self.watches, self.id.number(), id))
     }
 
-    /// Gives the process a name on its node, which [`Cluster::named`](crate::Cluster::named) finds it by. It has the name until
-    /// [`unregister`](Self::unregister) or its end.
+    /// Gives the process a name on its node, such as `"counter"`, which [`Cluster::named`](crate::Cluster::named) finds it by. It has the
+    /// name until [`unregister`](Self::unregister) or its end.
     ///
     /// # Errors
     /// Says why it does not get the name.
-    pub fn register(&self, name: &ProcessName) -> Result<(), RegisterError> {
-        self.shared.drive(|state| state.machine.register(state.now(), self.id.number(), name))
+    pub fn register(&self, name: impl TryInto<ProcessName, Error: Into<InvalidProcessNameError>>) -> Result<(), RegisterError> {
+        let name = process_name(name).map_err(RegisterError::InvalidName)?;
+        self.shared.drive(|state| state.machine.register(state.now(), self.id.number(), &name))
     }
 
-    /// Takes a name of this process from it.
-    pub fn unregister(&self, name: &ProcessName) {
+    /// Takes a name from this process, unless it is another's.
+    ///
+    /// # Errors
+    /// Says what is wrong with the name.
+    pub fn unregister(
+        &self,
+        name: impl TryInto<ProcessName, Error: Into<InvalidProcessNameError>>,
+    ) -> Result<(), InvalidProcessNameError> {
+        let name = process_name(name)?;
         self.shared.drive(|state| {
-            if state.machine.whereis_local(name).as_ref() == Some(&self.id) {
-                state.machine.unregister(state.now(), name);
+            if state.machine.whereis_local(&name).as_ref() == Some(&self.id) {
+                state.machine.unregister(state.now(), &name);
             }
         });
+        Ok(())
     }
 
     pub(super) const fn reason(&self) -> Option<&ExitReason> {

@@ -7,15 +7,17 @@ mod call;
 mod codec;
 mod mailbox;
 mod monitor;
+mod name;
 mod port;
 mod protocol;
 mod reply;
 
 pub use address::Address;
-pub use body::run;
+pub use body::{Ending, run};
 pub use call::Call;
 pub use mailbox::{Item, Mailbox};
 pub use monitor::Monitor;
+pub(crate) use name::process_name;
 pub use protocol::Protocol;
 pub use reply::{DeliverError, Reply};
 

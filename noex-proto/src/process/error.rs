@@ -5,7 +5,7 @@ use alloc::sync::Arc;
 use core::error::Error;
 use core::fmt;
 
-use super::id::{ExitReason, ProcessId};
+use super::id::{ExitReason, InvalidProcessNameError, ProcessId};
 use crate::{ClusterNotStartedError, NodeDownReason, NodeId};
 
 /// A call was not answered. [`may_have_run`](Self::may_have_run) tells whether the process may have handled it all the same.
@@ -52,9 +52,9 @@ pub enum CallError {
     TimedOut,
     /// The session with the node ended.
     Disconnected(NodeDownReason),
-    /// The process ended after it had taken the call.
+    /// The process ended after it had taken the call, and had not answered.
     Exited(ExitReason),
-    /// The process dropped the port without an answer.
+    /// The process dropped the port without an answer, and went on.
     Dropped,
     /// The answer was larger than may be sent, or found no room in the queue to this node.
     AnswerDropped,
@@ -221,6 +221,8 @@ impl Error for OpenError {
 pub enum RegisterError {
     /// The cluster is not running.
     NotStarted(ClusterNotStartedError),
+    /// The text is no name of a process.
+    InvalidName(InvalidProcessNameError),
     /// The process has ended, or was never opened here.
     NoProcess,
     /// Another process has the name.
@@ -239,6 +241,7 @@ impl fmt::Display for RegisterError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NotStarted(error) => error.fmt(f),
+            Self::InvalidName(error) => error.fmt(f),
             Self::NoProcess => f.write_str("the process has ended"),
             Self::Taken { by } => write!(f, "the name is taken by {by}"),
             Self::TooMany { limit } => write!(f, "the processes of this node have {limit} names, and no more may be given"),
@@ -248,7 +251,11 @@ impl fmt::Display for RegisterError {
 
 impl Error for RegisterError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
-        if let Self::NotStarted(error) = self { Some(error) } else { None }
+        match self {
+            Self::NotStarted(error) => Some(error),
+            Self::InvalidName(error) => Some(error),
+            Self::NoProcess | Self::Taken { .. } | Self::TooMany { .. } => None,
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use alloc::string::{String, ToString};
 use alloc::sync::Arc;
+use core::convert::Infallible;
 use core::fmt;
 use core::str::FromStr;
 
@@ -122,6 +123,12 @@ impl FromStr for ProcessName {
     }
 }
 
+impl From<&Self> for ProcessName {
+    fn from(name: &Self) -> Self {
+        name.clone()
+    }
+}
+
 impl TryFrom<&str> for ProcessName {
     type Error = InvalidProcessNameError;
 
@@ -135,6 +142,14 @@ impl TryFrom<String> for ProcessName {
 
     fn try_from(name: String) -> Result<Self, Self::Error> {
         Self::new(&name)
+    }
+}
+
+impl TryFrom<&String> for ProcessName {
+    type Error = InvalidProcessNameError;
+
+    fn try_from(name: &String) -> Result<Self, Self::Error> {
+        Self::new(name)
     }
 }
 
@@ -153,6 +168,13 @@ impl fmt::Display for InvalidProcessNameError {
 }
 
 impl core::error::Error for InvalidProcessNameError {}
+
+/// For what takes either a text or a name: a name is valid.
+impl From<Infallible> for InvalidProcessNameError {
+    fn from(never: Infallible) -> Self {
+        match never {}
+    }
+}
 
 /// Where a call, a cast, a monitor or a request to stop goes.
 #[derive(Clone, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
@@ -225,6 +247,12 @@ impl ExitReason {
     #[must_use]
     pub fn error(text: impl fmt::Display) -> Self {
         Self::Error(cut(&text.to_string()))
+    }
+
+    /// The text of a failure: what [`Error`](Self::Error) holds.
+    #[must_use]
+    pub fn as_error(&self) -> Option<&str> {
+        if let Self::Error(text) = self { Some(text) } else { None }
     }
 
     /// The reason as the machine takes it: its text is cut, and what only noex can know is no process's own word.
@@ -306,10 +334,23 @@ mod tests {
     }
 
     #[test]
+    fn a_name_is_made_of_a_text_or_of_a_name() {
+        fn name(name: impl TryInto<ProcessName, Error: Into<InvalidProcessNameError>>) -> Result<ProcessName, String> {
+            name.try_into().map_err(|error| Into::into(error).to_string())
+        }
+        let counter = ProcessName::new("counter").expect("valid");
+        let owned = String::from("counter");
+        let made = [name("counter"), name(&owned), name(owned), name(&counter), name(counter.clone())];
+        assert!(made.into_iter().all(|name| name.as_ref() == Ok(&counter)));
+        assert_eq!(name(""), Err("invalid process name \"\": it must not be empty".into()));
+    }
+
+    #[test]
     fn a_reason_is_cut_at_the_edge_of_a_character_and_cannot_say_what_only_noex_knows() {
         let long = "x".repeat(255) + "ü";
         assert_eq!(ExitReason::error(&long), ExitReason::Error("x".repeat(255).into()));
         assert_eq!(ExitReason::Error(long.into()).of_a_process(), ExitReason::Error("x".repeat(255).into()));
         assert_eq!(ExitReason::NoConnection.of_a_process(), ExitReason::Error("no connection".into()));
+        assert_eq!((ExitReason::error("late").as_error(), ExitReason::Normal.as_error()), (Some("late"), None));
     }
 }

@@ -10,7 +10,7 @@ use noex_driver::{Address, CallError, CastError, DeliverError, ExitReason, Limit
 use serde::{Deserialize, Serialize};
 
 use crate::common::*;
-use crate::processes::{Counter, counter, name, seen_from_both, spawn};
+use crate::processes::{Counter, counter, seen_from_both, spawn};
 use crate::proxy::Proxy;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -42,7 +42,7 @@ pub async fn a_call_that_cannot_begin_says_why<R: Runtime>() {
         assert_eq!(patient(counter.call(Counter::Get)).await, Ok(0), "and it is as it was");
     }
     let nobody = "nobody@127.0.0.1:9".parse().unwrap();
-    let to = a.named::<Counter>(nobody, name("counter"));
+    let to = a.named::<Counter>(nobody, "counter").unwrap();
     assert_eq!(not_run(to.call(Counter::Get)).await, CallError::NotConnected { to: to.node().clone() });
     assert_eq!(to.cast(Counter::Put(1)), Err(CastError::NotConnected { to: to.node().clone() }));
 }
@@ -77,9 +77,10 @@ pub async fn a_cast_that_cannot_be_sent_says_why<R: Runtime>() {
     let mut call = Box::pin(to.call(Counter::Get));
     assert_eq!(future::poll_once(&mut call).await, None);
     let Some(taken) = patient(mailbox.next()).await else { panic!("a call") };
-    // It has a port, which cannot be passed on.
+    // It has a port, which cannot be passed on: it is dropped, as shows at the next look into the mailbox.
     let cause = "a cast or an answer holds no `Reply`: use `call`, and give it the address to answer to";
     assert_eq!(to.cast(taken), Err(CastError::NotEncodable(cause.into())));
+    assert!(future::poll_once(mailbox.next()).await.is_none());
     assert_eq!(patient(call).await, Err(CallError::Dropped));
     let list = a.address::<Listed>(mailbox.id().clone());
     assert!(matches!(list.cast(Listed(vec![0; 1000])), Err(CastError::TooLarge { limit: 1000, size: 1001.. })));

@@ -160,7 +160,9 @@ macro_rules! each_test {
                 a_request_to_stop_ends_the_loop_behind_what_was_sent_before
                 messages_from_one_node_arrive_in_order
                 peers_see_how_many_processes_there_are
-                the_end_of_a_node_is_no_connection_for_those_who_watch_its_processes;
+                the_end_of_a_node_is_no_connection_for_those_who_watch_its_processes
+                the_end_of_a_process_is_waited_for_in_a_task_of_its_own
+                what_a_function_gives_after_a_request_to_stop_is_the_reason_or_that_of_the_request;
             reading:
                 a_node_is_ready_once_it_has_met_a_seed
                 a_node_knows_itself_and_the_others

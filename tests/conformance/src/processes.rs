@@ -10,8 +10,8 @@ use std::time::Duration;
 use async_channel::{Receiver, Sender};
 use futures_lite::future;
 use noex_driver::{
-    Address, CallError, CastError, Cluster, ClusterNotStartedError, ExitReason, Item, Limits, Mailbox, MonitorError, OpenError,
-    ProcessId, ProcessName, Protocol, RegisterError, Reply, Runtime, run,
+    Address, CallError, CastError, Cluster, ClusterNotStartedError, Ending, ExitReason, InvalidProcessNameError, Item, Limits,
+    Mailbox, MonitorError, OpenError, ProcessId, Protocol, RegisterError, Reply, Runtime, run,
 };
 use serde::{Deserialize, Serialize};
 
@@ -67,10 +67,6 @@ pub(crate) async fn seen_from_both<R: Runtime, M: Protocol>(
     meet(a, b).await;
     let noex_driver::Destination::Process(id) = of_a.destination().clone() else { panic!("it is a process's") };
     [of_a.clone(), b.address(id)]
-}
-
-pub fn name(name: &str) -> ProcessName {
-    name.parse().unwrap()
 }
 
 pub async fn a_process_is_opened_called_and_named_from_both_nodes<R: Runtime>() {
@@ -134,11 +130,11 @@ pub async fn messages_from_one_node_arrive_in_order<R: Runtime>() {
 }
 
 /// How a process ends, with what those hear who watch it.
-type Ending = (fn(Mailbox<Counter>), ExitReason);
+type End = (fn(Mailbox<Counter>), ExitReason);
 
 pub async fn a_process_ends_with_a_true_reason<R: Runtime>() {
     let (a, b) = pair::<R>(lively("a"), lively("b")).await;
-    let endings: [Ending; 5] = [
+    let endings: [End; 5] = [
         (drop, ExitReason::error("mailbox dropped")),
         (|mailbox| mailbox.exit(ExitReason::Normal), ExitReason::Normal),
         (|mailbox| mailbox.exit(ExitReason::error("over")), ExitReason::error("over")),
@@ -190,20 +186,54 @@ pub async fn a_function_that_is_a_process_ends_it_with_its_result<R: Runtime>() 
         (|| panic!("{} jobs", 3), ExitReason::error("3 jobs")),
     ];
     for (result, reason) in cases {
-        let mailbox = a.open::<Counter>().unwrap();
-        let address = mailbox.address();
-        spawn::<R>(async move {
-            run(mailbox, async |mailbox| {
-                let Some(Counter::Put(1)) = mailbox.next().await else { panic!("a message") };
-                result()
-            })
-            .await;
-        });
-        let mut exited = Box::pin(address.exited());
-        assert_eq!(future::poll_once(&mut exited).await, None);
-        address.cast(Counter::Put(1)).unwrap();
-        assert_eq!(patient(exited).await, Ok(reason));
+        ends_with(&a, result, reason).await;
     }
+    // One that gives nothing, and one that gives the reason itself.
+    ends_with(&a, || (), ExitReason::Normal).await;
+    ends_with(&a, || ExitReason::Shutdown, ExitReason::Shutdown).await;
+}
+
+async fn ends_with<R: Runtime, T: Ending + 'static>(a: &Cluster<R>, result: fn() -> T, reason: ExitReason) {
+    let mailbox = a.open::<Counter>().unwrap();
+    let address = mailbox.address();
+    spawn::<R>(async move {
+        run(mailbox, async |mailbox| {
+            let Some(Counter::Put(1)) = mailbox.next().await else { panic!("a message") };
+            result()
+        })
+        .await;
+    });
+    let mut exited = Box::pin(address.exited());
+    assert_eq!(future::poll_once(&mut exited).await, None);
+    address.cast(Counter::Put(1)).unwrap();
+    assert_eq!(patient(exited).await, Ok(reason));
+}
+
+pub async fn what_a_function_gives_after_a_request_to_stop_is_the_reason_or_that_of_the_request<R: Runtime>() {
+    let a = start::<R>(lively("a")).await;
+    let cases: [(Result<(), &str>, ExitReason); 2] =
+        [(Ok(()), ExitReason::error("too old")), (Err("not saved"), ExitReason::error("not saved"))];
+    for (result, reason) in cases {
+        let mailbox = a.open::<Counter>().unwrap();
+        mailbox.address().stop(ExitReason::error("too old")).unwrap();
+        let body = async |mailbox: &mut Mailbox<Counter>| {
+            assert!(mailbox.next().await.is_none());
+            result
+        };
+        assert_eq!(patient(run(mailbox, body)).await, reason);
+    }
+}
+
+pub async fn the_end_of_a_process_is_waited_for_in_a_task_of_its_own<R: Runtime>() {
+    let a = start::<R>(lively("a")).await;
+    let mailbox = a.open::<Counter>().unwrap();
+    let exited = mailbox.address().exited();
+    let (told, tells) = async_channel::bounded(1);
+    spawn::<R>(async move { told.send(exited.await).await.unwrap() });
+    mailbox.exit(ExitReason::error("out of paper"));
+    let reason = patient(tells.recv()).await.unwrap().unwrap();
+    // It watches from the first poll on, which may have been too late.
+    assert!(matches!(reason.as_error(), Some("out of paper")) || reason == ExitReason::NoProcess, "{reason}");
 }
 
 pub async fn a_request_to_stop_ends_the_loop_behind_what_was_sent_before<R: Runtime>() {
@@ -305,20 +335,26 @@ pub async fn the_end_of_a_node_is_no_connection_for_those_who_watch_its_processe
 
 pub async fn a_name_is_of_one_process_of_its_node_until_that_ends<R: Runtime>() {
     let (a, b) = pair::<R>(lively("a").limits(Limits::default().local_names(1)), lively("b")).await;
-    let here = a.named::<Counter>(id(&a), name("counter"));
-    let there = b.named::<Counter>(id(&a), name("counter"));
+    let here = a.named::<Counter>(id(&a), "counter").unwrap();
+    let there = b.named::<Counter>(id(&a), "counter").unwrap();
     for named in [&here, &there] {
         assert_eq!(patient(named.call(Counter::Get)).await, Err(CallError::NoProcess));
     }
     let mut first = a.open::<Counter>().unwrap();
     let second = a.open::<Counter>().unwrap();
-    first.register(&name("counter")).unwrap();
-    assert_eq!(a.registered(&name("counter")), Some(first.id().clone()));
-    assert_eq!(b.registered(&name("counter")), None);
-    assert_eq!(second.register(&name("counter")), Err(RegisterError::Taken { by: first.id().clone() }));
-    assert_eq!(second.register(&name("another")), Err(RegisterError::TooMany { limit: 1 }));
+    first.register("counter").unwrap();
+    assert_eq!(a.registered("counter"), Ok(Some(first.id().clone())));
+    assert_eq!(b.registered("counter"), Ok(None));
+    assert_eq!(second.register("counter"), Err(RegisterError::Taken { by: first.id().clone() }));
+    assert_eq!(second.register("another"), Err(RegisterError::TooMany { limit: 1 }));
+    // What is no name is said to be none, and nothing is sent.
+    let invalid = |error: &InvalidProcessNameError| error.to_string().ends_with("it must not be empty");
+    assert!(matches!(second.register(""), Err(RegisterError::InvalidName(error)) if invalid(&error)));
+    assert!(second.unregister("").is_err_and(|error| invalid(&error)));
+    assert!(a.registered("").is_err_and(|error| invalid(&error)));
+    assert!(a.named::<Counter>(id(&a), String::new()).is_err_and(|error| invalid(&error)));
     // A name of another process is not given up.
-    second.unregister(&name("counter"));
+    second.unregister("counter").unwrap();
     for named in [&here, &there] {
         let serve = async {
             match patient(first.next()).await {
@@ -329,10 +365,10 @@ pub async fn a_name_is_of_one_process_of_its_node_until_that_ends<R: Runtime>() 
         assert_eq!(future::zip(patient(named.call(Counter::Get)), serve).await.0, Ok(7));
     }
     drop(first);
-    assert_eq!(a.registered(&name("counter")), None);
-    second.register(&name("counter")).unwrap();
-    second.unregister(&name("counter"));
-    assert_eq!(a.registered(&name("counter")), None);
+    assert_eq!(a.registered("counter"), Ok(None));
+    second.register("counter").unwrap();
+    second.unregister("counter").unwrap();
+    assert_eq!(a.registered("counter"), Ok(None));
 }
 
 pub async fn a_full_mailbox_is_busy_for_calls_and_says_what_casts_it_missed<R: Runtime>() {
@@ -380,7 +416,7 @@ pub async fn a_node_that_does_not_run_has_no_processes<R: Runtime>() {
     assert_eq!(address.cast(Counter::Put(1)), Err(CastError::NotStarted(not_started)));
     assert_eq!(patient(address.exited()).await, Err(MonitorError::NotStarted(not_started)));
     assert!(matches!(mailbox.monitor(&address), Err(MonitorError::NotStarted(_))));
-    assert_eq!(mailbox.register(&name("n")), Err(RegisterError::NotStarted(not_started)));
+    assert_eq!(mailbox.register("n"), Err(RegisterError::NotStarted(not_started)));
 
     // An old mailbox ends nothing of the next run, whatever numbers that has.
     a.start(lively("a").port(port)).await.unwrap();

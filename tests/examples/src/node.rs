@@ -35,7 +35,7 @@ use clap::Parser;
 use futures_lite::{StreamExt, future, stream};
 use noex_driver::{
     Broadcast, Bytes, Cluster, ClusterConfig, ClusterEvent, ClusterNotStartedError, ClusterStatus, Message, MessagesLagged,
-    ProcessName, Protocol, Reply, Runtime, SendError, StartError, WeakCluster, defaults,
+    Protocol, Reply, Runtime, SendError, StartError, WeakCluster, defaults,
 };
 use serde::{Deserialize, Serialize};
 
@@ -156,7 +156,7 @@ async fn node<R: Runtime>(options: Options) -> Result<(), Box<dyn error::Error>>
     }
     if echoes {
         let mut mailbox = cluster.open::<Echo>()?;
-        mailbox.register(&ProcessName::new("echo")?)?;
+        mailbox.register("echo")?;
         R::current().map_err(|cause| StartError::Runtime { cause })?.spawn(async move {
             while let Some(Echo { text, reply }) = mailbox.next().await {
                 reply.send(text);

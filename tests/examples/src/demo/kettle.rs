@@ -3,8 +3,11 @@
 use std::error::Error;
 use std::time::Duration;
 
-use noex_driver::{Address, CallError, Cluster, NodeId, ProcessName, Protocol, Reply, Runtime};
+use noex_driver::{Address, CallError, Cluster, NodeId, Protocol, Reply, Runtime};
 use serde::{Deserialize, Serialize};
+
+/// The local name of each node's kettle.
+const NAME: &str = "kettle";
 
 /// What a kettle understands.
 #[derive(Deserialize, Serialize)]
@@ -20,7 +23,7 @@ impl Protocol for Tea {
 /// Starts the kettle of a node, in the runtime that this is called in.
 pub(super) fn start<R: Runtime>(cluster: &Cluster<R>) -> Result<(), Box<dyn Error>> {
     let mut mailbox = cluster.open::<Tea>()?;
-    mailbox.register(&name())?;
+    mailbox.register(NAME)?;
     R::current().map_err(|cause| cause.to_string())?.spawn(async move {
         while let Some(Tea { cups, reply }) = mailbox.next().await {
             reply.send(format!("{cups} cups of tea"));
@@ -31,13 +34,9 @@ pub(super) fn start<R: Runtime>(cluster: &Cluster<R>) -> Result<(), Box<dyn Erro
 
 /// The kettle of another node.
 pub(super) fn of<R: Runtime>(cluster: &Cluster<R>, node: NodeId) -> Address<Tea> {
-    cluster.named(node, name())
+    cluster.named(node, NAME).expect("the name is short and has no control characters")
 }
 
 pub(super) async fn ask(kettle: &Address<Tea>, cups: u32) -> Result<String, CallError> {
     kettle.call(|reply| Tea { cups, reply }).timeout(Duration::from_secs(15)).await
-}
-
-fn name() -> ProcessName {
-    ProcessName::new("kettle").expect("it is short and has no control characters")
 }
