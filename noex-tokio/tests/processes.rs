@@ -85,9 +85,8 @@ async fn a_task_that_is_aborted_or_panics_ends_its_process_with_its_calls() {
             tokio::time::sleep(Duration::from_millis(50)).await;
             task.abort();
         }
-        // The port is dropped first, or with the process.
-        let outcome = patient(call).await.unwrap_err();
-        assert!(matches!(&outcome, CallError::Dropped | CallError::Exited(_)), "{outcome}");
+        // The port is dropped first, and tells the same.
+        assert_eq!(patient(call).await, Err(CallError::Exited(reason.clone())));
         let heard = patient(watch).await.unwrap().unwrap();
         assert!(heard == reason || heard == ExitReason::NoProcess, "{heard}");
     }

@@ -5,28 +5,37 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use event_listener::EventListener;
-use noex_proto::{AnswerError, RequestFailure};
+use noex_proto::{AnswerError, RequestFailure, RequestId};
 
 use super::codec::{NotEncoded, SIZE_MAX};
+use super::dropped::Dropped;
 use super::port::Port;
 use crate::drive::{Shared, State};
 use crate::log;
 use crate::slots::Request;
 
+impl State {
+    /// Ends a call without an answer, unless it is over. It may be as the thread ends, where a runtime's clock can be gone: the time is the
+    /// machine's last.
+    pub(super) fn fail(&mut self, request: RequestId, failure: RequestFailure) {
+        if self.slots.requests.remove(&request).is_some() {
+            self.machine.fail(self.machine.now(), request, failure);
+        }
+    }
+}
+
 /// The port of a call that a mailbox was handed.
 pub(super) struct Asked {
+    /// That of its mailbox.
+    pub(super) dropped: Arc<Dropped>,
     pub(super) request: Arc<Request>,
     pub(super) shared: Arc<Shared>,
 }
 
 impl Asked {
-    /// Ends the call without an answer. It may be a drop as the thread ends, where a runtime's clock can be gone: the time is the machine's last.
+    /// Ends the call without an answer.
     pub(super) fn fail(&self, failure: RequestFailure) {
-        self.shared.drive(|state| {
-            if state.slots.requests.remove(&self.request.id).is_some() {
-                state.machine.fail(state.machine.now(), self.request.id, failure);
-            }
-        });
+        self.shared.drive(|state| state.fail(self.request.id, failure));
     }
 
     fn give(&self, state: &mut State, body: Bytes, or_wait: bool) -> Result<(), AnswerError> {
@@ -65,7 +74,9 @@ impl Port for Asked {
     }
 
     fn drop_call(&self) {
-        self.fail(RequestFailure::Dropped);
+        if !self.request.is_over() && !self.dropped.hold(self.request.id) {
+            self.fail(RequestFailure::Dropped);
+        }
     }
 
     fn is_over(&self) -> bool {

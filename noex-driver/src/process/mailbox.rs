@@ -15,6 +15,7 @@ use noex_proto::{
 
 use super::address::Address;
 use super::asked::Asked;
+use super::dropped::Dropped;
 use super::monitor::{Monitor, Watches};
 use super::name::process_name;
 use super::port;
@@ -62,6 +63,7 @@ pub struct Mailbox<M> {
     /// What was taken of the machine, and not given yet.
     batch: VecDeque<MailboxItem>,
     bell: Arc<Bell>,
+    dropped: Arc<Dropped>,
     id: ProcessId,
     messages: PhantomData<fn() -> M>,
     /// How many items of the last batch were given or skipped.
@@ -108,6 +110,7 @@ impl<M: Protocol> Mailbox<M> {
         Ok(Self {
             batch: VecDeque::new(),
             bell,
+            dropped: Arc::new(Dropped::new()),
             id,
             messages: PhantomData,
             passed: 0,
@@ -142,7 +145,8 @@ impl<M: Protocol> Mailbox<M> {
 
     /// Waits for the next message or notice, as [`next`](Self::next) does.
     pub async fn next_item(&mut self) -> Option<Item<M>> {
-        poll_fn(|cx| self.poll_item(cx)).await
+        let waiting = Waiting::begin(self);
+        poll_fn(|cx| waiting.0.poll_item(cx)).await
     }
 
     fn poll_item(&mut self, cx: &mut Context<'_>) -> Poll<Option<Item<M>>> {
@@ -218,7 +222,7 @@ impl<M: Protocol> Mailbox<M> {
 
     fn open_call(&mut self, body: &[u8]) -> Option<M> {
         let request = self.requests.front().expect("each call of a batch has a request").clone();
-        let asked = Arc::new(Asked { request, shared: self.shared.clone() });
+        let asked = Arc::new(Asked { dropped: self.dropped.clone(), request, shared: self.shared.clone() });
         let decode = || port::decode_call(body, asked.clone(), Some(self.shared.clone()));
         let decoded = (!asked.request.is_over()).then(decode);
         self.requests.pop_front();
@@ -288,8 +292,34 @@ impl<M> Mailbox<M> {
     }
 }
 
+/// A process that waits for its next message, until the future for that is dropped.
+struct Waiting<'a, M>(&'a mut Mailbox<M>);
+
+impl<'a, M> Waiting<'a, M> {
+    /// The process goes on, so that the calls which it dropped have just been dropped.
+    fn begin(mailbox: &'a mut Mailbox<M>) -> Self {
+        let held = mailbox.dropped.wait();
+        if !held.is_empty() {
+            mailbox.shared.drive(|state| {
+                for request in held {
+                    state.fail(request, RequestFailure::Dropped);
+                }
+            });
+        }
+        Self(mailbox)
+    }
+}
+
+impl<M> Drop for Waiting<'_, M> {
+    fn drop(&mut self) {
+        self.0.dropped.handle();
+    }
+}
+
 impl<M> Drop for Mailbox<M> {
     fn drop(&mut self) {
+        // What it was given and has not answered is left to the machine, which tells the reason.
+        self.dropped.end();
         let dropped = |reason: &mut Option<ExitReason>| reason.take().unwrap_or_else(|| ExitReason::error("mailbox dropped"));
         let reason = if thread::panicking() { ExitReason::error("panicked") } else { dropped(&mut self.reason) };
         // It may be dropped as the thread ends, where a runtime's clock can be gone: the time is the machine's last.

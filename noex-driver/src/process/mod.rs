@@ -5,6 +5,7 @@ mod asked;
 mod body;
 mod call;
 mod codec;
+mod dropped;
 mod mailbox;
 mod monitor;
 mod name;

@@ -17,8 +17,11 @@ use super::port::{self, Port};
 /// The port for the answer to one call, of the type `T`.
 ///
 /// A request holds one: as a field, in a field, or in an [`Option`] or [`Box`]. The caller's is put in by [`Address::call`](crate::Address::call); who receives the
-/// message answers by [`send`](Self::send), at once, later, or from another task or thread. Dropping it without an answer ends the call
-/// with [`CallError::Dropped`](crate::CallError::Dropped).
+/// message answers by [`send`](Self::send), at once, later, or from another task or thread.
+///
+/// Dropping it without an answer ends the call with [`CallError::Dropped`](crate::CallError::Dropped): at once where the process waits in
+/// [`Mailbox::next`](crate::Mailbox::next), and else when it does so next. A process that ends instead, as a handler does that returns by `?`,
+/// panics or is aborted, ends the call with [`CallError::Exited`](crate::CallError::Exited) and its reason.
 ///
 /// It is encoded only within the message of its call, and decoded only where a mailbox receives that: it can neither be kept nor passed on
 /// to another node.

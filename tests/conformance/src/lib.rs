@@ -38,6 +38,7 @@ pub mod processes;
 pub mod proxy;
 pub mod reading;
 pub mod recording;
+pub mod replies;
 #[cfg(unix)]
 pub mod resolver;
 pub mod secrets;
@@ -177,6 +178,13 @@ macro_rules! each_test {
                 waiting_for_nodes_says_how_it_ended;
             recording:
                 a_replayed_recording_tells_what_the_node_was_told;
+            replies:
+                a_handler_that_fails_or_panics_tells_its_caller_why
+                a_port_that_another_task_drops_fails_at_once_where_its_process_waits
+                a_port_that_is_dropped_by_a_process_that_goes_on_fails_at_its_next_wait
+                a_port_that_outlives_its_process_is_over
+                a_process_that_is_aborted_tells_its_callers_that_it_ended
+                a_process_that_is_asked_to_stop_tells_the_callers_that_it_kept_waiting;
             secrets:
                 a_session_without_a_secret_is_open
                 a_wrong_secret_is_refused_and_can_be_mended
