@@ -9,7 +9,6 @@ use noex_proto::{Input, Machine, Message};
 
 use crate::drive::{Shared, State};
 use crate::process::process_name;
-use crate::time::wall;
 use crate::wait::{ready, wait};
 use crate::{
     Address, Broadcast, ClusterConfig, ClusterError, ClusterEvent, ClusterNotStartedError, ClusterStatus, Counters, Destination,
@@ -42,7 +41,7 @@ struct Handle(Arc<Shared>);
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        self.0.lock().orphaned = true;
+        self.0.lock_lent().orphaned = true;
         // The run's task stops the node. Streams of one that was stopped already end too.
         self.0.timer.notify(usize::MAX);
         self.0.wake();
@@ -134,7 +133,7 @@ impl<R: Runtime> Cluster<R> {
 
     /// The local node, as its peers see it.
     pub fn local_node_info(&self) -> Result<NodeInfo, ClusterNotStartedError> {
-        self.read(|state| state.machine.local_node_info(state.now(), wall())).map(noex_proto::NodeInfo::into_format)
+        self.read(|state| state.machine.local_node_info(state.now(), state.wall())).map(noex_proto::NodeInfo::into_format)
     }
 
     /// All known nodes but the local one, also those that are not connected.

@@ -8,13 +8,13 @@ use std::time::{Duration, Instant as RealInstant};
 
 use async_channel::Receiver;
 use event_listener::{Event, EventListener};
-use noex_proto::{Action, ClusterEvent, ClusterStatus, ConnId, Input, Instant, LookupId, Machine, NodeId};
+use noex_proto::{Action, ClusterEvent, ClusterStatus, ConnId, Input, Instant, LookupId, Machine, NodeId, WallTime};
 
 use crate::error::StartError;
 use crate::link::{Link, Orders};
 use crate::log;
 use crate::slots::{Slots, Told};
-use crate::time::YEAR;
+use crate::time::{YEAR, wall};
 
 /// What the handles, the streams and the tasks of one cluster share.
 pub(crate) struct Shared {
@@ -38,6 +38,9 @@ pub(crate) struct State {
     pub(crate) orphaned: bool,
     /// The last run.
     pub(crate) run: Option<Arc<Run>>,
+    /// Where it belongs to a simulated host.
+    #[cfg(feature = "sim")]
+    pub(crate) sim: Option<crate::sim::Sim>,
     /// Who waits for what of processes.
     pub(crate) slots: Slots,
 }
@@ -101,12 +104,29 @@ struct Outcome {
 
 impl Shared {
     pub(crate) fn new(machine: Machine) -> Self {
-        let state = State { armed: None, links: BTreeMap::new(), machine, orphaned: false, run: None, slots: Slots::default() };
+        let state = State {
+            armed: None,
+            links: BTreeMap::new(),
+            machine,
+            orphaned: false,
+            run: None,
+            #[cfg(feature = "sim")]
+            sim: None,
+            slots: Slots::default(),
+        };
         Self { events: Event::new(), messages: Event::new(), timer: Event::new(), state: Mutex::new(state) }
     }
 
     /// For reading, and for what queues no action. Never held across an await.
     pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
+        let state = self.lock_lent();
+        #[cfg(feature = "sim")]
+        let state = crate::sim::own(self, state);
+        state
+    }
+
+    /// The same in a drop, which must not panic: a simulator may have the machine, and what is asked of the one in its place comes to nothing.
+    pub(crate) fn lock_lent(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -117,10 +137,24 @@ impl Shared {
 
     /// Takes one step under the lock, performs every action that it leads to, and re-arms the timer.
     pub(crate) fn drive<T>(self: &Arc<Self>, step: impl FnOnce(&mut State) -> T) -> T {
+        self.drive_locked(self.lock(), step)
+    }
+
+    /// The same in a drop.
+    pub(crate) fn drive_lent<T>(self: &Arc<Self>, step: impl FnOnce(&mut State) -> T) -> T {
+        self.drive_locked(self.lock_lent(), step)
+    }
+
+    fn drive_locked<'a, T>(self: &'a Arc<Self>, state: MutexGuard<'a, State>, step: impl FnOnce(&mut State) -> T) -> T {
         // Declared first, so that it is dropped outside the lock should anything below panic.
         let result;
-        let mut state = self.lock();
+        let mut state = state;
         result = step(&mut state);
+        #[cfg(feature = "sim")]
+        if state.is_simulated() {
+            drop(state);
+            return result;
+        }
         let outcome = state.perform();
         drop(state);
         self.follow(outcome);
@@ -226,6 +260,11 @@ impl State {
 
     /// Is notified when who found the queue of this session full may go on.
     pub(crate) fn room(&mut self, conn: ConnId, to: &NodeId) -> Option<EventListener> {
+        // On a simulated host nothing else needs a link.
+        #[cfg(feature = "sim")]
+        if self.sim.is_some() {
+            self.links.entry(conn).or_insert_with(|| Link::new(conn).0);
+        }
         let room = &mut self.links.get_mut(&conn)?.room;
         Some(room.get_or_insert_with(|| (to.clone(), Event::new())).1.listen())
     }
@@ -239,8 +278,21 @@ impl State {
 
     /// The machine's time.
     pub(crate) fn now(&self) -> Instant {
+        #[cfg(feature = "sim")]
+        if let Some(sim) = &self.sim {
+            return sim.now;
+        }
         let run = self.run.as_ref();
         run.map_or(Instant::START, |run| run.machine_time(run.rt.now()))
+    }
+
+    /// The wall-clock time.
+    pub(crate) fn wall(&self) -> WallTime {
+        #[cfg(feature = "sim")]
+        if let Some(sim) = &self.sim {
+            return sim.wall;
+        }
+        wall()
     }
 
     pub(crate) fn handle(&mut self, input: Input) {
@@ -264,7 +316,7 @@ impl State {
 
 impl fmt::Debug for Shared {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let status = self.lock().machine.status();
+        let status = self.lock_lent().machine.status();
         f.debug_struct("Shared").field("status", &status).finish_non_exhaustive()
     }
 }

@@ -31,18 +31,32 @@ impl Subscription {
 /// Calls a handler for each item, on a thread of its own: it may block without holding up anybody, and outlives every runtime.
 pub(crate) fn register<T: 'static>(mut subscribed: Subscribed<T>, mut handler: impl FnMut(T) + Send + 'static) -> Subscription {
     let subscription = Subscription { id: subscribed.id, shared: subscribed.shared.clone() };
+    #[cfg(feature = "sim")]
+    if let Some(port) = crate::sim::Port::entered() {
+        port.spawn(async move {
+            while let Some(item) = subscribed.next().await {
+                hand(&subscribed.shared, item, &mut handler);
+            }
+        });
+        return subscription;
+    }
     thread::spawn(move || {
         while let Some(item) = future::block_on(subscribed.next()) {
-            let run = subscribed.shared.lock().run().clone();
-            let mut item = Some(item);
-            let mut call = || item.take().into_iter().for_each(&mut handler);
-            if let Some(message) = panic_of(|| run.rt.enter(&mut call)) {
-                // What logs this may panic too.
-                panic_of(|| subscribed.shared.feed(Input::Report(LocalFault::HandlerPanicked { message })));
-            }
+            hand(&subscribed.shared, item, &mut handler);
         }
     });
     subscription
+}
+
+/// Hands an item to a handler, within the runtime.
+fn hand<T>(shared: &Arc<Shared>, item: T, handler: &mut impl FnMut(T)) {
+    let run = shared.lock().run().clone();
+    let mut item = Some(item);
+    let mut call = || item.take().into_iter().for_each(&mut *handler);
+    if let Some(message) = panic_of(|| run.rt.enter(&mut call)) {
+        // What logs this may panic too.
+        panic_of(|| shared.feed(Input::Report(LocalFault::HandlerPanicked { message })));
+    }
 }
 
 /// Runs code of the application; the message of its panic, if it panics.

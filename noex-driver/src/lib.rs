@@ -29,6 +29,8 @@ mod process;
 mod resolver;
 mod run;
 mod runtime;
+#[cfg(feature = "sim")]
+pub mod sim;
 mod slots;
 mod streams;
 mod text;
@@ -53,6 +55,44 @@ pub use runtime::Runtime;
 pub use streams::{EventStream, MessageStream, Subscribed};
 
 pub use time::SystemTimes;
+
+/// Marks a place in a program for a test in a simulation: that a value, such as a term that it leads in, has this name now. Anywhere else it does
+/// nothing, and without the feature `sim` the value is not even looked at.
+///
+/// ```
+/// # let term = 7;
+/// noex_driver::mark!("leads", term);
+/// noex_driver::mark!("has the file");
+/// ```
+#[cfg(feature = "sim")]
+#[macro_export]
+macro_rules! mark {
+    ($name:expr) => {
+        $crate::mark!($name, "")
+    };
+    ($name:expr, $value:expr) => {
+        $crate::sim::mark($name, &$value)
+    };
+}
+
+/// Marks a place in a program for a test in a simulation: that a value, such as a term that it leads in, has this name now. Anywhere else it does
+/// nothing, and without the feature `sim` the value is not even looked at.
+///
+/// ```
+/// # let term = 7;
+/// noex_driver::mark!("leads", term);
+/// noex_driver::mark!("has the file");
+/// ```
+#[cfg(not(feature = "sim"))]
+#[macro_export]
+macro_rules! mark {
+    ($name:expr) => {
+        $crate::mark!($name, "")
+    };
+    ($name:expr, $value:expr) => {{
+        let _unused = || (&$name, &$value);
+    }};
+}
 
 /// Something that happened in the cluster, or to the local node.
 pub type ClusterEvent = noex_proto::ClusterEvent<SystemTimes>;

@@ -29,6 +29,10 @@ const NETWORK_POLL: Duration = Duration::from_millis(250);
 
 /// Starts the cluster; returns once it listens. A start that is dropped on the way leaves it stopped.
 pub(crate) async fn start<R: Runtime>(shared: &Arc<Shared>, config: ClusterConfig) -> Result<(), StartError> {
+    #[cfg(feature = "sim")]
+    if let Some(simulated) = crate::sim::start::<R>(shared, &config) {
+        return simulated.await;
+    }
     let rt = R::current().map_err(|cause| StartError::Runtime { cause })?;
     // The last run may hold the last handle of its runtime: it is dropped outside the lock.
     let (node, _last) = loop {
@@ -195,8 +199,14 @@ impl<R: Runtime> AnyRuntime for Any<R> {
     }
 }
 
+/// A runtime, for those who do not know its type.
+#[cfg(feature = "sim")]
+pub(crate) fn any<R: Runtime>(rt: R) -> Arc<dyn AnyRuntime> {
+    Arc::new(Any(rt))
+}
+
 /// A start that the machine refused.
-fn refused(error: noex_proto::StartError) -> StartError {
+pub(crate) fn refused(error: noex_proto::StartError) -> StartError {
     match error {
         noex_proto::StartError::AlreadyRunning => StartError::AlreadyRunning,
         noex_proto::StartError::Config(error) => StartError::Config(error),

@@ -162,7 +162,7 @@ impl<T> Once<T> {
         Arc::new(Self(Mutex::new(State::Coming(None))))
     }
 
-    fn set(&self, value: T) {
+    pub(crate) fn set(&self, value: T) {
         let before = std::mem::replace(&mut *lock(&self.0), State::Come(value));
         if let State::Coming(Some(waker)) = before {
             waker.wake();

@@ -84,6 +84,6 @@ impl<T> Stream for Subscribed<T> {
 
 impl<T> Drop for Subscribed<T> {
     fn drop(&mut self) {
-        self.shared.lock().machine.unsubscribe(self.id);
+        self.shared.lock_lent().machine.unsubscribe(self.id);
     }
 }

@@ -35,7 +35,7 @@ pub(super) struct Asked {
 impl Asked {
     /// Ends the call without an answer.
     pub(super) fn fail(&self, failure: RequestFailure) {
-        self.shared.drive(|state| state.fail(self.request.id, failure));
+        self.shared.drive_lent(|state| state.fail(self.request.id, failure));
     }
 
     fn give(&self, state: &mut State, body: Bytes, or_wait: bool) -> Result<(), AnswerError> {

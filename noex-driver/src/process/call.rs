@@ -135,7 +135,7 @@ impl Drop for Open {
             return;
         }
         // It may be dropped as the thread ends, where a runtime's clock can be gone: the time is the machine's last.
-        self.shared.drive(|state: &mut State| {
+        self.shared.drive_lent(|state: &mut State| {
             let open = state.slots.calls.remove(&self.id);
             if open.is_some() {
                 state.machine.cancel(state.machine.now(), self.id);

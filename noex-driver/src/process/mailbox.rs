@@ -323,7 +323,7 @@ impl<M> Drop for Mailbox<M> {
         let dropped = |reason: &mut Option<ExitReason>| reason.take().unwrap_or_else(|| ExitReason::error("mailbox dropped"));
         let reason = if thread::panicking() { ExitReason::error("panicked") } else { dropped(&mut self.reason) };
         // It may be dropped as the thread ends, where a runtime's clock can be gone: the time is the machine's last.
-        self.shared.drive(|state| {
+        self.shared.drive_lent(|state| {
             // Otherwise the machine has ended the process, and another may have its number in a later run.
             if state.slots.mailboxes.get(&self.id.number()).is_some_and(|bell| Arc::ptr_eq(bell, &self.bell)) {
                 state.slots.mailboxes.remove(&self.id.number());

@@ -36,7 +36,7 @@ impl Drop for Monitor {
     fn drop(&mut self) {
         if self.watches.remove(self.id) {
             // It may be dropped as the thread ends, where a runtime's clock can be gone: the time is the machine's last.
-            self.shared.drive(|state| state.machine.demonitor(state.machine.now(), Some(self.watcher), self.id));
+            self.shared.drive_lent(|state| state.machine.demonitor(state.machine.now(), Some(self.watcher), self.id));
         }
     }
 }
@@ -81,7 +81,7 @@ impl Watch {
 
 impl Drop for Watch {
     fn drop(&mut self) {
-        self.shared.drive(|state| {
+        self.shared.drive_lent(|state| {
             let set = state.slots.monitors.remove(&self.id);
             if set.is_some() {
                 state.machine.demonitor(state.machine.now(), None, self.id);

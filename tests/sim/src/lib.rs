@@ -30,6 +30,8 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "app")]
+pub mod app;
 mod baseline;
 mod coverage;
 mod explore;

@@ -239,7 +239,7 @@ fn lasting(plan: &Plan, random: &mut Random) -> u64 {
     }
 }
 
-fn add(plan: &mut Plan, fault: Fault, random: &mut Random) {
+pub(super) fn add(plan: &mut Plan, fault: Fault, random: &mut Random) {
     let nodes = plan.nodes.len();
     // A node of the original ones, since a twin or a stranger may come after them.
     let times = random.within(1, 4);

@@ -1,6 +1,8 @@
 //! Plans: a run as plain data, drawn from a seed or written by hand.
 
 mod apart;
+#[cfg(feature = "app")]
+mod application;
 mod blame;
 mod check;
 mod deaths;
@@ -312,24 +314,7 @@ impl Plan {
     /// The plan as text: JSON, one step per line.
     #[must_use]
     pub fn to_text(&self) -> String {
-        let mut head = serde_json::to_value(self).unwrap_or_default();
-        let mut out = String::from("{\n");
-        if let Some(fields) = head.as_object_mut() {
-            let count = fields.len();
-            for (place, (name, value)) in fields.iter().enumerate() {
-                out.push_str(&format!("  \"{name}\": "));
-                match value.as_array().filter(|_| matches!(name.as_str(), "nodes" | "steps")) {
-                    Some(items) if !items.is_empty() => {
-                        let items: Vec<String> = items.iter().map(|item| format!("    {item}")).collect();
-                        out.push_str(&format!("[\n{}\n  ]", items.join(",\n")));
-                    }
-                    _ => out.push_str(&value.to_string()),
-                }
-                out.push_str(if place + 1 < count { ",\n" } else { "\n" });
-            }
-        }
-        out.push_str("}\n");
-        out
+        to_text(&serde_json::to_value(self).unwrap_or_default())
     }
 
     /// Whether every step can be ordered.
@@ -427,6 +412,27 @@ impl Plan {
             .send_queue_bytes(4096)
             .send_window_bytes(1)
     }
+}
+
+/// A plan as text: JSON, one node or step per line.
+pub(crate) fn to_text(plan: &serde_json::Value) -> String {
+    let mut out = String::from("{\n");
+    if let Some(fields) = plan.as_object() {
+        let count = fields.len();
+        for (place, (name, value)) in fields.iter().enumerate() {
+            out.push_str(&format!("  \"{name}\": "));
+            match value.as_array().filter(|_| matches!(name.as_str(), "nodes" | "steps")) {
+                Some(items) if !items.is_empty() => {
+                    let items: Vec<String> = items.iter().map(|item| format!("    {item}")).collect();
+                    out.push_str(&format!("[\n{}\n  ]", items.join(",\n")));
+                }
+                _ => out.push_str(&value.to_string()),
+            }
+            out.push_str(if place + 1 < count { ",\n" } else { "\n" });
+        }
+    }
+    out.push_str("}\n");
+    out
 }
 
 /// The text of a name.

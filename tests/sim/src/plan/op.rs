@@ -436,7 +436,7 @@ impl Op {
     }
 
     /// Takes a node out, and moves those after it up. Whether the step still means something.
-    pub(super) fn forget(&mut self, gone: usize) -> bool {
+    pub(crate) fn forget(&mut self, gone: usize) -> bool {
         if let Self::Cut { from, to, .. } = self {
             from.retain(|node| *node != gone);
             to.retain(|node| *node != gone);
@@ -456,7 +456,7 @@ impl Op {
     }
 
     /// For how long it lasts, where it does not last for good.
-    pub(super) fn duration_mut(&mut self) -> Option<&mut u64> {
+    pub(crate) fn duration_mut(&mut self) -> Option<&mut u64> {
         match self {
             Self::Clock { ms, .. }
             | Self::Cut { ms, .. }

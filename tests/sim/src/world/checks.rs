@@ -79,6 +79,10 @@ impl World {
         let hosts = self.hosts.len();
         let at = &mut self.hosts[host];
         let check = at.monitor.count(at.clock.at(self.now), what, hosts, at.machine.limits());
+        #[cfg(feature = "app")]
+        if what == Activity::Send && self.has_program(host) {
+            return;
+        }
         self.judge(host, check);
     }
 

@@ -109,7 +109,7 @@ impl World {
         }
     }
 
-    fn end_process(&mut self, host: HostId, silent: bool) {
+    pub(super) fn end_process(&mut self, host: HostId, silent: bool) {
         for index in 0..self.hosts[host].conns.len() {
             let place = self.hosts[host].conns[index];
             let (place, end) = ((place >> 1) as usize, (place & 1) as usize);

@@ -115,6 +115,9 @@ pub(super) struct Host {
     pub(super) scripts: Scripts,
     /// A stranger, in place of a machine.
     pub(super) rogue: Option<super::Rogue>,
+    /// Where a program runs on it, what that is to be told.
+    #[cfg(feature = "app")]
+    pub(super) told: Option<super::program::Told>,
 }
 
 impl Host {
@@ -158,6 +161,8 @@ impl Host {
             next_port: 49_152,
             scripts: Scripts::default(),
             rogue: None,
+            #[cfg(feature = "app")]
+            told: None,
         }
     }
 
@@ -339,6 +344,10 @@ impl World {
         }
         if self.change.is_some() {
             self.trace.mix(self.now ^ (host as u64) << 48);
+        }
+        #[cfg(feature = "app")]
+        if self.tell_program(host, &action) {
+            return;
         }
         match action {
             Action::Connect { conn, remote } => self.connect(host, conn, remote),

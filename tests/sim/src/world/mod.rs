@@ -9,6 +9,8 @@ mod host;
 mod judge;
 mod kernel;
 pub(crate) mod network;
+#[cfg(feature = "app")]
+mod program;
 mod queue;
 pub(crate) mod resolver;
 mod rogue;
