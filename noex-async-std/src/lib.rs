@@ -55,7 +55,7 @@ pub use noex_driver::{
     InvalidProcessNameError, Item, LastDown, Limits, LocalFault, Mailbox, Message, MessageStream, MessagesLagged, Monitor,
     MonitorError, MonitorId, NodeDownReason, NodeId, NodeIdFault, NodeInfo, NodeStatus, OpenError, PeerFault, ProcessId,
     ProcessName, Protocol, Readiness, ReadinessReason, Refusal, RegisterError, Reply, Secret, SecretUse, SendError,
-    SetSecretsError, SetSeedsError, StartError, Subscription, Unreached, WaitError, bounds, defaults, run,
+    SetSecretsError, SetSeedsError, StartError, Subscription, Unreached, WaitError, bounds, defaults, mark, run,
 };
 
 /// A node of a cluster, on async-std: this process, as the others see it, and the others, as it sees them.

@@ -13,3 +13,6 @@ pub mod deployment {}
 
 #[doc = include_str!("../../../docs/simulation.md")]
 pub mod simulation {}
+
+#[doc = include_str!("../../../docs/testing-your-application.md")]
+pub mod testing_your_application {}

@@ -48,7 +48,7 @@ impl<'a> View<'a> {
     }
 
     /// The marks with this name, in their order.
-    pub fn marks(&self, name: &str) -> impl Iterator<Item = &'a Mark> {
+    pub fn marks(&self, name: &str) -> impl DoubleEndedIterator<Item = &'a Mark> {
         self.marks.iter().filter(move |mark| mark.name == name)
     }
 
