@@ -159,6 +159,9 @@ impl Processes {
             self.table.mailbox(process, |mailbox| mailbox.handed_out(call));
             items.push(item);
         }
+        if items.is_empty() {
+            self.table.rest(process);
+        }
         items
     }
 

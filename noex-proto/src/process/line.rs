@@ -69,6 +69,13 @@ impl<T> Line<T> {
         Some(item)
     }
 
+    /// Keeps no room while it is empty.
+    pub(super) fn rest(&mut self) {
+        if self.items.is_empty() {
+            self.items = VecDeque::new();
+        }
+    }
+
     /// Merges neighbours: `merge` says whether the first has taken the second in, whose place is no more.
     pub(super) fn merge(&mut self, mut merge: impl FnMut(&mut T, &T) -> bool) {
         self.items.retain(|(_, item)| item.is_some());

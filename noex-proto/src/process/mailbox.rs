@@ -174,6 +174,12 @@ impl Mailbox {
         self.batch.clear();
     }
 
+    /// The owner has found nothing: no room is kept for what may come.
+    pub(super) fn rest(&mut self) {
+        self.batch = Vec::new();
+        self.line.rest();
+    }
+
     /// The next item for the owner. None behind a request to stop.
     pub(super) fn next(&mut self) -> Option<Waiting> {
         let item = match &self.stop {

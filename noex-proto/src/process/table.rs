@@ -113,6 +113,21 @@ impl Table {
         Some(done)
     }
 
+    /// A process has nothing to do: what its tables keep room for is given back, since there may be many like it.
+    pub(super) fn rest(&mut self, number: u64) {
+        let Some(process) = self.get_mut(number) else { return };
+        process.mailbox.rest();
+        if process.requests.is_empty() {
+            process.requests = BTreeSet::new();
+        }
+        if process.monitors.is_empty() {
+            process.monitors = BTreeMap::new();
+        }
+        if process.watchers.is_empty() {
+            process.watchers = BTreeSet::new();
+        }
+    }
+
     /// What a mailbox may take.
     pub(super) const fn room(&self, limits: &Limits) -> Room {
         Room {

@@ -4,6 +4,7 @@ mod calls;
 mod casts;
 mod hostile;
 mod laws;
+mod memory;
 mod monitors;
 mod stops;
 
