@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 
 use noex_driver::{Bound, Cause, Runtime};
 use noex_tokio::Tokio;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::TcpListener;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 
 use crate::network::Network;
 

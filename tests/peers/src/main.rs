@@ -3,9 +3,10 @@
 //! `members` is about membership: forming, noticing a crash, and what it costs at rest. `loss` and `delay` are about downs of nodes that
 //! are well, on a network that loses, or delays. For these three, each library runs in a process and a network namespace of its own, so
 //! that the bytes of the loopback interface are its own; that takes Linux, root, and `unshare` and `ip`. `messages` is about messages
-//! between two nodes of one process.
+//! between two nodes of one process, and `calls` about calls.
 #![forbid(unsafe_code)]
 
+mod calls;
 mod chitchat;
 mod foca;
 mod impaired;
@@ -14,6 +15,7 @@ mod members;
 mod messages;
 mod network;
 mod noex;
+mod processes;
 mod ractor;
 mod raw;
 mod report;
@@ -21,6 +23,7 @@ mod report;
 mod system;
 #[path = "../../bench/benches/sockets/table.rs"]
 mod table;
+mod tarpc;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -39,6 +42,7 @@ const USAGE: &str = "members <nodes> [rounds [library ..]]
 loss <nodes> <percent> [rounds [library ..]]
 delay <nodes> <milliseconds> [rounds [library ..]]
 messages [rounds]
+calls [rounds]
 libraries: \"noex\" \"noex at 1 s\" \"foca\" \"chitchat\"";
 
 /// The libraries, by the names that their rows have.
@@ -76,6 +80,7 @@ fn run(args: &[String]) -> Option<()> {
         "members" => compare(Network::default(), 1)?,
         "loss" => compare(Network { loss: loss()?, ..Network::default() }, 2)?,
         "delay" => compare(Network { delay: delay()?, ..Network::default() }, 2)?,
+        "calls" => calls::compare(rounds(0, 15)?),
         "messages" => messages::compare(rounds(0, 15)?),
         "part" => {
             let [library] = chosen(args.get(3..))?[..] else { return None };

@@ -7,6 +7,7 @@ use noex_tokio::Bytes;
 use tokio::runtime::Builder;
 
 use crate::noex::NoexPair;
+use crate::processes::ProcessPair;
 use crate::ractor::RactorPair;
 use crate::raw::RawPair;
 use crate::report::{Figure, print};
@@ -39,7 +40,7 @@ pub(crate) trait Pair: Send + Sized + 'static {
 }
 
 /// A message of so many bytes.
-fn message(size: usize, asked: bool) -> Bytes {
+pub(crate) fn message(size: usize, asked: bool) -> Bytes {
     let mut message = vec![7; size];
     message[0] = asked.into();
     message.into()
@@ -55,12 +56,14 @@ pub(crate) fn compare(rounds: u32) {
     let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
     // On a thread of the runtime, as an application's tasks are.
     let measured = runtime.block_on(runtime.spawn(async move {
-        let (mut noex, mut ractor, mut raw) = (NoexPair::open().await, RactorPair::open().await, RawPair::open().await);
-        let mut measured = ["noex", "ractor_cluster", "bare tokio"].map(|library| (library, Vec::new()));
+        let (mut noex, mut processes) = (NoexPair::open().await, ProcessPair::open().await);
+        let (mut ractor, mut raw) = (RactorPair::open().await, RawPair::open().await);
+        let mut measured = ["noex", "noex, a process", "ractor_cluster", "bare tokio"].map(|library| (library, Vec::new()));
         for _ in 0..rounds {
             measured[0].1.push(round(&mut noex).await);
-            measured[1].1.push(round(&mut ractor).await);
-            measured[2].1.push(round(&mut raw).await);
+            measured[1].1.push(round(&mut processes).await);
+            measured[2].1.push(round(&mut ractor).await);
+            measured[3].1.push(round(&mut raw).await);
         }
         measured
     }));
@@ -93,7 +96,7 @@ async fn round(pair: &mut impl Pair) -> Vec<f64> {
 }
 
 /// Seconds by the clock, and of processor time.
-async fn timed(work: impl Future<Output = ()>) -> (f64, f64) {
+pub(crate) async fn timed(work: impl Future<Output = ()>) -> (f64, f64) {
     let (begin, before) = (Instant::now(), Cpu::now());
     work.await;
     (begin.elapsed().as_secs_f64(), (Cpu::now() - before).total())

@@ -73,6 +73,6 @@ impl Pair for NoexPair {
     }
 }
 
-fn config(number: usize) -> ClusterConfig {
+pub(crate) fn config(number: usize) -> ClusterConfig {
     ClusterConfig::new(format!("node{number}")).host("127.0.0.1").cluster_secret("a secret of the comparison")
 }

@@ -14,6 +14,7 @@ use ractor_cluster::{NetworkStream, NodeServer, NodeServerMessage, RactorCluster
 use tokio::net::TcpStream;
 use tokio::time::sleep;
 
+use crate::calls::Caller;
 use crate::messages::{Pair, SMALL, is_asked};
 use crate::raw;
 
@@ -49,6 +50,22 @@ impl Actor for Answerer {
             port.send(message)?;
         }
         Ok(())
+    }
+}
+
+/// The actor, as seen from another node.
+#[derive(Clone)]
+pub(crate) struct RactorCaller(ActorRef<Request>);
+
+impl Caller for RactorCaller {
+    async fn open() -> Self {
+        Self(RactorPair::open().await.far)
+    }
+
+    async fn call(self, message: Bytes) {
+        let (port, answer) = oneshot();
+        self.0.cast(Request::Ask(message.to_vec(), port.into())).expect("it is there");
+        answer.await.expect("it answers");
     }
 }
 
