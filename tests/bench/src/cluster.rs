@@ -171,6 +171,23 @@ impl Cluster {
         self.settle();
     }
 
+    /// A process of node 0 sets so many monitors of a process of node 1.
+    pub fn watch(&mut self, process: &ProcessId, count: usize) {
+        let (watcher, to) = (self.open(0), Destination::Process(process.clone()));
+        for _ in 0..count {
+            self.machines[0].monitor(self.now, Some(watcher.number()), &to).expect("there is room");
+            self.drain(0);
+            self.settle();
+        }
+    }
+
+    /// Ends the session of node 0 with its first peer, for node 0 alone, without what it asks for.
+    pub fn lose(&mut self) {
+        let conn = self.links[0].iter().position(Option::is_some).expect("a session");
+        self.feed_alone(0, Input::Closed { conn: ConnId(conn as u64) });
+        assert_eq!(self.up_count(0), 0, "the session was with its only peer");
+    }
+
     /// Queues an input for a node.
     pub fn feed(&mut self, node: usize, input: Input) {
         self.todo.push_back(Todo::Feed(node, input));

@@ -22,6 +22,8 @@ pub enum Work {
     Heartbeats(usize),
     /// One node joins a mesh of so many.
     Join(usize),
+    /// So many monitors of a process fire, as the session with its node ends.
+    MonitorsFire(usize),
     /// A message of so many bytes from one machine to the other.
     Payload(usize),
     /// A tick with so many peers, to each of which a heartbeat is due.
@@ -45,6 +47,8 @@ enum Doing {
     Cast(ProcessId, Bytes),
     /// The node that was started last joins.
     Join,
+    /// The session of node 0 ends.
+    Lose,
     /// A message from node 0, and all that follows at this moment.
     Send(NodeId, Bytes),
     /// A tick of node 0, whose actions nobody performs.
@@ -55,7 +59,7 @@ enum Doing {
 
 impl Work {
     /// Each with its name.
-    pub const ALL: [(&str, Self); 19] = [
+    pub const ALL: [(&str, Self); 20] = [
         ("call-64", Self::Call(64)),
         ("call-within-64", Self::CallWithin(64)),
         ("cast-64", Self::Cast(64)),
@@ -64,6 +68,7 @@ impl Work {
         ("heartbeats-10", Self::Heartbeats(10)),
         ("join-10", Self::Join(10)),
         ("join-50", Self::Join(50)),
+        ("monitors-fire-65536", Self::MonitorsFire(65_536)),
         ("payload-64", Self::Payload(64)),
         ("payload-1k", Self::Payload(1024)),
         ("payload-64k", Self::Payload(64 << 10)),
@@ -97,6 +102,12 @@ impl Work {
                 (cluster, Doing::Wait)
             }
             Self::Join(nodes) => (joining(nodes), Doing::Join),
+            Self::MonitorsFire(count) => {
+                let mut cluster = Cluster::mesh(2);
+                let process = cluster.open(1);
+                cluster.watch(&process, count);
+                (cluster, Doing::Lose)
+            }
             Self::Payload(size) => {
                 let cluster = Cluster::mesh(2);
                 let to = cluster.id(1);
@@ -139,6 +150,7 @@ impl Ready {
             Doing::Call(node, process, body) => self.cluster.call(0, (*node, process), body.clone()),
             Doing::Cast(process, body) => self.cluster.cast(0, (1, process), body.clone()),
             Doing::Join => self.cluster.join(),
+            Doing::Lose => self.cluster.lose(),
             Doing::Send(to, payload) => {
                 self.cluster.send(0, to, payload.clone());
                 self.cluster.settle();
