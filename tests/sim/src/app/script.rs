@@ -155,7 +155,13 @@ impl Script {
         let plan = Plan::of_hosts(self.seed, &self.hosts, 0);
         let words = self.steps.iter().filter_map(|step| {
             let (fault, ms) = timeline::fault(&plan, &step.op)?;
-            let lasts = if ms > 0 { format!(", for {}.{:03} s", ms / 1000, ms % 1000) } else { String::new() };
+            // Of others the words say it.
+            let lasts = matches!(step.op, Op::Cut { .. } | Op::Dials { .. } | Op::StallReader { .. } | Op::StallWriter { .. });
+            let lasts = if lasts || matches!(step.op, Op::Clock { .. } | Op::Tamper { .. }) {
+                format!(", for {}.{:03} s", ms / 1000, ms % 1000)
+            } else {
+                String::new()
+            };
             Some(format!("at {}.{:03} s {}{lasts}", step.at_ms / 1000, step.at_ms % 1000, fault.text))
         });
         words.collect()

@@ -7,22 +7,24 @@ use crate::{Chunking, Latency};
 
 /// How many runs it takes at most, and how much real time.
 const RUNS: usize = 400;
-const TIME: Duration = Duration::from_secs(30);
-/// With how many seeds a smaller script is tried: what is left out shifts the randomness of all that remains.
+const TIME: Duration = Duration::from_secs(60);
+/// With how many seeds a smaller script is tried, once one was not enough: what is left out shifts the randomness of all that remains.
 const SEEDS: u64 = 4;
 
 /// Removes and simplifies what it can. `fails` runs a script, and gives what was run where it fails in the same way.
 pub(super) fn shrink(script: Script, fails: impl FnMut(Script) -> Option<Script>) -> Script {
-    let mut shrinker = Shrinker { best: script, fails, runs: RUNS, until: Instant::now() + TIME };
+    let mut shrinker = Shrinker { best: script, fails, runs: RUNS, seeds: 1, until: Instant::now() + TIME };
     loop {
         let before = shrinker.best.clone();
-        shrinker.steps();
+        // Fewer hosts make each further run cheaper.
         shrinker.picks();
+        shrinker.steps();
         shrinker.durations();
         shrinker.values();
-        if shrinker.best == before || shrinker.is_over() {
+        if shrinker.is_over() || shrinker.best == before && shrinker.seeds == SEEDS {
             return shrinker.best;
         }
+        shrinker.seeds = SEEDS;
     }
 }
 
@@ -30,6 +32,7 @@ struct Shrinker<F> {
     best: Script,
     fails: F,
     runs: usize,
+    seeds: u64,
     until: Instant,
 }
 
@@ -39,13 +42,13 @@ impl<F: FnMut(Script) -> Option<Script>> Shrinker<F> {
     }
 
     /// Keeps the script with this change if the test still fails.
-    fn change(&mut self, seeds: u64, change: impl FnOnce(&mut Script)) -> bool {
+    fn change(&mut self, change: impl FnOnce(&mut Script)) -> bool {
         let mut script = self.best.clone();
         change(&mut script);
         if script == self.best {
             return false;
         }
-        for _ in 0..seeds {
+        for _ in 0..self.seeds {
             if self.is_over() {
                 return false;
             }
@@ -69,7 +72,7 @@ impl<F: FnMut(Script) -> Option<Script>> Shrinker<F> {
             let mut end = self.best.steps.len();
             while end > 0 {
                 let start = end.saturating_sub(size);
-                self.change(SEEDS, |script| drop(script.steps.drain(start..end.min(script.steps.len()))));
+                self.change(|script| drop(script.steps.drain(start..end.min(script.steps.len()))));
                 end = start.min(self.best.steps.len());
             }
             size /= 2;
@@ -82,11 +85,11 @@ impl<F: FnMut(Script) -> Option<Script>> Shrinker<F> {
             let set = |script: &mut Script, value: u64| {
                 script.picks.insert(name.clone(), value);
             };
-            if self.change(SEEDS, |script| set(script, 0)) {
+            if self.change(|script| set(script, 0)) {
                 continue;
             }
             while let Some(less) = self.best.picks[&name].checked_sub(1) {
-                if !self.change(SEEDS, |script| set(script, less)) {
+                if !self.change(|script| set(script, less)) {
                     break;
                 }
             }
@@ -95,7 +98,7 @@ impl<F: FnMut(Script) -> Option<Script>> Shrinker<F> {
 
     fn durations(&mut self) {
         for place in 0..self.best.steps.len() {
-            self.change(1, |script| {
+            self.change(|script| {
                 if let Some(ms) = script.steps.get_mut(place).and_then(|step| step.op.duration_mut()) {
                     *ms = ms.div_ceil(2);
                 }
@@ -112,7 +115,7 @@ impl<F: FnMut(Script) -> Option<Script>> Shrinker<F> {
             |script| script.reset_cuts = false,
         ];
         for change in simplify {
-            self.change(2, change);
+            self.change(change);
         }
     }
 }

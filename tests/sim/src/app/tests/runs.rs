@@ -31,7 +31,7 @@ async fn watcher(host: usize) {
 }
 
 fn watchers(app: &App) -> Vec<Host> {
-    let hosts = app.pick("nodes", 2..=5);
+    let hosts = app.pick("nodes", 2..=3);
     (0..hosts).map(|host| app.host(format!("n{host}"), move || watcher(host))).collect()
 }
 
@@ -51,11 +51,11 @@ fn what_passes_passes_for_all_seeds_each_once_but_for_the_first() {
 #[test]
 fn a_failure_is_shrunk_and_reported_with_all_that_replays_it() {
     let never_two_lost = |view: &View<'_>| view.marks("lost").count() < 2;
-    let text = report(0..20, |app| {
+    let text = report(0..40, |app| {
         let nodes = watchers(app);
-        app.faults(Faults::drawn().partitions().crashes().freezes().clock_rates().among(&nodes).until(8 * SECOND));
+        app.faults(Faults::drawn().partitions().crashes().freezes().clock_rates().among(&nodes).until(4 * SECOND));
         app.always("never are two lost", never_two_lost);
-        app.run_for(10 * SECOND)?;
+        app.run_for(5 * SECOND)?;
         Ok(())
     });
     let line = |start: &str| {
