@@ -70,6 +70,8 @@ impl Slots {
                 let Some(slot) = self.calls.remove(&call) else { return };
                 told.calls.push((slot, outcome.and_then(|body| Answer::hold(body, &self.answers))));
             }
+            // Nobody claims or watches a name yet.
+            ProcessAction::ClaimEnded { .. } | ProcessAction::NameChanged(_) | ProcessAction::NamesSynced => {}
             ProcessAction::Ended(process) => {
                 self.close(process, End::Exited, told);
                 self.mailboxes.remove(&process);

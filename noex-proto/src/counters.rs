@@ -60,6 +60,16 @@ pub struct Counters {
     pub casts_dropped: u64,
     /// Casts that a process of this node could not decode.
     pub casts_not_understood: u64,
+    /// Claims to names of the cluster that this node's processes began, without those that wait for their turn.
+    pub claims: u64,
+    /// Those that settled.
+    pub claims_settled: u64,
+    /// Those that did not.
+    pub claims_failed: u64,
+    /// Names that processes of this node had and lost to another node's, or for want of nodes.
+    pub names_lost: u64,
+    /// Names of other nodes that found no room here.
+    pub names_not_kept: u64,
     /// Error reports held back to bound their rate.
     pub reports_held_back: u64,
 }

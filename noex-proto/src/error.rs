@@ -8,7 +8,7 @@ use core::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Cause, Contact, DialError, InvalidClusterConfigError, NodeId, ProcessId};
+use crate::{Cause, Contact, DialError, InvalidClusterConfigError, NodeId, ProcessId, ProcessName};
 
 /// The content of an error event, which no call returns. None of them is fatal.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -30,6 +30,15 @@ pub enum ClusterError {
     },
     /// A fault of the local system.
     Local(LocalFault),
+    /// A name of another node found no room here, so that it is not found here; reported once, until half of the room is free.
+    NameNotKept {
+        /// Its process.
+        by: ProcessId,
+        /// [`Limits::names_of_others`](crate::Limits::names_of_others).
+        limit: usize,
+        /// The name.
+        name: ProcessName,
+    },
     /// A node that was never up could not be reached; reported once, however often the dial is repeated.
     NodeUnreachable {
         /// Which node.
@@ -108,6 +117,8 @@ pub enum PeerFault {
     BadTag,
     /// A second admission offer, or one from the side that decides.
     UnexpectedOffer,
+    /// It did not acknowledge a claim to a name in time.
+    ClaimNotAcknowledged,
     /// It sent control messages faster than it read the answers.
     ControlFlood,
     /// A frame or record that is empty or too short for its kind.
@@ -132,14 +143,18 @@ pub enum PeerFault {
     MalformedRecord,
     /// A message larger than the limit.
     MessageTooLarge,
-    /// An answer to a call, or the end of a process, that this node never asked for.
+    /// An answer to a call, the end of a process, or the acknowledgement of a claim, that this node never asked for.
     NeverAsked,
+    /// The end of a claim that it never told.
+    NeverClaimed,
     /// Both sides drew the same nonce: a reflection.
     NonceReused,
-    /// A call or a monitor with the number of one that is open.
+    /// A call, a monitor or a claim with the number of another one that is open.
     NumberInUse,
     /// Reserved flag bits were set.
     ReservedFlags,
+    /// More names than one node may have.
+    TooManyNames,
     /// A known message where it may not stand.
     UnexpectedMessage,
     /// A message of a type that this version does not know.
@@ -160,6 +175,7 @@ impl fmt::Display for PeerFault {
             Self::AuthenticationNotOffered => "it requires authentication, and no secret is set here",
             Self::BadTag => "bad record tag",
             Self::UnexpectedOffer => "unexpected admission offer",
+            Self::ClaimNotAcknowledged => "a claim to a name not acknowledged in time",
             Self::ControlFlood => "control messages faster than it reads the answers",
             Self::FrameTooShort => "frame too short",
             Self::FrameTooLong => "frame too long",
@@ -172,10 +188,14 @@ impl fmt::Display for PeerFault {
             Self::MalformedHandshake => "malformed handshake frame",
             Self::MalformedRecord => "malformed record",
             Self::MessageTooLarge => "message too large",
-            Self::NeverAsked => "an answer to a call, or the end of a process, that was never asked for",
-            Self::NumberInUse => "a call or a monitor with the number of one that is open",
+            Self::NeverAsked => {
+                "an answer to a call, the end of a process, or the acknowledgement of a claim, that was never asked for"
+            }
+            Self::NeverClaimed => "the end of a claim that was never told",
+            Self::NumberInUse => "a call, a monitor or a claim with the number of another one that is open",
             Self::NonceReused => "nonce reused",
             Self::ReservedFlags => "reserved flags set",
+            Self::TooManyNames => "more names than one node may have",
             Self::UnexpectedMessage => "unexpected message",
             Self::UnknownMessage => "unknown message",
             Self::VersionMismatch => "no common protocol version",
@@ -351,6 +371,9 @@ impl fmt::Display for ClusterError {
             Self::CastNotUnderstood { cause, process } => write!(f, "a cast to {process} was not understood: {cause}"),
             Self::IdentityConflict { id } => write!(f, "identity conflict: two running processes claim {id}"),
             Self::Local(fault) => fault.fmt(f),
+            Self::NameNotKept { by, limit, name } => {
+                write!(f, "no room for the name {name} of {by}: {limit} names of others are kept")
+            }
             Self::NodeUnreachable { id, why } => write!(f, "node {id} is unreachable: {why}"),
             Self::Peer { addr, claimed, wanted: Some(wanted), .. } => {
                 write!(f, "peer {}{} wanted {wanted}, which is not here", addr.ip(), Claim(claimed.as_ref()))
@@ -377,6 +400,7 @@ impl Error for ClusterError {
             Self::Refused { reason, .. } => Some(reason),
             Self::CastNotUnderstood { .. }
             | Self::IdentityConflict { .. }
+            | Self::NameNotKept { .. }
             | Self::SeedMismatch { .. }
             | Self::Suppressed { .. } => None,
         }

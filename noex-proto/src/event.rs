@@ -6,7 +6,7 @@ use core::fmt;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::{ClusterError, NodeId, NodeInfo, SendError, TimeFormat, WallTime};
+use crate::{ClusterError, NodeId, NodeInfo, ProcessId, ProcessName, SendError, TimeFormat, WallTime};
 
 /// The status of the local node: whether it takes part in a cluster.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, Hash, PartialEq, Serialize)]
@@ -64,6 +64,16 @@ pub enum ClusterEvent<F: TimeFormat = WallTime> {
         /// How many events were dropped.
         missed: u64,
     },
+    /// Two processes of different nodes had the same name, as after a partition, and one has lost it. The loser's node tells so, and the
+    /// winner's where it saw both.
+    NameConflict {
+        /// The name.
+        name: ProcessName,
+        /// The process that keeps it.
+        winner: ProcessId,
+        /// The process that has lost it.
+        loser: ProcessId,
+    },
     /// A node's session ended.
     NodeDown {
         /// Which node.
@@ -108,6 +118,7 @@ impl<F: TimeFormat> ClusterEvent<F> {
         match self {
             Self::Error(error) => ClusterEvent::Error(error),
             Self::Lagged { missed } => ClusterEvent::Lagged { missed },
+            Self::NameConflict { name, winner, loser } => ClusterEvent::NameConflict { name, winner, loser },
             Self::NodeDown { id, reason } => ClusterEvent::NodeDown { id, reason },
             Self::NodeUp(node) => ClusterEvent::NodeUp(node.into_format()),
             Self::StatusChange(status) => ClusterEvent::StatusChange(status),
@@ -211,6 +222,9 @@ impl<F: TimeFormat> fmt::Display for ClusterEvent<F> {
         match self {
             Self::Error(error) => write!(f, "error: {error}"),
             Self::Lagged { missed } => write!(f, "lagged: {missed} events missed"),
+            Self::NameConflict { name, winner, loser } => {
+                write!(f, "name conflict: {winner} keeps {name}, and {loser} has lost it")
+            }
             Self::NodeDown { id, reason } => write!(f, "node down: {id} ({reason})"),
             Self::NodeUp(node) => write!(f, "node up: {node}"),
             Self::StatusChange(status) => write!(f, "status: {status}"),

@@ -132,9 +132,9 @@ pub use machine::{Books, OpenWith};
 pub use machine::{Machine, Readiness, ReadinessReason, Usage};
 pub use node_info::{LastDown, NodeInfo};
 pub use process::{
-    AnswerError, CallError, CallId, CastError, Destination, ExitReason, InvalidProcessNameError, MailboxItem, MonitorError,
-    MonitorId, OpenError, ProcessAction, ProcessId, ProcessInput, ProcessName, ProtocolHash, RegisterError, RequestFailure,
-    RequestId,
+    AnswerError, CallError, CallId, CastError, ClaimError, ClaimId, ClaimOptions, Destination, ExitReason, Holder,
+    InvalidProcessNameError, MailboxItem, MonitorError, MonitorId, OpenError, ProcessAction, ProcessId, ProcessInput,
+    ProcessName, ProtocolHash, RegisterError, RequestFailure, RequestId, WatchNameError,
 };
 pub use recording::{Recorded, Recording, RecordingError};
 pub use time::{Instant, TimeFormat, WallTime};

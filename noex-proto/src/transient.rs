@@ -14,6 +14,7 @@ impl ClusterError {
     /// | [`Peer`](Self::Peer), [`Refused`](Self::Refused) | as [`PeerFault::is_transient`], [`Refusal::is_transient`] say |
     /// | [`CastNotUnderstood`](Self::CastNotUnderstood) | no: two nodes have different versions of a protocol |
     /// | [`IdentityConflict`](Self::IdentityConflict), [`SeedMismatch`](Self::SeedMismatch) | no: a configuration is wrong |
+    /// | [`NameNotKept`](Self::NameNotKept) | no: a limit is too low, or names are claimed without end |
     /// | [`Local`](Self::Local) | no: something is to be configured or mended on this machine; a lookup that failed does |
     /// | [`Suppressed`](Self::Suppressed) | no: any error may be among those that were held back |
     #[must_use]
@@ -33,6 +34,7 @@ impl ClusterError {
             },
             Self::CastNotUnderstood { .. }
             | Self::IdentityConflict { .. }
+            | Self::NameNotKept { .. }
             | Self::SeedMismatch { .. }
             | Self::Suppressed { .. } => false,
         }
@@ -59,13 +61,13 @@ impl Unreached {
 }
 
 impl PeerFault {
-    /// Whether it passes by itself: a handshake that took too long, since its peer or the network has too much to do, and an address that
+    /// Whether it passes by itself: a handshake or an acknowledgement that took too long, since its peer or the network has too much to do, and an address that
     /// another node has now, which is no longer told of once the former one is forgotten. The others are another secret, cluster, version
     /// or protocol, a configuration, or a defect.
     #[must_use]
     pub const fn is_transient(self) -> bool {
         match self {
-            Self::HandshakeTimeout | Self::WrongTarget => true,
+            Self::ClaimNotAcknowledged | Self::HandshakeTimeout | Self::WrongTarget => true,
             Self::AuthenticationFailed
             | Self::AuthenticationMissing
             | Self::AuthenticationNotOffered
@@ -83,9 +85,11 @@ impl PeerFault {
             | Self::MalformedRecord
             | Self::MessageTooLarge
             | Self::NeverAsked
+            | Self::NeverClaimed
             | Self::NonceReused
             | Self::NumberInUse
             | Self::ReservedFlags
+            | Self::TooManyNames
             | Self::UnexpectedMessage
             | Self::UnknownMessage
             | Self::VersionMismatch => false,

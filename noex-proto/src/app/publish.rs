@@ -7,7 +7,7 @@ use crate::{Action, ClusterEvent, ClusterStatus, Message};
 /// Tells the subscribers, and the driver, of an event. Of downs nobody hears while this node stops: they are its own doing.
 pub(crate) fn publish(host: &mut Host, event: MeshEvent) {
     match event {
-        MeshEvent::Up { info, up } => tell(host, ClusterEvent::NodeUp(*info), up),
+        MeshEvent::Up { info, up, .. } => tell(host, ClusterEvent::NodeUp(*info), up),
         MeshEvent::Down { id, reason, .. } => {
             if host.status == ClusterStatus::Running {
                 tell(host, ClusterEvent::NodeDown { id, reason }, 0);
@@ -19,7 +19,8 @@ pub(crate) fn publish(host: &mut Host, event: MeshEvent) {
                 host.actions.push_back(Action::Message);
             }
         }
-        MeshEvent::Signal { .. } => {}
+        MeshEvent::Above(event) => tell(host, *event, 0),
+        MeshEvent::Names { .. } | MeshEvent::Signal { .. } | MeshEvent::WaitedFor { .. } => {}
         MeshEvent::Status(status) => tell(host, ClusterEvent::StatusChange(status), 0),
         MeshEvent::Error(error) => tell(host, ClusterEvent::Error(*error), 0),
     }

@@ -63,7 +63,11 @@ impl Resync {
                 self.status = Some(status);
                 self.stopped |= status == ClusterStatus::Stopped;
             }
-            ClusterEvent::Error(_) | ClusterEvent::Lagged { .. } | ClusterEvent::NodeDown { .. } | ClusterEvent::NodeUp(_) => {}
+            ClusterEvent::Error(_)
+            | ClusterEvent::Lagged { .. }
+            | ClusterEvent::NameConflict { .. }
+            | ClusterEvent::NodeDown { .. }
+            | ClusterEvent::NodeUp(_) => {}
         }
     }
 }
@@ -236,7 +240,10 @@ impl EventQueue {
                 self.told.remove(id);
             }
             ClusterEvent::StatusChange(ClusterStatus::Stopped) => self.told.clear(),
-            ClusterEvent::Error(_) | ClusterEvent::Lagged { .. } | ClusterEvent::StatusChange(_) => {}
+            ClusterEvent::Error(_)
+            | ClusterEvent::Lagged { .. }
+            | ClusterEvent::NameConflict { .. }
+            | ClusterEvent::StatusChange(_) => {}
         }
         Some(event)
     }

@@ -15,6 +15,8 @@ pub const HEARTBEAT_INTERVAL: RangeInclusive<Duration> = Duration::from_millis(1
 pub const HEARTBEAT_MISS_THRESHOLD: RangeInclusive<u32> = 1..=1000;
 /// The largest message, in bytes.
 pub const MESSAGE_BYTES: RangeInclusive<usize> = 1..=1 << 30;
+/// The names of the cluster that one node's processes have: more than the most is a fault to every peer.
+pub const NAMES: RangeInclusive<usize> = 1..=65_536;
 /// The delays between two tries to reach a node.
 pub const RECONNECT_DELAY: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(60 * 60);
 /// Each secret, in bytes.

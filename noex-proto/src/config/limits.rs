@@ -80,6 +80,12 @@ pub struct Limits {
     /// Monitors of one process, and notices of them that it has not taken. At the limit a further one is not set:
     /// [`MonitorError::QueueFull`](crate::MonitorError::QueueFull).
     pub monitors_per_process: usize,
+    /// Names of the cluster that this node's processes have, claim, or wait for, and notices of a loss that they have not taken; at most
+    /// 65,536. At the limit a further one is not claimed: [`ClaimError::TooMany`](crate::ClaimError::TooMany).
+    pub names: usize,
+    /// Names of other nodes that are kept. A further one is not found here, [`ClusterError::NameNotKept`](crate::ClusterError::NameNotKept),
+    /// and where its claim has not settled it fails, [`ClaimError::Full`](crate::ClaimError::Full).
+    pub names_of_others: usize,
     /// Open processes. At the limit a further one is not opened: [`OpenError::TooMany`](crate::OpenError::TooMany).
     pub processes: usize,
     /// Bytes of messages waiting to be sent to one peer, each with 64 on top; a first one always has room. At the limit a message is not
@@ -88,6 +94,8 @@ pub struct Limits {
     /// Bytes that were handed to the adapter for one peer and have not left it. At the limit the rest stays in the peer's queue, where
     /// heartbeats overtake it.
     pub send_window_bytes: usize,
+    /// Names of the cluster whose holders are watched. At the limit a further one is not: [`WatchNameError::TooMany`](crate::WatchNameError::TooMany).
+    pub watched_names: usize,
 }
 
 impl Default for Limits {
@@ -114,9 +122,12 @@ impl Default for Limits {
             message_bytes: 16 << 20,
             message_bytes_per_subscriber: 32 << 20,
             monitors_per_process: 65_536,
+            names: 65_536,
+            names_of_others: 1 << 20,
             processes: 1 << 20,
             send_queue_bytes: 32 << 20,
             send_window_bytes: 256 << 10,
+            watched_names: 65_536,
         }
     }
 }
@@ -161,9 +172,12 @@ setters! {
     message_bytes
     message_bytes_per_subscriber
     monitors_per_process
+    names
+    names_of_others
     processes
     send_queue_bytes
     send_window_bytes
+    watched_names
 }
 
 impl Limits {
@@ -187,13 +201,16 @@ impl Limits {
             ("limits.mailbox_messages", self.mailbox_messages),
             ("limits.members", self.members),
             ("limits.monitors_per_process", self.monitors_per_process),
+            ("limits.names_of_others", self.names_of_others),
             ("limits.processes", self.processes),
             ("limits.send_window_bytes", self.send_window_bytes),
+            ("limits.watched_names", self.watched_names),
         ] {
             if limit == 0 {
                 return Err(InvalidClusterConfigError::new(field, "must be at least 1, not 0"));
             }
         }
+        within("limits.names", &self.names, &bounds::NAMES)?;
         within("limits.message_bytes", &self.message_bytes, &bounds::MESSAGE_BYTES)?;
         for (field, limit) in [
             ("limits.mailbox_bytes", self.mailbox_bytes),

@@ -1,11 +1,12 @@
 //! From the mesh to the layers above it, and back.
 
 use super::Active;
+use crate::PeerFault;
 use crate::app::publish;
 use crate::mesh::cx::{Cx, Local};
-use crate::mesh::event::{MeshEvent, PeerKey};
+use crate::mesh::event::{MeshEvent, PeerKey, Up};
 use crate::mesh::host::Host;
-use crate::process::{self, Processes};
+use crate::process::{self, Newcomer, Processes};
 
 /// What the process layer is handed while the mesh is at work.
 pub(super) fn above<'a>(host: &'a mut Host, local: &'a Local) -> process::Cx<'a> {
@@ -32,9 +33,12 @@ impl Active {
             if !processes.is_dirty() {
                 return;
             }
+            let Self { local, node, .. } = self;
             for peer in processes.take_dirty() {
-                let Self { local, node, .. } = self;
                 node.send_signals(&mut Cx { host, local, above: processes }, PeerKey(peer));
+            }
+            for (peer, until) in processes.take_rewaited() {
+                node.wait_for(local, PeerKey(peer), until);
             }
         }
     }
@@ -49,7 +53,22 @@ impl Active {
                     node.blame(&mut Cx { host, local, above: processes }, *peer, fault);
                 }
             }
-            MeshEvent::Up { .. } | MeshEvent::Payload { .. } | MeshEvent::Status(_) | MeshEvent::Error(_) => {}
+            MeshEvent::Names { peer, kind, bytes } => {
+                if let Err(fault) = processes.names_told(&mut above(host, local), peer.0, *kind, bytes) {
+                    node.blame(&mut Cx { host, local, above: processes }, *peer, fault);
+                }
+            }
+            MeshEvent::Up { session, silence, info, .. } => {
+                let Up { peer, incarnation, capable } = *session;
+                let newcomer = Newcomer { peer, id: &info.id, incarnation, capable, silence: *silence };
+                processes.up(&mut above(host, local), &newcomer);
+            }
+            MeshEvent::WaitedFor { peer } => {
+                if processes.is_overdue(peer.0, local.run) {
+                    node.blame(&mut Cx { host, local, above: processes }, *peer, PeerFault::ClaimNotAcknowledged);
+                }
+            }
+            MeshEvent::Above(_) | MeshEvent::Payload { .. } | MeshEvent::Status(_) | MeshEvent::Error(_) => {}
         }
     }
 }

@@ -17,7 +17,7 @@ use crate::mesh::host::Host;
 use crate::mesh::node::Node;
 use crate::mesh::reporter::Reporter;
 use crate::mesh::reports::LocalReports;
-use crate::process::Processes;
+use crate::process::{Begin, Processes};
 use crate::time::RunTime;
 use crate::time::timers::Timers;
 use crate::{Action, ClusterConfig, ClusterStatus, LocalFault, LocalNetwork, NodeId, WallTime};
@@ -50,7 +50,7 @@ impl Machine {
         }
         if let Run::Starting(settings) = core::mem::take(&mut self.run) {
             let mut active = Box::new(Active::new(&mut self.host, *settings, entropy, local, network));
-            self.processes.start(&active.local.id, active.local.incarnation);
+            self.processes.start(Active::begin(&mut active.local));
             // What it runs as is told before what it does.
             active.deliver(&mut self.host, &mut self.processes);
             active.run(&mut self.host, &mut self.processes);
@@ -159,6 +159,15 @@ impl Active {
             effects: Effects::default(),
         };
         Self { local, node, draining: None }
+    }
+
+    /// What the process layer begins with. Its randomness is the machine's, in a stream of its own.
+    fn begin(local: &mut Local) -> Begin<'_> {
+        let Local { id, incarnation, settings, rng, now, .. } = local;
+        let (interval, has_seeds) = (settings.heartbeat_interval, !settings.seeds.is_empty());
+        let mut random = rng.clone();
+        random.set_stream(1);
+        Begin { id, incarnation: *incarnation, interval, has_seeds, now: *now, random }
     }
 
     /// Begins to dial the seeds.

@@ -10,8 +10,9 @@ use super::{Active, Machine, Run};
 use crate::mesh::cx::Cx;
 use crate::process::{self, Done};
 use crate::{
-    AnswerError, CallError, CallId, CastError, Destination, ExitReason, Input, Instant, Limits, MailboxItem, MonitorError,
-    MonitorId, NodeId, OpenError, ProcessId, ProcessInput, ProcessName, ProtocolHash, RegisterError, RequestFailure, RequestId,
+    AnswerError, CallError, CallId, CastError, ClaimError, ClaimId, ClaimOptions, Destination, ExitReason, Holder, Input,
+    Instant, Limits, MailboxItem, MonitorError, MonitorId, NodeId, OpenError, ProcessId, ProcessInput, ProcessName, ProtocolHash,
+    RegisterError, RequestFailure, RequestId, WatchNameError,
 };
 
 /// Takes what an input of this kind leads to.
@@ -139,6 +140,87 @@ impl Machine {
     /// Removes a monitor; `watcher` is what it was set with. Nothing is told of it any more that was not taken.
     pub fn demonitor(&mut self, now: Instant, watcher: Option<u64>, monitor: MonitorId) {
         self.process(now, ProcessInput::Demonitor { monitor, watcher });
+    }
+
+    // Names of the cluster
+
+    /// Claims a name of the cluster for a process. It settles once every node that is connected has acknowledged it:
+    /// [`ProcessAction::ClaimEnded`](crate::ProcessAction::ClaimEnded) tells, at the timeout at the latest.
+    ///
+    /// # Errors
+    /// A [`ClaimError`] that is known at once. Nothing changes then.
+    pub fn claim(
+        &mut self,
+        now: Instant,
+        process: u64,
+        name: &ProcessName,
+        options: &ClaimOptions,
+    ) -> Result<ClaimId, ClaimError> {
+        let (name, options) = (name.clone(), options.clone());
+        done!(self, now, ProcessInput::Claim { name, options, process, when_free: false }, Claimed)
+    }
+
+    /// Claims a name for a process as soon as it is free, and tries again until it has it. Its timeout is that of each try.
+    ///
+    /// # Errors
+    /// A [`ClaimError`] that is known at once. Nothing changes then. It is `Taken` where another claim of this node stands by for the name.
+    pub fn claim_when_free(
+        &mut self,
+        now: Instant,
+        process: u64,
+        name: &ProcessName,
+        options: &ClaimOptions,
+    ) -> Result<ClaimId, ClaimError> {
+        let (name, options) = (name.clone(), options.clone());
+        done!(self, now, ProcessInput::Claim { name, options, process, when_free: true }, Claimed)
+    }
+
+    /// The caller of a claim is about to hear that it has settled. True: it has, and a loss is a notice in the mailbox from here on. False:
+    /// the name was lost meanwhile, of which another [`ProcessAction::ClaimEnded`](crate::ProcessAction::ClaimEnded) tells.
+    pub fn claim_returned(&mut self, now: Instant, claim: ClaimId) -> bool {
+        done!(self, now, ProcessInput::ClaimReturned { claim }, Is)
+    }
+
+    /// Nobody waits for the outcome of a claim any more that has not returned: it is withdrawn, though it may have settled.
+    pub fn drop_claim(&mut self, now: Instant, claim: ClaimId) {
+        self.process(now, ProcessInput::DropClaim { claim });
+    }
+
+    /// A process gives a name back that it has, claims, or stands by for. Whether there was one.
+    pub fn release(&mut self, now: Instant, process: u64, name: &ProcessName) -> bool {
+        done!(self, now, ProcessInput::Release { name: name.clone(), process }, Is)
+    }
+
+    /// The process of the cluster that has this name, as far as this node has been told.
+    #[must_use]
+    pub fn whereis(&self, name: &ProcessName) -> Option<Holder> {
+        self.processes.names().whereis(name)
+    }
+
+    /// All names of the cluster that processes have, as far as this node has been told, in order.
+    #[must_use]
+    pub fn names(&self) -> Vec<(ProcessName, Holder)> {
+        self.processes.names().list()
+    }
+
+    /// Whether every node with processes with which a session is up has told all of its names.
+    #[must_use]
+    pub fn names_synced(&self) -> bool {
+        self.processes.names().are_synced()
+    }
+
+    /// Watches who has a name: [`ProcessAction::NameChanged`](crate::ProcessAction::NameChanged) tells of each change. Each call needs one of
+    /// [`unwatch_name`](Self::unwatch_name).
+    ///
+    /// # Errors
+    /// [`WatchNameError`]. Nothing changes then.
+    pub fn watch_name(&mut self, now: Instant, name: &ProcessName) -> Result<(), WatchNameError> {
+        done!(self, now, ProcessInput::WatchName { name: name.clone() }, Watched)
+    }
+
+    /// Watches it once less.
+    pub fn unwatch_name(&mut self, now: Instant, name: &ProcessName) {
+        self.process(now, ProcessInput::UnwatchName { name: name.clone() });
     }
 
     // Steps

@@ -31,6 +31,7 @@ mod dialling;
 mod gossip;
 mod membership;
 mod memory;
+mod names;
 mod signals;
 mod subscribers;
 mod targets;
@@ -123,7 +124,7 @@ impl Bench {
                 if let Some(member) = self.members.get_mut(conn) {
                     for message in member.opener.open(&data[4..]).expect("well sealed") {
                         let (kind, body) = message.expect("well formed");
-                        if kind != kind::PAYLOAD {
+                        if !matches!(kind, kind::NAMES | kind::NAMES_ACK | kind::PAYLOAD) {
                             member.heard.extend(Control::decode(kind, body).expect("well formed"));
                         }
                     }

@@ -47,6 +47,10 @@ pub struct Usage {
     pub message_bytes_per_subscriber: usize,
     /// Monitors of one process, and notices of them that it has not taken.
     pub monitors_per_process: usize,
+    /// Names of the cluster that this node's processes have, claim, or wait for, and notices of a loss that they have not taken.
+    pub names: usize,
+    /// Names of other nodes that are kept.
+    pub names_of_others: usize,
     /// Nodes that are known, connected or not.
     pub nodes: usize,
     /// Open processes.
@@ -58,6 +62,8 @@ pub struct Usage {
     /// Bytes of calls and casts, or of answers, waiting to be sent to one peer, with what the queue itself costs. Each may be
     /// [`Limits::send_queue_bytes`].
     pub signal_bytes: usize,
+    /// Names of the cluster whose holders are watched.
+    pub watched_names: usize,
 }
 
 impl Machine {

@@ -87,6 +87,8 @@ pub(crate) enum Wait {
     Handshake(ConnId),
     /// A name lookup.
     Lookup(LookupId),
+    /// What the layer above waits for from the peer of this session.
+    Above(ConnId),
     /// A sign of life of this session, whose node seems to have restarted.
     Probe(ConnId),
 }
@@ -131,6 +133,16 @@ pub(crate) trait Above: Debug {
 
     /// Whether a large signal to a peer is in transit, of which pieces have left and others wait.
     fn is_in_transit(&self, peer: PeerKey) -> bool;
+
+    /// Whether there is something about names that a peer was not told.
+    fn names_wait(&self, _: PeerKey) -> bool {
+        false
+    }
+
+    /// Adds what a peer was not told about names to a record, as much as fits. Whether that is anything.
+    fn write_names(&mut self, _: PeerKey, _: RunTime, _: &mut RecordBuilder) -> bool {
+        false
+    }
 
     /// Adds the next signal for a peer to a record, or the next piece of the one in transit; an empty record may begin one
     /// that does not fit. False where none fits, or none waits.
@@ -278,7 +290,7 @@ impl Abstract for Local {
         for (wait, at) in waits.iter() {
             to.write(discriminant(wait));
             match wait {
-                Wait::Admission(conn) | Wait::Connect(conn) | Wait::Handshake(conn) | Wait::Probe(conn) => {
+                Wait::Above(conn) | Wait::Admission(conn) | Wait::Connect(conn) | Wait::Handshake(conn) | Wait::Probe(conn) => {
                     to.write(to.place(*conn));
                 }
                 Wait::Lookup(lookup) => to.write(lookup),

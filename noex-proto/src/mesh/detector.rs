@@ -94,7 +94,7 @@ impl Watch {
 
     /// The longest silence that is no failure: the peer's interval times the local threshold and half an interval. A millisecond more,
     /// since only longer silence counts.
-    fn allowed_silence(&self, threshold: u32) -> Duration {
+    pub(super) fn allowed_silence(&self, threshold: u32) -> Duration {
         self.interval() * threshold + self.interval() / 2 + Duration::from_millis(1)
     }
 

@@ -1,11 +1,12 @@
 //! What the mesh tells the layers above it, in the order in which it came about.
 
 use alloc::boxed::Box;
+use core::time::Duration;
 
 use bytes::Bytes;
 
 use crate::id::incarnation::Incarnation;
-use crate::{ClusterError, ClusterStatus, ConnId, Instant, NodeDownReason, NodeId, NodeInfo};
+use crate::{ClusterError, ClusterEvent, ClusterStatus, ConnId, Instant, NodeDownReason, NodeId, NodeInfo};
 
 /// One up-period of one peer: the connection of its session. No number of a connection is used twice, so what comes too
 /// late cannot reach a later period.
@@ -25,8 +26,10 @@ pub(crate) struct Up {
 /// What the mesh tells.
 #[derive(Clone, Debug)]
 pub(crate) enum MeshEvent {
-    /// A node is up. `up` numbers this up-period among all.
+    /// A node is up. `up` numbers this up-period among all, `session` is what a layer above finds then, and longer silence than `silence` is a failure.
     Up {
+        session: Up,
+        silence: Duration,
         info: Box<NodeInfo>,
         up: u64,
     },
@@ -48,6 +51,18 @@ pub(crate) enum MeshEvent {
         bytes: Bytes,
         since: Instant,
     },
+    /// What a node tells of its names, or acknowledges of this one's: the kind of message, and its body.
+    Names {
+        peer: PeerKey,
+        kind: u8,
+        bytes: Bytes,
+    },
+    /// The layer above has waited for the peer for as long as it said.
+    WaitedFor {
+        peer: PeerKey,
+    },
     Status(ClusterStatus),
     Error(Box<ClusterError>),
+    /// What the layer above tells the application, in its place among the others.
+    Above(Box<ClusterEvent>),
 }

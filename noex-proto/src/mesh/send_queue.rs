@@ -16,6 +16,9 @@ const BATCH: usize = 16 * 1024;
 /// The most that a control message other than a page of members takes; such a page has a record to itself.
 const SMALL_CONTROL: usize = 128;
 
+/// What is reserved for names, mostly one or two.
+const NAMES: usize = 128;
+
 /// What a payload costs in the queue beyond its bytes, so that empty ones are bounded too.
 pub(crate) const PAYLOAD_OVERHEAD: usize = 64;
 
@@ -29,6 +32,16 @@ pub(crate) trait Signals {
 
     /// Whether a large one is in transit, of which pieces have left and others wait.
     fn is_in_transit(&self) -> bool;
+
+    /// Whether there is something about names that was not told.
+    fn names_wait(&self) -> bool {
+        false
+    }
+
+    /// Adds what was not told about names to a record, as much as fits. Whether that is anything.
+    fn write_names(&mut self, _: &mut RecordBuilder) -> bool {
+        false
+    }
 
     /// Adds the next one to a record, or the next piece of the one in transit; an empty record may begin one that does not fit.
     /// False where none fits, or none waits.
@@ -67,6 +80,8 @@ pub(crate) struct SendQueue {
     in_transit: bool,
     /// Whose turn the next record is, where payloads and signals wait: that of the signals.
     signals_next: bool,
+    /// The last record began with names, while something else waited: the next one is that's.
+    names_last: bool,
 }
 
 impl SendQueue {
@@ -77,8 +92,17 @@ impl SendQueue {
 
     /// Writes what waits, without the times that heartbeats and introductions tell.
     pub(crate) fn hash_abstraction(&self, state: &mut impl Hasher) {
-        let Self { control, heartbeat, in_flight, last, payloads, queued, in_transit, signals_next } = self;
-        (heartbeat, in_flight, queued, in_transit, signals_next, payloads.len(), last.as_ref().map(|last| last.kind()))
+        let Self { control, heartbeat, in_flight, last, payloads, queued, in_transit, signals_next, names_last } = self;
+        (
+            heartbeat,
+            in_flight,
+            queued,
+            in_transit,
+            signals_next,
+            names_last,
+            payloads.len(),
+            last.as_ref().map(|last| last.kind()),
+        )
             .hash(state);
         for control in control {
             control.kind().hash(state);
@@ -168,10 +192,13 @@ impl SendQueue {
 
     /// How many bytes all that waits takes, or the most that the messages of a record do. Where it is one record, that record is an
     /// allocation of just its size.
-    fn waiting(&self, heartbeat: &Control, signals: usize) -> usize {
+    fn waiting(&self, heartbeat: &Control, signals: usize, names: bool) -> usize {
         let heartbeat = self.heartbeat.then_some(heartbeat);
         let controls = self.control.iter().chain(heartbeat).chain(self.last.as_deref()).map(Control::body_len);
-        let bodies = controls.chain(self.payloads.iter().map(Bytes::len)).chain((signals > 0).then_some(signals));
+        let bodies = controls
+            .chain(self.payloads.iter().map(Bytes::len))
+            .chain((signals > 0).then_some(signals))
+            .chain(names.then_some(NAMES));
         let mut waiting = 0;
         for body in bodies {
             waiting += MESSAGE_HEAD + body;
@@ -194,15 +221,15 @@ impl SendQueue {
         if self.in_flight >= window {
             return None;
         }
-        let waits = signals.waits();
-        if self.is_finished() && waits == 0 {
+        let (waits, names) = (signals.waits(), signals.names_wait());
+        if self.is_finished() && waits == 0 && !names {
             return None;
         }
         let is_urgent = self.heartbeat || !self.control.is_empty() || self.last.is_some();
         if self.in_flight > 0 && !is_urgent && self.queued + waits < BATCH {
             return None;
         }
-        let mut record = RecordBuilder::with_capacity(self.waiting(heartbeat, waits));
+        let mut record = RecordBuilder::with_capacity(self.waiting(heartbeat, waits, names));
         while let Some(control) = self.control.pop_front() {
             let fits = match control {
                 Control::Members { .. } => record.is_empty(),
@@ -223,6 +250,9 @@ impl SendQueue {
             record.push(heartbeat.kind(), |body| heartbeat.encode_into(body));
             self.heartbeat = false;
         }
+        // Names overtake the others, but of two records only one is theirs.
+        let are_first = names && !self.names_last;
+        self.names_last = are_first && signals.write_names(&mut record) && (waits > 0 || !self.payloads.is_empty());
         if waits == 0 {
             self.write_payloads(&mut record);
         } else if signals.is_in_transit() || self.signals_next && !self.in_transit {
@@ -236,7 +266,10 @@ impl SendQueue {
             self.write_payloads(&mut record);
             while !self.in_transit && signals.write_next(&mut record) && !signals.is_in_transit() {}
         }
-        let is_all = self.payloads.is_empty() && (waits == 0 || signals.waits() == 0);
+        if names && !are_first {
+            signals.write_names(&mut record);
+        }
+        let is_all = self.payloads.is_empty() && (waits == 0 || signals.waits() == 0) && !signals.names_wait();
         let is_last = is_all && record.room() >= Some(SMALL_CONTROL) && self.last.is_some();
         if is_last && let Some(last) = self.last.take() {
             record.push(last.kind(), |body| last.encode_into(body));
@@ -477,6 +510,58 @@ mod tests {
         records.extend(next_with(&mut queue, &mut signals));
         assert_eq!(records[0], [(MORE_SIGNAL, PIECE)]);
         assert_eq!(records[1], [(kind::HEARTBEAT, BEAT.body_len()), (kind::SIGNAL, 1), (kind::PAYLOAD, 5)]);
+    }
+
+    /// Names of which so many records are full, and some more.
+    struct Names(usize);
+
+    impl Signals for Names {
+        fn names_wait(&self) -> bool {
+            self.0 > 0
+        }
+
+        fn write_names(&mut self, record: &mut RecordBuilder) -> bool {
+            let room = record.room().unwrap_or(0);
+            let size = self.0.min(room).min(PIECE);
+            record.push_bytes(kind::NAMES, &vec![0; size]);
+            self.0 -= size;
+            true
+        }
+
+        fn waits(&self) -> usize {
+            0
+        }
+
+        fn is_in_transit(&self) -> bool {
+            false
+        }
+
+        fn write_next(&mut self, _: &mut RecordBuilder) -> bool {
+            false
+        }
+    }
+
+    #[test]
+    fn names_overtake_what_is_queued_in_every_second_record() {
+        let mut queue = SendQueue::default();
+        let mut names = Names(2 * PIECE + 1);
+        for _ in 0..2 {
+            queue.push_payload(payload(PIECE - 100));
+        }
+        queue.push_last(GOODBYE);
+        let records: Vec<_> = core::iter::from_fn(|| next_with(&mut queue, &mut names)).collect();
+        let (payload, full) = ((kind::PAYLOAD, PIECE - 100), (kind::NAMES, PIECE));
+        let left = BODY_MAX - PIECE + 100 - MESSAGE_HEAD;
+        let last = vec![(kind::NAMES, PIECE + 1 - left), payload, (kind::GOODBYE, GOODBYE.body_len())];
+        // What is left of a record of the others is for names.
+        let expected = [vec![full], vec![payload, (kind::NAMES, left)], vec![(kind::NAMES, PIECE + 1 - left)]];
+        assert_eq!(records[..3], expected, "{records:?} {last:?}");
+        assert_eq!(records[3..], [vec![payload, (kind::GOODBYE, GOODBYE.body_len())]]);
+
+        // With nothing else to send, all records are theirs.
+        let mut names = Names(2 * PIECE);
+        let records: Vec<_> = core::iter::from_fn(|| next_with(&mut queue, &mut names)).collect();
+        assert_eq!(records, [vec![full], vec![full]]);
     }
 
     #[test]

@@ -99,7 +99,8 @@ impl Session {
     /// Releases what the credit window allows. Once its last message is released, the session is over.
     pub(super) fn flush(&mut self, cx: &mut Cx<'_>, conn: ConnId, digest: u64) {
         let signals = (self.takes_signals() && self.is_up()).then_some(PeerKey(conn));
-        if self.queue.is_finished() && signals.is_none_or(|peer| cx.above.waits(peer) == 0) {
+        let is_silent = |peer| cx.above.waits(peer) == 0 && !cx.above.names_wait(peer);
+        if self.queue.is_finished() && signals.is_none_or(is_silent) {
             return;
         }
         let (window, heartbeat) = (cx.local.settings.limits.send_window_bytes, cx.heartbeat(digest));
@@ -166,13 +167,14 @@ impl Session {
 struct ToPeer<'a> {
     above: &'a mut dyn Above,
     outward: Outward<'a>,
+    run: RunTime,
     peer: PeerKey,
 }
 
 impl<'a> ToPeer<'a> {
     fn new(cx: &'a mut Cx<'_>, peer: PeerKey) -> Self {
         let outward = Outward { host: cx.host, limits: &cx.local.settings.limits, now: cx.local.now };
-        Self { above: cx.above, outward, peer }
+        Self { above: cx.above, outward, run: cx.local.run, peer }
     }
 }
 
@@ -183,6 +185,14 @@ impl Signals for ToPeer<'_> {
 
     fn is_in_transit(&self) -> bool {
         self.above.is_in_transit(self.peer)
+    }
+
+    fn names_wait(&self) -> bool {
+        self.above.names_wait(self.peer)
+    }
+
+    fn write_names(&mut self, record: &mut RecordBuilder) -> bool {
+        self.above.write_names(self.peer, self.run, record)
     }
 
     fn write_next(&mut self, record: &mut RecordBuilder) -> bool {

@@ -13,7 +13,8 @@ use crate::mesh::abstraction::{Abstract, Abstraction};
 impl Abstract for Processes {
     fn write(&self, to: &mut Abstraction<'_, impl Hasher>) {
         // Deadlines are written with what they are of; who has something to send is told before the next input.
-        let Self { phase, own: _, table, peers, deadlines: _, cast_reports: _, dirty: _ } = self;
+        let Self { phase, own: _, table, peers, deadlines: _, names, cast_reports: _, dirty: _ } = self;
+        to.part(names);
         to.write((*phase == Phase::Running, *phase == Phase::Stopped, table.len()));
         for (place, (_, process)) in table.iter().enumerate() {
             to.write(place);
@@ -29,13 +30,14 @@ impl Abstract for Processes {
 impl Abstract for Process {
     fn write(&self, to: &mut Abstraction<'_, impl Hasher>) {
         to.write((self.protocol, self.watchers.len(), self.monitors.len(), self.requests.len()));
-        to.write((self.mailbox().stage(), self.mailbox().batch().len(), self.mailbox().messages()));
+        to.write((self.mailbox().stage(), self.mailbox().batch().len(), self.mailbox().messages(), self.mailbox().lost()));
         for waiting in self.mailbox().waiting() {
             to.write(discriminant(waiting));
             match waiting {
                 Waiting::Call(request, cost) => to.write((place(request.number), cost)),
                 Waiting::Cast(body) => to.write(body.len()),
                 Waiting::Down(_, reason) | Waiting::Stop(reason) => to.write(reason),
+                Waiting::NameLost(lost) => to.write(&lost.0),
                 Waiting::Overrun(missed) => to.write(missed),
             }
         }

@@ -6,7 +6,8 @@ use alloc::sync::Arc;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::id::{CallId, Destination, ExitReason, MonitorId, ProcessName, ProtocolHash, RequestId};
+use super::id::{CallId, ClaimId, Destination, ExitReason, MonitorId, ProcessId, ProcessName, ProtocolHash, RequestId};
+use super::names::{ClaimError, ClaimOptions};
 use crate::{CallError, Instant};
 
 /// Something that the application does with processes. [`Machine`](crate::Machine) has a method for each, which says what it leads to.
@@ -115,6 +116,44 @@ pub enum ProcessInput {
         /// Which one.
         to: Box<Destination>,
     },
+    /// Claims a name of the cluster for a process.
+    Claim {
+        /// The name.
+        name: ProcessName,
+        /// How.
+        options: ClaimOptions,
+        /// The process.
+        process: u64,
+        /// Whether to wait until the name is free.
+        when_free: bool,
+    },
+    /// A claim has settled, and its caller is about to hear so.
+    ClaimReturned {
+        /// The claim.
+        claim: ClaimId,
+    },
+    /// Nobody waits for the outcome of a claim any more.
+    DropClaim {
+        /// The claim.
+        claim: ClaimId,
+    },
+    /// A process gives a name of the cluster back.
+    Release {
+        /// The name.
+        name: ProcessName,
+        /// The process.
+        process: u64,
+    },
+    /// The holder of a name is watched.
+    WatchName {
+        /// The name.
+        name: ProcessName,
+    },
+    /// It is watched no more.
+    UnwatchName {
+        /// The name.
+        name: ProcessName,
+    },
 }
 
 /// How a process fails a call that it does not answer.
@@ -140,6 +179,14 @@ pub enum ProcessAction {
         /// The bytes of the answer, or why there is none.
         outcome: Result<Bytes, CallError>,
     },
+    /// A claim of this node has an outcome. An `Ok` may be followed by an error, or where the claim stands by, by another `Ok`, as long as
+    /// [`Machine::claim_returned`](crate::Machine::claim_returned) has not been told that it returned. An error is the last.
+    ClaimEnded {
+        /// The claim.
+        claim: ClaimId,
+        /// Whether the process has the name, or why not.
+        outcome: Result<(), ClaimError>,
+    },
     /// The machine has ended this process: its mailbox gives nothing any more.
     Ended(u64),
     /// The mailbox of this process is not empty any more: wake its owner.
@@ -151,9 +198,13 @@ pub enum ProcessAction {
         /// Why the process has ended.
         reason: ExitReason,
     },
+    /// Another process has this name, which is watched, or none: [`Machine::whereis`](crate::Machine::whereis) tells.
+    NameChanged(ProcessName),
+    /// Every session that is up has told all names of its node: [`Machine::names_synced`](crate::Machine::names_synced) is true.
+    NamesSynced,
     /// Nobody waits for the answer to this call any more, which was handed out in a batch.
     RequestOver(RequestId),
-    /// The node stops, and this process is to end: what is left of its batch is not looked at, and what it takes next says so.
+    /// The node stops, or the process has lost a name, and it is to end: what is left of its batch is not looked at, and what it takes next says so.
     Stopping(u64),
 }
 
@@ -186,6 +237,13 @@ pub enum MailboxItem {
     Overrun {
         /// How many.
         missed: u64,
+    },
+    /// The process has lost a name of the cluster. It goes ahead of all that waits.
+    NameLost {
+        /// The name.
+        name: ProcessName,
+        /// The process that has it; none where too few nodes are connected.
+        winner: Option<ProcessId>,
     },
     /// The process is asked to stop, with this reason. Nothing follows.
     Stop(ExitReason),

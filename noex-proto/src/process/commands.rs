@@ -8,8 +8,9 @@ use bytes::Bytes;
 use super::command::{MailboxItem, ProcessInput, RequestFailure};
 use super::deadlines::{TIMEOUT_MAX, Ticket};
 use super::error::{AnswerError, CallError, CastError, MonitorError, OpenError, RegisterError};
-use super::id::{CallId, Destination, ExitReason, MonitorId, ProcessId, ProcessName, ProtocolHash, RequestId};
+use super::id::{CallId, ClaimId, Destination, ExitReason, MonitorId, ProcessId, ProcessName, ProtocolHash, RequestId};
 use super::mailbox::Waiting;
+use super::names::{ClaimError, ClaimOptions, Claiming, WatchNameError};
 use super::outbox::{Cast, Outbox, Owed};
 use super::peers::{Call, CallState, LOCAL, Monitor, MonitorState, QueuedCall, Request, RequestState};
 use super::slots::place;
@@ -24,11 +25,14 @@ pub(crate) enum Done {
     Answered(Result<(), AnswerError>),
     Called(Result<CallId, CallError>),
     Cast(Result<(), CastError>),
+    Claimed(Result<ClaimId, ClaimError>),
+    Is(bool),
     Monitored(Result<MonitorId, MonitorError>),
     Nothing,
     Opened(Result<ProcessId, OpenError>),
     Registered(Result<(), RegisterError>),
     Taken(Vec<MailboxItem>),
+    Watched(Result<(), WatchNameError>),
 }
 
 /// Where something goes.
@@ -79,6 +83,22 @@ impl Processes {
             ProcessInput::Monitor { to, watcher } => Done::Monitored(self.monitor(cx, watcher, &to)),
             ProcessInput::Demonitor { monitor, watcher } => {
                 self.demonitor(watcher, monitor);
+                Done::Nothing
+            }
+            ProcessInput::Claim { name, options, process, when_free } => {
+                Done::Claimed(self.claim(cx, process, name, options, when_free))
+            }
+            ProcessInput::ClaimReturned { claim } => Done::Is(self.names.claim_returned(claim)),
+            ProcessInput::DropClaim { claim } => {
+                self.with_names(cx, |names, step| names.drop_claim(step, claim));
+                Done::Nothing
+            }
+            ProcessInput::Release { name, process } => {
+                Done::Is(self.with_names(cx, |names, step| names.release(step, process, &name)))
+            }
+            ProcessInput::WatchName { name } => Done::Watched(self.names.watch(&name, cx.limits.watched_names)),
+            ProcessInput::UnwatchName { name } => {
+                self.names.unwatch(&name);
                 Done::Nothing
             }
             ProcessInput::RequestStop { reason, to } => Done::Cast(self.request_stop(cx, &to, reason.of_a_process())),
@@ -144,6 +164,10 @@ impl Processes {
         {
             let item = match waiting {
                 Waiting::Cast(body) => Some(MailboxItem::Cast { body }),
+                Waiting::NameLost(lost) => {
+                    let (name, winner) = *lost;
+                    Some(MailboxItem::NameLost { name, winner })
+                }
                 Waiting::Overrun(missed) => Some(MailboxItem::Overrun { missed }),
                 Waiting::Stop(reason) => Some(MailboxItem::Stop(reason)),
                 Waiting::Down(monitor, reason) => {
@@ -179,6 +203,31 @@ impl Processes {
         entry.state = RequestState::Taken { refused: None, ticket };
         self.table.get_mut(process)?.requests.insert(request);
         Some(MailboxItem::Call { body, deadline, request })
+    }
+
+    // Names of the cluster
+
+    fn claim(
+        &mut self,
+        cx: &mut Cx<'_>,
+        process: u64,
+        name: ProcessName,
+        options: ClaimOptions,
+        when_free: bool,
+    ) -> Result<ClaimId, ClaimError> {
+        match self.phase {
+            Phase::Running => {}
+            Phase::Draining => return Err(ClaimError::Stopped),
+            Phase::Stopped => return Err(ClaimError::NotStarted(ClusterNotStartedError)),
+        }
+        let protocol = self.table.get(process).ok_or(ClaimError::NoProcess)?.protocol;
+        let lost = self.table.lost();
+        let claiming = Claiming { name: name.clone(), process, protocol, options, when_free, lost };
+        let claimed = self.with_names(cx, |names, step| names.claim(step, claiming));
+        if claimed.is_ok() {
+            self.table.mailbox(process, |mailbox| mailbox.forget_loss(&name));
+        }
+        claimed
     }
 
     // Messages

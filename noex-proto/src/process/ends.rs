@@ -17,6 +17,7 @@ impl Processes {
     /// not taken fails, what it has taken fails, and then its watchers hear.
     pub(super) fn exit(&mut self, cx: &mut Cx<'_>, number: u64, reason: &ExitReason, passed: usize) {
         let Some(mut process) = self.table.close(number) else { return };
+        self.with_names(cx, |names, step| names.exit(step, number));
         let waiting: Vec<RequestId> = process.waiting_calls().collect();
         let unseen: Vec<RequestId> = process.mailbox().batch().iter().skip(passed).flatten().copied().collect();
         for request in waiting.into_iter().chain(unseen) {
@@ -42,8 +43,10 @@ impl Processes {
 
     // A session
 
-    /// A session has ended. Nothing finds its row any more: its calls fail, then its monitors say that there is no connection.
+    /// A session has ended. Its node's names are gone, and nothing finds its row any more: its calls fail, then its monitors say that there
+    /// is no connection.
     pub(crate) fn down(&mut self, cx: &mut Cx<'_>, peer: ConnId, id: &NodeId, reason: NodeDownReason) {
+        self.with_names(cx, |names, step| names.down(step, peer));
         if let Some(mut row) = self.peers.down(peer) {
             self.end_calls(cx, peer, &mut row, |queued| {
                 if queued { CallError::NotConnected { to: id.clone() } } else { CallError::Disconnected(reason) }
@@ -104,6 +107,9 @@ impl Processes {
         if self.deadlines.next().is_some_and(|next| next <= cx.now) {
             self.end_due(cx);
         }
+        if self.names.next_deadline() <= cx.now {
+            self.with_names(cx, super::names::Names::tick);
+        }
     }
 
     fn end_due(&mut self, cx: &mut Cx<'_>) {
@@ -138,6 +144,7 @@ impl Processes {
     /// The node begins to stop: every process is asked to, ahead of what it has not taken.
     pub(crate) fn drain(&mut self, cx: &mut Cx<'_>) {
         self.phase = Phase::Draining;
+        self.with_names(cx, super::names::Names::drain);
         let numbers: Vec<u64> = self.table.iter().map(|(number, _)| number).collect();
         for number in numbers {
             if self.table.mailbox(number, |mailbox| mailbox.stop_ahead(ExitReason::Shutdown)) == Some(true) {
@@ -171,6 +178,7 @@ impl Processes {
     /// The node says nothing more: every process ends, and every call that is open.
     pub(crate) fn stop(&mut self, cx: &mut Cx<'_>) {
         self.end_all(cx);
+        self.names.stop();
         self.phase = Phase::Stopped;
         for peer in self.peers.keys() {
             let Some(mut row) = self.peers.down(peer) else { continue };

@@ -79,7 +79,7 @@ impl fmt::Display for ProcessId {
     }
 }
 
-/// The local name of a process, unique on its node: 1 to 255 bytes without control characters. Clones share the text.
+/// A name of a process, local or of the cluster: 1 to 255 bytes without control characters. Clones share the text.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Deserialize, Serialize)]
 #[serde(try_from = "String")]
 pub struct ProcessName(Arc<str>);
@@ -284,6 +284,10 @@ pub struct CallId {
     pub(super) peer: u64,
     pub(super) number: u64,
 }
+
+/// A claim of this node to a name of the cluster, or a wait for one. Never given again.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+pub struct ClaimId(pub(super) u64);
 
 /// A call that a process of this node was handed. Never given again.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]

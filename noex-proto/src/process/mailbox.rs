@@ -1,11 +1,13 @@
 //! The bounded queue of one process.
 
+use alloc::boxed::Box;
+use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::mem;
 
 use bytes::Bytes;
 
-use super::id::{ExitReason, MonitorId, RequestId};
+use super::id::{ExitReason, MonitorId, ProcessId, ProcessName, RequestId};
 use super::line::{Line, Place};
 
 /// What a message costs in a mailbox beyond its bytes, so that empty ones are bounded too.
@@ -22,6 +24,7 @@ pub(super) enum Waiting {
     Call(RequestId, usize),
     Cast(Bytes),
     Down(MonitorId, ExitReason),
+    NameLost(Box<(ProcessName, Option<ProcessId>)>),
     Overrun(u64),
     Stop(ExitReason),
 }
@@ -32,7 +35,7 @@ impl Waiting {
         match self {
             Self::Call(_, cost) => Some(*cost),
             Self::Cast(body) => Some(cost(body.len())),
-            Self::Down(..) | Self::Overrun(_) | Self::Stop(_) => None,
+            Self::Down(..) | Self::NameLost(_) | Self::Overrun(_) | Self::Stop(_) => None,
         }
     }
 }
@@ -58,6 +61,8 @@ pub(super) struct Mailbox {
     bytes: usize,
     /// The notes of casts that found no room.
     overruns: usize,
+    /// Names that the process has lost, which go before all that is queued.
+    lost: VecDeque<Box<(ProcessName, Option<ProcessId>)>>,
     stop: Stop,
 }
 
@@ -83,6 +88,11 @@ impl Mailbox {
     /// The messages in it, with those of the last batch.
     pub(super) const fn messages(&self) -> usize {
         self.messages + self.batch_messages
+    }
+
+    /// The names that the process has lost and has not heard of.
+    pub(super) fn lost(&self) -> usize {
+        self.lost.len()
     }
 
     pub(super) fn waiting(&self) -> impl Iterator<Item = &Waiting> {
@@ -111,8 +121,23 @@ impl Mailbox {
             self.messages += 1;
             self.bytes += cost;
         }
-        let wake = self.line.is_empty() && self.stop != Stop::Taken;
+        let wake = self.line.is_empty() && self.lost.is_empty() && self.stop != Stop::Taken;
         (self.line.push(item), wake)
+    }
+
+    /// The process has lost a name, which it hears before all that is queued. Whether the owner is to be woken.
+    pub(super) fn lose(&mut self, name: ProcessName, winner: Option<ProcessId>) -> bool {
+        if self.stop == Stop::Taken {
+            return false;
+        }
+        let wake = self.line.is_empty() && self.lost.is_empty();
+        self.lost.push_back(Box::new((name, winner)));
+        wake
+    }
+
+    /// The process has claimed a name anew: that it lost it is of no interest any more.
+    pub(super) fn forget_loss(&mut self, name: &ProcessName) {
+        self.lost.retain(|lost| lost.0 != *name);
     }
 
     /// Notes a cast that found no room. Whether the owner is to be woken.
@@ -184,6 +209,7 @@ impl Mailbox {
     pub(super) fn next(&mut self) -> Option<Waiting> {
         let item = match &self.stop {
             Stop::Taken => return None,
+            _ if !self.lost.is_empty() => Waiting::NameLost(self.lost.pop_front()?),
             Stop::Ahead(_) => {
                 let Stop::Ahead(reason) = mem::replace(&mut self.stop, Stop::Taken) else { return None };
                 Waiting::Stop(reason)
@@ -197,6 +223,9 @@ impl Mailbox {
         }
         if let Waiting::Stop(_) = item {
             self.stop = Stop::Taken;
+        }
+        if self.lost.is_empty() {
+            self.lost = VecDeque::new();
         }
         Some(item)
     }

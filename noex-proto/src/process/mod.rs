@@ -8,6 +8,7 @@
 //! | `table`, `mailbox` | the processes of this node, their names, and what waits for each |
 //! | `peers` | what is open with each peer: its calls, this node's calls, monitors both ways |
 //! | `outbox` | what waits to be sent to a peer |
+//! | `names` | names of the cluster: this node's claims, and those of others |
 //! | `deadlines`, `slots`, `line` | timeouts, numbered tables, and queues from whose middle an item can be taken |
 //! | `cast_reports` | what was told lately of casts that could not be decoded |
 //! | `commands` | what the application does |
@@ -27,6 +28,7 @@ mod error;
 mod id;
 mod line;
 mod mailbox;
+mod names;
 mod outbox;
 mod peers;
 mod release;
@@ -36,19 +38,24 @@ mod table;
 mod tests;
 mod usage;
 
+use alloc::boxed::Box;
 use alloc::collections::BTreeSet;
+use alloc::vec::Vec;
 
 pub use command::{MailboxItem, ProcessAction, ProcessInput, RequestFailure};
 pub(crate) use commands::Done;
 pub use error::{AnswerError, CallError, CastError, MonitorError, OpenError, RegisterError};
 pub use id::{
-    CallId, Destination, ExitReason, InvalidProcessNameError, MonitorId, ProcessId, ProcessName, ProtocolHash, RequestId,
+    CallId, ClaimId, Destination, ExitReason, InvalidProcessNameError, MonitorId, ProcessId, ProcessName, ProtocolHash, RequestId,
 };
 pub(crate) use id::{NAME_MAX, REASON_MAX};
+pub use names::{ClaimError, ClaimOptions, Holder, WatchNameError};
 
 use cast_reports::CastReports;
 use deadlines::Deadlines;
 use mailbox::{Mailbox, Waiting};
+pub(crate) use names::{Begin, Newcomer};
+use names::{Effect, Names, Step};
 use outbox::{Outbox, Owed};
 pub(crate) use peers::LOCAL;
 use peers::Peers;
@@ -59,9 +66,11 @@ use table::Process;
 use table::Table;
 
 use crate::id::incarnation::Incarnation;
-use crate::mesh::event::Up;
+use crate::mesh::event::{MeshEvent, Up};
 use crate::mesh::host::Host;
-use crate::{Action, ConnId, Instant, Limits, NodeId};
+use crate::time::{Moment, RunTime};
+use crate::wire::message::kind;
+use crate::{Action, ClusterError, ClusterEvent, ConnId, Instant, Limits, NodeId, PeerFault};
 
 /// What the process layer is handed beside its own state.
 pub(crate) struct Cx<'a> {
@@ -88,6 +97,7 @@ pub(crate) struct Processes {
     peers: Peers,
     deadlines: Deadlines<Due>,
     cast_reports: CastReports,
+    names: Names,
     /// Peers for which something was queued since it was last asked.
     dirty: BTreeSet<ConnId>,
 }
@@ -128,9 +138,10 @@ impl Processes {
     // A run
 
     /// A run begins.
-    pub(crate) fn start(&mut self, id: &NodeId, incarnation: Incarnation) {
+    pub(crate) fn start(&mut self, begin: Begin<'_>) {
         self.phase = Phase::Running;
-        self.own = Some((id.clone(), incarnation));
+        self.own = Some((begin.id.clone(), begin.incarnation));
+        self.names.start(begin);
     }
 
     // Getters
@@ -140,19 +151,26 @@ impl Processes {
         self.table.len()
     }
 
+    pub(crate) const fn names(&self) -> &Names {
+        &self.names
+    }
+
     /// The next moment at which something falls due, or an earlier one.
-    pub(crate) const fn next_deadline(&self) -> Option<Instant> {
-        self.deadlines.next()
+    pub(crate) fn next_deadline(&self) -> Option<Instant> {
+        let next = self.deadlines.next().unwrap_or(Instant::NEVER).min(self.names.next_deadline());
+        (next < Instant::NEVER).then_some(next)
     }
 
     /// Whether there are peers for which something was queued since they were last taken.
     pub(crate) fn is_dirty(&self) -> bool {
-        !self.dirty.is_empty()
+        !self.dirty.is_empty() || self.names.is_dirty()
     }
 
     /// Takes the peers for which something was queued since it was last asked.
     pub(crate) fn take_dirty(&mut self) -> BTreeSet<ConnId> {
-        core::mem::take(&mut self.dirty)
+        let mut dirty = core::mem::take(&mut self.dirty);
+        dirty.extend(self.names.take_pending());
+        dirty
     }
 
     fn process_id(&self, number: u64) -> Option<ProcessId> {
@@ -168,6 +186,64 @@ impl Processes {
             dirty.insert(peer);
         }
         outbox.push(owed, size)
+    }
+
+    /// Works on the names, and carries out what that leads to.
+    fn with_names<T>(&mut self, cx: &mut Cx<'_>, work: impl FnOnce(&mut Names, &mut Step<'_>) -> T) -> T {
+        let mut step = Step { now: cx.now, limits: cx.limits, counters: &mut cx.host.counters };
+        let done = work(&mut self.names, &mut step);
+        for effect in self.names.take_effects() {
+            self.carry_out(cx, effect);
+        }
+        done
+    }
+
+    fn carry_out(&mut self, cx: &mut Cx<'_>, effect: Effect) {
+        match effect {
+            Effect::Changed(name) => cx.act(ProcessAction::NameChanged(name)),
+            Effect::Conflict { name, winner, loser } => {
+                cx.host.tell(MeshEvent::Above(Box::new(ClusterEvent::NameConflict { name, winner, loser })));
+            }
+            Effect::Ended(claim, outcome) => cx.act(ProcessAction::ClaimEnded { claim, outcome }),
+            Effect::Lost { process, name, winner, stop } => {
+                let reason = ExitReason::error(format_args!("lost the name {name}"));
+                self.wake_if(cx, process, |mailbox| mailbox.lose(name, winner));
+                if stop && self.table.mailbox(process, |mailbox| mailbox.stop_ahead(reason)) == Some(true) {
+                    cx.act(ProcessAction::Stopping(process));
+                }
+            }
+            Effect::NotKept { name, by } => {
+                let limit = cx.limits.names_of_others;
+                cx.host.report(ClusterError::NameNotKept { by, limit, name });
+            }
+            Effect::Synced => cx.act(ProcessAction::NamesSynced),
+        }
+    }
+
+    // Names of other nodes
+
+    /// A session is up.
+    pub(crate) fn up(&mut self, cx: &mut Cx<'_>, newcomer: &Newcomer<'_>) {
+        self.with_names(cx, |names, step| names.up(step, newcomer));
+    }
+
+    /// A node tells of its names, or acknowledges claims. An error where it breaks a rule that no honest peer can break.
+    pub(crate) fn names_told(&mut self, cx: &mut Cx<'_>, peer: ConnId, kind: u8, body: &[u8]) -> Result<(), PeerFault> {
+        self.with_names(cx, |names, step| match kind {
+            kind::NAMES => names.told(step, peer, body),
+            _ => names.acknowledged(step, peer, body),
+        })
+    }
+
+    /// The sessions that may wait for another acknowledgement first: when that comes too late, if one is waited for.
+    pub(crate) fn take_rewaited(&mut self) -> Vec<(ConnId, Option<RunTime>)> {
+        let peers = self.names.take_rewaited();
+        peers.into_iter().map(|peer| (peer, self.names.overdue_at(peer))).collect()
+    }
+
+    /// Whether an acknowledgement has not come in time.
+    pub(crate) fn is_overdue(&mut self, peer: ConnId, run: RunTime) -> bool {
+        self.names.overdue_at(peer).is_some_and(|at| at <= run)
     }
 
     /// Puts a notice into a mailbox, which always has room for it, and wakes its owner where that was empty.
@@ -201,13 +277,16 @@ impl Processes {
     pub(crate) fn audited(&self) -> usize {
         let open = |row: &Peer| row.calls.len() + row.requests.len() + row.monitors.len() + row.watched.len() + row.outbox.len();
         let waiting = |process: &Process| 1 + process.mailbox().messages() + process.watchers.len() + process.monitors.len();
-        self.peers.iter().map(|(_, row)| open(row)).sum::<usize>() + self.table.iter().map(|(_, row)| waiting(row)).sum::<usize>()
+        self.names.audited()
+            + self.peers.iter().map(|(_, row)| open(row)).sum::<usize>()
+            + self.table.iter().map(|(_, row)| waiting(row)).sum::<usize>()
     }
 
     /// Panics where what is remembered is not what is there.
     #[cfg(debug_assertions)]
     pub(crate) fn audit(&self) {
         self.table.audit();
+        self.names.audit();
         let mut deadlines = 0;
         for (peer, row) in self.peers.iter() {
             row.outbox.audit();

@@ -172,6 +172,11 @@ impl Outbox {
         record.room().is_some_and(|room| needed <= room.min(PIECE)) || record.is_empty() && needed > PIECE
     }
 
+    /// Whether the next signal says that a process has ended.
+    pub(super) fn is_down_next(&self) -> bool {
+        matches!(self.line.front(), Some((Owed::Down(_), _)))
+    }
+
     /// Puts a signal into a record, whole or as much of it as fits one.
     pub(super) fn write(&mut self, record: &mut RecordBuilder, signal: Signal) {
         let room = record.room().unwrap_or(0).min(PIECE);

@@ -8,6 +8,7 @@ use super::slots::place;
 use super::{CallError, CallId, Cx, ProcessAction, Processes};
 use crate::mesh::cx::{Above, Outward};
 use crate::mesh::event::PeerKey;
+use crate::time::RunTime;
 use crate::wire::record::RecordBuilder;
 use crate::wire::signal::Signal;
 use crate::{ConnId, millis};
@@ -19,6 +20,14 @@ impl Above for Processes {
 
     fn is_in_transit(&self, PeerKey(peer): PeerKey) -> bool {
         self.peers.get(peer).is_some_and(|row| row.outbox.is_in_transit())
+    }
+
+    fn names_wait(&self, PeerKey(peer): PeerKey) -> bool {
+        self.names.waits(peer)
+    }
+
+    fn write_names(&mut self, PeerKey(peer): PeerKey, run: RunTime, record: &mut RecordBuilder) -> bool {
+        self.names.fill_record(peer, run, record)
     }
 
     fn write_next(&mut self, to: &mut Outward<'_>, PeerKey(peer): PeerKey, record: &mut RecordBuilder) -> bool {
@@ -34,7 +43,8 @@ impl Processes {
             if row.outbox.is_in_transit() {
                 return row.outbox.write_piece(record);
             }
-            if !row.outbox.is_next_for(record) {
+            // No process is said to have ended before its names are said to be free.
+            if !row.outbox.is_next_for(record) || row.outbox.is_down_next() && self.names.owes_withdrawals(peer) {
                 return false;
             }
             // What was given up meanwhile is no signal any more.

@@ -18,6 +18,8 @@ pub(super) struct Table {
     last: u64,
     /// What all mailboxes hold.
     bytes: usize,
+    /// The names of the cluster that processes have lost and have not heard of.
+    lost: usize,
 }
 
 /// A process of this node. What other parts keep for each process is kept here.
@@ -75,6 +77,11 @@ impl Table {
         self.bytes
     }
 
+    /// The names of the cluster that processes have lost and have not heard of.
+    pub(super) const fn lost(&self) -> usize {
+        self.lost
+    }
+
     /// The process with this local name.
     pub(super) fn named(&self, name: &ProcessName) -> Option<u64> {
         self.names.get(name).copied()
@@ -98,6 +105,7 @@ impl Table {
     pub(super) fn close(&mut self, number: u64) -> Option<Box<Process>> {
         let process = self.rows.remove(&number)?;
         self.bytes -= process.mailbox.bytes();
+        self.lost -= process.mailbox.lost();
         for name in &process.names {
             self.names.remove(name);
         }
@@ -107,9 +115,10 @@ impl Table {
     /// Works on the mailbox of a process.
     pub(super) fn mailbox<T>(&mut self, number: u64, work: impl FnOnce(&mut Mailbox) -> T) -> Option<T> {
         let mailbox = &mut self.rows.get_mut(&number)?.mailbox;
-        let before = mailbox.bytes();
+        let (bytes, lost) = (mailbox.bytes(), mailbox.lost());
         let done = work(mailbox);
-        self.bytes = self.bytes - before + mailbox.bytes();
+        self.bytes = self.bytes - bytes + mailbox.bytes();
+        self.lost = self.lost - lost + mailbox.lost();
         Some(done)
     }
 
@@ -163,6 +172,7 @@ impl Table {
     #[cfg(debug_assertions)]
     pub(super) fn audit(&self) {
         assert_eq!(self.bytes, self.iter().map(|(_, process)| process.mailbox.bytes()).sum::<usize>(), "bytes of mailboxes");
+        assert_eq!(self.lost, self.iter().map(|(_, process)| process.mailbox.lost()).sum::<usize>(), "names lost");
         assert_eq!(self.names.len(), self.iter().map(|(_, process)| process.names.len()).sum::<usize>(), "names");
         for (number, process) in self.iter() {
             process.mailbox.audit();

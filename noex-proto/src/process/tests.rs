@@ -15,6 +15,8 @@ use std::time::Duration;
 use std::vec::Vec;
 
 use bytes::Bytes;
+use rand_chacha::ChaCha12Rng;
+use rand_chacha::rand_core::SeedableRng;
 
 use super::command::{MailboxItem, ProcessAction, ProcessInput};
 use super::*;
@@ -48,6 +50,12 @@ struct World {
     audits: bool,
 }
 
+/// A run without seeds.
+fn begin(id: &NodeId, incarnation: Incarnation) -> Begin<'_> {
+    let random = ChaCha12Rng::from_seed(Default::default());
+    Begin { id, incarnation, interval: 5 * SECOND, has_seeds: false, now: Instant::START, random }
+}
+
 const A: usize = 0;
 const B: usize = 1;
 
@@ -60,7 +68,7 @@ impl World {
         let side = |n: u8| {
             let id: NodeId = std::format!("{}@10.0.0.{}:4369", ["a", "b"][usize::from(n)], n + 1).parse().expect("valid");
             let mut processes = Processes::default();
-            processes.start(&id, Incarnation([n; 16]));
+            processes.start(begin(&id, Incarnation([n; 16])));
             Side {
                 processes,
                 host: Host::default(),

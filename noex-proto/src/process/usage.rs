@@ -11,6 +11,7 @@ impl Processes {
     pub(crate) fn usage(&self) -> Usage {
         let rows = || self.peers.iter().map(|(_, row)| row);
         let most = |of: fn(&Peer) -> usize| rows().map(of).max().unwrap_or(0);
+        let (names_of_others, watched_names) = self.names.kept_and_watched();
         let processes = || self.table.iter().map(|(_, process)| process);
         Usage {
             calls_per_peer: most(|row| row.calls.len()),
@@ -20,8 +21,11 @@ impl Processes {
             mailbox_messages: processes().map(|process| process.mailbox().messages()).max().unwrap_or(0),
             mailboxes_bytes: self.table.bytes(),
             monitors_per_process: processes().map(|process| process.monitors.len()).max().unwrap_or(0),
+            names: self.names.used() + self.table.lost(),
+            names_of_others,
             processes: self.table.len(),
             signal_bytes: most(|row| row.outbox.fullest()),
+            watched_names,
             ..Usage::default()
         }
     }

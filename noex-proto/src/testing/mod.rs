@@ -420,7 +420,7 @@ impl Told {
             ClusterEvent::Lagged { .. } => {
                 return check(false, Rule::EventsAlternate, || "an action that says lagged".into());
             }
-            ClusterEvent::Error(_) => {}
+            ClusterEvent::Error(_) | ClusterEvent::NameConflict { .. } => {}
         }
         self.read(event)
     }
@@ -431,7 +431,7 @@ impl Told {
     /// [`Rule::EventsAlternate`].
     pub fn read(&mut self, event: &ClusterEvent) -> Checked {
         match event {
-            ClusterEvent::Error(_) | ClusterEvent::Lagged { .. } => Ok(()),
+            ClusterEvent::Error(_) | ClusterEvent::Lagged { .. } | ClusterEvent::NameConflict { .. } => Ok(()),
             ClusterEvent::NodeDown { id, .. } => {
                 check(self.up.remove(id), Rule::EventsAlternate, || format!("{id} is down and was not up"))
             }

@@ -77,6 +77,12 @@ pub(crate) struct Timers<K, T> {
     queue: Queue<K, T>,
 }
 
+impl<K: Clone + Ord, T: Moment> Default for Timers<K, T> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl<K: Clone + Ord, T: Moment> Timers<K, T> {
     pub(crate) const fn new() -> Self {
         Self { by_key: BTreeMap::new(), queue: Queue::new() }

@@ -27,6 +27,8 @@ pub(crate) mod kind {
     pub(crate) const INTRO: u8 = 0x16;
     pub(crate) const MEMBERS: u8 = 0x11;
     pub(crate) const MEMBERS_REQUEST: u8 = 0x12;
+    pub(crate) const NAMES: u8 = 0x17;
+    pub(crate) const NAMES_ACK: u8 = 0x18;
     pub(crate) const OFFER: u8 = 0x15;
     pub(crate) const PAYLOAD: u8 = 0x20;
     pub(crate) const PING: u8 = 0x13;

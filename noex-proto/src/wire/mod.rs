@@ -5,6 +5,7 @@ pub(crate) mod frame;
 pub(crate) mod handshake;
 pub(crate) mod keys;
 pub(crate) mod message;
+pub(crate) mod names;
 pub(crate) mod record;
 pub(crate) mod refuse_code;
 pub(crate) mod signal;

@@ -240,11 +240,11 @@ fn encode_process(to: &mut Vec<u8>, process: &To) {
     }
 }
 
-fn encode_protocol(to: &mut Vec<u8>, ProtocolHash(hash): ProtocolHash) {
+pub(super) fn encode_protocol(to: &mut Vec<u8>, ProtocolHash(hash): ProtocolHash) {
     encode_head(to, NUMBER, u64::from_be_bytes(hash));
 }
 
-fn encode_text(to: &mut Vec<u8>, text: &str) {
+pub(super) fn encode_text(to: &mut Vec<u8>, text: &str) {
     encode_head(to, TEXT, text.len() as u64);
     to.extend_from_slice(text.as_bytes());
 }
@@ -298,11 +298,11 @@ fn decode_process(rest: &mut &[u8]) -> Option<To> {
     decode_head(rest, NUMBER).map(To::Number)
 }
 
-fn decode_protocol(rest: &mut &[u8]) -> Option<ProtocolHash> {
+pub(super) fn decode_protocol(rest: &mut &[u8]) -> Option<ProtocolHash> {
     decode_head(rest, NUMBER).map(|hash| ProtocolHash(hash.to_be_bytes()))
 }
 
-fn decode_text<'a>(rest: &mut &'a [u8], most: usize) -> Option<&'a str> {
+pub(super) fn decode_text<'a>(rest: &mut &'a [u8], most: usize) -> Option<&'a str> {
     let len = usize::try_from(decode_head(rest, TEXT)?).ok().filter(|len| *len <= most)?;
     let (text, after) = rest.split_at_checked(len)?;
     *rest = after;

@@ -11,7 +11,7 @@ const SECRET: &str = "correct horse battery staple";
 const OTHER: &str = "purple monkey dishwasher";
 
 /// Each field's variable, a value that is not the default, and how serde writes that. Secrets are never written.
-const FIELDS: [(&str, &str, &str); 38] = [
+const FIELDS: [(&str, &str, &str); 41] = [
     ("ADVERTISE_HOST", "node.example", r#""node.example""#),
     ("ADVERTISE_PORT", "31000", "31000"),
     ("CLUSTER_NAME", "shop", r#""shop""#),
@@ -40,9 +40,12 @@ const FIELDS: [(&str, &str, &str); 38] = [
     ("LIMITS_MESSAGE_BYTES", "1000", "1000"),
     ("LIMITS_MESSAGE_BYTES_PER_SUBSCRIBER", "2000", "2000"),
     ("LIMITS_MONITORS_PER_PROCESS", "65535", "65535"),
+    ("LIMITS_NAMES", "65535", "65535"),
+    ("LIMITS_NAMES_OF_OTHERS", "1048575", "1048575"),
     ("LIMITS_PROCESSES", "1048575", "1048575"),
     ("LIMITS_SEND_QUEUE_BYTES", "2000", "2000"),
     ("LIMITS_SEND_WINDOW_BYTES", "1000", "1000"),
+    ("LIMITS_WATCHED_NAMES", "65535", "65535"),
     ("NODE_NAME", "app1", r#""app1""#),
     ("PORT", "4370", "4370"),
     ("RECONNECT_BASE_DELAY_MS", "10", "10"),

@@ -56,6 +56,7 @@ mod abstraction;
 mod advertising;
 mod arrangements;
 mod authentication;
+mod cluster_names;
 mod config;
 mod detection;
 mod environment;

@@ -1,13 +1,14 @@
 //! Which errors pass by themselves. `tests/docs` checks that each variant is named here.
 
 use crate::net::{MS, Net, SECOND, config, id};
-use noex_proto::{ClusterError, DialError, LocalFault, PeerFault, Refusal, Unreached};
+use noex_proto::{ClusterError, DialError, LocalFault, PeerFault, ProcessId, Refusal, Unreached};
 
-const PEER_FAULTS: [(PeerFault, bool); 25] = [
+const PEER_FAULTS: [(PeerFault, bool); 28] = [
     (PeerFault::AuthenticationFailed, false),
     (PeerFault::AuthenticationMissing, false),
     (PeerFault::AuthenticationNotOffered, false),
     (PeerFault::BadTag, false),
+    (PeerFault::ClaimNotAcknowledged, true),
     (PeerFault::ControlFlood, false),
     (PeerFault::FrameTooLong, false),
     (PeerFault::FrameTooShort, false),
@@ -21,9 +22,11 @@ const PEER_FAULTS: [(PeerFault, bool); 25] = [
     (PeerFault::MalformedRecord, false),
     (PeerFault::MessageTooLarge, false),
     (PeerFault::NeverAsked, false),
+    (PeerFault::NeverClaimed, false),
     (PeerFault::NumberInUse, false),
     (PeerFault::NonceReused, false),
     (PeerFault::ReservedFlags, false),
+    (PeerFault::TooManyNames, false),
     (PeerFault::UnexpectedMessage, false),
     (PeerFault::UnexpectedOffer, false),
     (PeerFault::UnknownMessage, false),
@@ -66,7 +69,7 @@ fn unreached() -> Vec<(Unreached, bool)> {
 fn each_error_says_whether_it_passes_by_itself() {
     let (addr, id) = ("10.0.0.2:50000".parse().unwrap(), id("b", 1));
     let process = r#"{"node":"b@10.0.0.2:4369","number":7,"incarnation":"5f5f5f5f000000000000000000000000"}"#;
-    let process = serde_json::from_str(process).unwrap();
+    let process: ProcessId = serde_json::from_str(process).unwrap();
     let mut errors = vec![
         (ClusterError::IdentityConflict { id: id.clone() }, false),
         (ClusterError::Local(LocalFault::Accept { cause: "too many files".into() }), false),
@@ -79,8 +82,9 @@ fn each_error_says_whether_it_passes_by_itself() {
         (ClusterError::Local(LocalFault::HandlerPanicked { message: "oh".into() }), false),
         (ClusterError::Local(LocalFault::LoopbackAdvertised), false),
         (ClusterError::Local(LocalFault::NoSecret), false),
-        (ClusterError::CastNotUnderstood { cause: "no".into(), process }, false),
+        (ClusterError::CastNotUnderstood { cause: "no".into(), process: process.clone() }, false),
         (ClusterError::SeedMismatch { found: id.clone(), seed: id.clone() }, false),
+        (ClusterError::NameNotKept { by: process, limit: 3, name: "db".parse().unwrap() }, false),
         (ClusterError::Suppressed { count: 12 }, false),
     ];
     let nodes = unreached().into_iter().map(|(why, passes)| (ClusterError::NodeUnreachable { id: id.clone(), why }, passes));

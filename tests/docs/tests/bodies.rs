@@ -15,10 +15,10 @@ use std::rc::Rc;
 use bytes::Bytes;
 use cddl_cat::cbor::validate_cbor_bytes;
 use net::{Host, MS, Net, SECOND, Wire, config, id};
-use noex_proto::{ClusterConfig, Destination, ExitReason, Input, MailboxItem, ProcessName, ProtocolHash};
+use noex_proto::{ClaimOptions, ClusterConfig, Destination, ExitReason, Input, MailboxItem, ProcessName, ProtocolHash};
 
 /// The rules by the type of the message.
-const RULES: [(u8, &str); 9] = [
+const RULES: [(u8, &str); 11] = [
     (0x10, "heartbeat"),
     (0x11, "members"),
     (0x12, "members-request"),
@@ -26,6 +26,8 @@ const RULES: [(u8, &str); 9] = [
     (0x14, "pong"),
     (0x15, "offer"),
     (0x16, "intro"),
+    (0x17, "names"),
+    (0x18, "names-ack"),
     (0x1D, "refused"),
     (0x1F, "goodbye"),
 ];
@@ -77,11 +79,14 @@ fn bodies(log: &Log) -> BTreeMap<u8, Vec<Vec<u8>>> {
     bodies
 }
 
-/// A node calls, casts to, watches and stops a process of another: that takes each signal there is.
+/// A node calls, casts to, watches and stops a process of another, which has a name: that takes each signal there is.
 fn signals_of(net: &mut Net) {
     const PROTOCOL: ProtocolHash = ProtocolHash(*b"protocol");
     let now = net.clock(0);
     let process = net.nodes[0].machine.open(now, PROTOCOL).unwrap();
+    let name = ProcessName::new("db").unwrap();
+    net.nodes[0].machine.claim(now, process.number(), &name, &ClaimOptions::default()).unwrap();
+    net.perform(0);
     let to = Destination::Process(process.clone());
     let nobody = Destination::Named { node: id("a", 0), name: ProcessName::new("nobody").unwrap() };
     let (now, deadline) = (net.clock(1), net.clock(1) + 5 * SECOND);

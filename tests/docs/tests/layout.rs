@@ -15,6 +15,10 @@ const PARTS_OF_PROCESSES: [(&str, &str); 5] =
 const CONNECTS: [&str; 6] = ["mod", "commands", "arrivals", "ends", "release", "abstraction"];
 const ROWS: [(&str, &str); 2] = [("table.rs", "Mailbox"), ("peers.rs", "Outbox")];
 
+/// The parts of `process/names`, and the files that connect them.
+const PARTS_OF_NAMES: [(&str, &str); 4] = [("Own", "own"), ("Seen", "seen"), ("Sessions", "sessions"), ("Standbys", "standbys")];
+const CONNECT_NAMES: [&str; 4] = ["mod", "claims", "arrivals", "telling"];
+
 /// What is of the mesh, which the process layer hears of by events.
 const OF_THE_MESH: [&str; 6] = ["Node", "Links", "Session", "Detector", "Dialler", "Gossip"];
 
@@ -88,7 +92,7 @@ fn no_part_of_the_process_layer_names_another_and_none_a_node() {
     let mut seen = 0;
     for path in files(&folder) {
         let name = path.strip_prefix(&folder).expect("a file of process").to_string_lossy().replace('\\', "/");
-        if name.starts_with("tests") {
+        if name.contains("tests") {
             continue;
         }
         // An action is about a mailbox.
@@ -100,6 +104,35 @@ fn no_part_of_the_process_layer_names_another_and_none_a_node() {
     assert_eq!(named_by_processes("mailbox.rs", "fn f(table: &Table) {}"), ["mailbox.rs names Table"]);
     assert_eq!(named_by_processes("table.rs", "struct Row { outbox: Outbox }"), ["table.rs names Outbox"]);
     assert_eq!(named_by_processes("commands.rs", "fn f(table: &Table, node: &Node) {}"), ["commands.rs names Node"]);
+}
+
+/// What a file of `process/names` names though it may not: another part, the process layer, or what is of the mesh.
+fn named_by_names(path: &str, source: &str) -> Vec<String> {
+    let own = path.split('.').next().unwrap_or_default();
+    let connects = CONNECT_NAMES.contains(&own);
+    let foreign = |word: &&String| {
+        let other = PARTS_OF_NAMES.iter().any(|(part, home)| part == word && *home != own);
+        other && !connects || *word == "Processes" || *word == "Table" || OF_THE_MESH.contains(&word.as_str())
+    };
+    words(source).iter().filter(foreign).map(|word| format!("{path} names {word}")).collect()
+}
+
+#[test]
+fn no_part_of_names_names_another_and_none_what_is_above_or_below() {
+    let folder = folder("process/names");
+    let mut seen = 0;
+    for path in files(&folder) {
+        let name = path.strip_prefix(&folder).expect("a file of names").to_string_lossy().replace('\\', "/");
+        if name.starts_with("tests") {
+            continue;
+        }
+        let source = fs::read_to_string(&path).expect("Rust is text");
+        assert_eq!(named_by_names(&name, &source), Vec::<String>::new());
+        seen += 1;
+    }
+    assert!(seen >= 11, "only {seen} files");
+    assert_eq!(named_by_names("own.rs", "fn f(seen: &Seen) {}"), ["own.rs names Seen"]);
+    assert_eq!(named_by_names("claims.rs", "fn f(own: &Own, above: &Processes) {}"), ["claims.rs names Processes"]);
 }
 
 #[test]

@@ -279,6 +279,8 @@ impl Link {
                 let number = calls.remove(&call).expect("a call ends once");
                 assert!(outcome.is_err() || outcome.is_ok_and(|body| told(&body) == number), "the answer to another call");
             }
+            ProcessAction::NamesSynced => {}
+            ProcessAction::ClaimEnded { .. } | ProcessAction::NameChanged(_) => unreachable!("nobody claims or watches a name"),
             ProcessAction::Ended(number) => *process = process.filter(|process| *process != number),
             ProcessAction::Mailbox(number) | ProcessAction::Stopping(number) => self.take(side, number),
             ProcessAction::MonitorFired { monitor, .. } => assert!(monitors.remove(&monitor), "a monitor fires once"),

@@ -6,7 +6,7 @@ use core::time::Duration;
 use super::Node;
 use crate::mesh::close::{CloseReason, Ended};
 use crate::mesh::cx::{Cx, Timer, Wait};
-use crate::mesh::event::MeshEvent;
+use crate::mesh::event::{MeshEvent, Up};
 use crate::mesh::pairing::{Consent, Decision, Intro, Offer, Situation, Stage};
 use crate::mesh::session::Session;
 use crate::wire::message::Control;
@@ -248,7 +248,9 @@ impl Node {
         let id = session.id.clone();
         cx.local.waits.cancel(&Wait::Admission(conn));
         if let Some((info, up)) = self.peers.go_up(cx, &id, conn, session.incarnation, intro, wall) {
-            cx.host.tell(MeshEvent::Up { info: Box::new(info), up });
+            let of = Up { peer: conn, incarnation: session.incarnation, capable: session.takes_signals() };
+            let silence = session.watch.allowed_silence(cx.local.settings.heartbeat_miss_threshold);
+            cx.host.tell(MeshEvent::Up { session: of, silence, info: Box::new(info), up });
         }
         self.detector.up(cx, conn, &mut session.watch, dialled);
         let held_at = cx.now() + cx.local.settings.heartbeat_interval;

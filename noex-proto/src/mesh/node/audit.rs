@@ -87,6 +87,7 @@ impl Node {
         for (wait, _) in local.waits.iter() {
             let phase = |conn: &ConnId| self.links.get(*conn).map(|link| &link.phase);
             let fits = match wait {
+                Wait::Above(conn) => self.links.session(*conn).is_some_and(Session::is_up),
                 Wait::Admission(conn) => self.links.session(*conn).is_some_and(|session| !session.is_up()),
                 Wait::Answer => self.gossip.asked().is_some_and(|asked| self.links.session(asked.conn).is_some()),
                 Wait::Connect(conn) => matches!(phase(conn), Some(Phase::Dialling | Phase::Reaching(_))),

@@ -65,6 +65,7 @@ impl Node {
         let id = &session.id;
         self.peers.go_down(cx, id, session.incarnation, reason);
         cx.local.timers.cancel(&Timer::Steady(conn));
+        cx.local.waits.cancel(&Wait::Above(conn));
         let left = self.peers.up().filter_map(|(_, _, conn)| Some(self.links.session(conn)?.interval()));
         self.detector.down(cx.local.settings.heartbeat_interval, conn, &session.watch, left);
         if !cx.is_running() {

@@ -27,6 +27,7 @@ use super::cx::{Cx, Local, Timer, Wait};
 use super::detector::{Checked, Detector};
 use super::dialler::{Dialler, Known, Target};
 use super::effect::Effect;
+use super::event::{MeshEvent, PeerKey};
 use super::gossip::Gossip;
 use super::links::Links;
 use super::peers::{Peer, Peers};
@@ -184,6 +185,7 @@ impl Node {
 
     fn wait_over(&mut self, cx: &mut Cx<'_>, wait: Wait) {
         match wait {
+            Wait::Above(conn) => cx.host.tell(MeshEvent::WaitedFor { peer: PeerKey(conn) }),
             Wait::Admission(conn) => self.admission_overdue(cx, conn),
             Wait::Answer => self.answer_overdue(cx),
             Wait::Connect(conn) => self.dial_overdue(cx, conn),

@@ -4,11 +4,12 @@ use bytes::Bytes;
 
 use super::Node;
 use crate::mesh::close::CloseReason;
-use crate::mesh::cx::{Cx, Local};
+use crate::mesh::cx::{Cx, Local, Wait};
 use crate::mesh::event::{MeshEvent, PeerKey, Up};
 use crate::mesh::pairing::{Intro, Offer, Stage};
 use crate::mesh::send_queue::SendQueue;
 use crate::mesh::session::Session;
+use crate::time::RunTime;
 use crate::wire::message::{Control, kind as message_kind};
 use crate::wire::signal::HEAD_MAX;
 use crate::{ConnId, NodeId, PeerFault, SecretUse, SendError, WallTime};
@@ -93,6 +94,13 @@ impl Node {
         let (of, more) = (kind & !message_kind::MORE, kind & message_kind::MORE != 0);
         if of == message_kind::PAYLOAD || of == message_kind::SIGNAL && session.takes_signals() {
             return self.piece(cx, conn, record, body, (of, more));
+        }
+        if matches!(kind, message_kind::NAMES | message_kind::NAMES_ACK) && session.takes_signals() {
+            if !session.is_up() {
+                return Err(PeerFault::UnexpectedMessage);
+            }
+            cx.host.tell(MeshEvent::Names { peer: PeerKey(conn), kind, bytes: record.slice_ref(body) });
+            return Ok(());
         }
         let Some(control) = Control::decode(kind, body)? else { return Ok(()) };
         match control {
@@ -180,11 +188,19 @@ impl Node {
         self.settle(cx);
     }
 
+    /// The layer above waits for a peer until then, or for nothing.
+    pub(crate) fn wait_for(&self, local: &mut Local, PeerKey(conn): PeerKey, until: Option<RunTime>) {
+        match until.filter(|_| self.links.session(conn).is_some_and(Session::is_up)) {
+            Some(until) => local.waits.set(Wait::Above(conn), until),
+            None => local.waits.cancel(&Wait::Above(conn)),
+        }
+    }
+
     /// A peer broke a rule of the layer above. Nothing is taken that stands behind it in the same record.
     pub(crate) fn blame(&mut self, cx: &mut Cx<'_>, peer: PeerKey, fault: PeerFault) {
         let blamed = self.links.session(peer.0).map(|session| &session.id);
         cx.host.events.retain(|event| match event {
-            MeshEvent::Signal { peer: of, .. } => *of != peer,
+            MeshEvent::Names { peer: of, .. } | MeshEvent::Signal { peer: of, .. } => *of != peer,
             MeshEvent::Payload { from, .. } => Some(from) != blamed,
             _ => true,
         });

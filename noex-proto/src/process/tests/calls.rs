@@ -342,7 +342,7 @@ fn a_call_of_another_run_is_never_mistaken_for_one_of_this() {
     world.with(A, Processes::stop);
     assert_eq!(world.outcomes(A), [Err(CallError::NoProcess)], "nobody has looked at it");
     let (id, incarnation) = (world.sides[A].id.clone(), Incarnation([8; 16]));
-    world.sides[A].processes.start(&id, incarnation);
+    world.sides[A].processes.start(begin(&id, incarnation));
     let next = world.open(A);
     assert_ne!(next.number(), process.number());
     assert_ne!(world.call(A, &next, b"local"), call);

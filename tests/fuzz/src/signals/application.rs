@@ -149,6 +149,8 @@ impl Application {
                     "{to}: {outcome:?} is late"
                 );
             }
+            ProcessAction::NamesSynced => {}
+            ProcessAction::ClaimEnded { .. } | ProcessAction::NameChanged(_) => unreachable!("nobody claims or watches a name"),
             ProcessAction::Ended(process) => self.ended(process),
             ProcessAction::Mailbox(process) | ProcessAction::Stopping(process) => {
                 assert!(self.processes.contains_key(&process), "what is woken is no more");

@@ -224,7 +224,8 @@ impl State {
                 known.gone |= known.process == known.called;
                 (known.process, known.held) = (None, None);
             }
-            ProcessAction::AnswerRoom(_) => {}
+            ProcessAction::AnswerRoom(_) | ProcessAction::NamesSynced => {}
+            ProcessAction::ClaimEnded { .. } | ProcessAction::NameChanged(_) => unreachable!("nobody claims or watches a name"),
         }
         Ok(())
     }

@@ -483,6 +483,8 @@ impl World {
                 }
             }
             ProcessAction::CallEnded { call, outcome } => self.call_ended(host, call, outcome),
+            ProcessAction::NamesSynced => {}
+            ProcessAction::ClaimEnded { .. } | ProcessAction::NameChanged(_) => unreachable!("nobody claims or watches a name"),
             ProcessAction::Ended(number) => {
                 self.coverage.note("process: ended by the machine");
                 self.script_ended(host, number, Some(ExitReason::Shutdown));
