@@ -61,6 +61,12 @@ impl Machine {
         done!(self, now, ProcessInput::Take { process, most }, Taken)
     }
 
+    /// Takes what goes ahead of all that waits, and of what is left of the last batch, which stays as it is: where the process is to end, as
+    /// [`ProcessAction::Stopping`](crate::ProcessAction::Stopping) says, the names that it has lost, and the request to stop. Nothing follows.
+    pub fn take_ahead(&mut self, now: Instant, process: u64) -> Vec<MailboxItem> {
+        done!(self, now, ProcessInput::TakeAhead { process }, Taken)
+    }
+
     /// A process ends: of the items of its last batch it has looked at the first `passed`. Its names are free, the calls that it has not
     /// looked at fail by [`CallError::NoProcess`], those that it has not answered by [`CallError::Exited`], and its watchers hear why.
     pub fn exit(&mut self, now: Instant, process: u64, reason: ExitReason, passed: usize) {

@@ -116,6 +116,11 @@ pub enum ProcessInput {
         /// Which one.
         to: Box<Destination>,
     },
+    /// Takes what goes ahead of all that waits.
+    TakeAhead {
+        /// The process.
+        process: u64,
+    },
     /// Claims a name of the cluster for a process.
     Claim {
         /// The name.
@@ -204,7 +209,8 @@ pub enum ProcessAction {
     NamesSynced,
     /// Nobody waits for the answer to this call any more, which was handed out in a batch.
     RequestOver(RequestId),
-    /// The node stops, or the process has lost a name, and it is to end: what is left of its batch is not looked at, and what it takes next says so.
+    /// The node stops, or the process has lost a name, and it is to end: what is left of its batch is not looked at, and
+    /// [`Machine::take_ahead`](crate::Machine::take_ahead) says why.
     Stopping(u64),
 }
 

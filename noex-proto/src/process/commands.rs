@@ -54,6 +54,7 @@ impl Processes {
                 Done::Nothing
             }
             ProcessInput::Take { process, most } => Done::Taken(self.take(cx, process, most)),
+            ProcessInput::TakeAhead { process } => Done::Taken(self.take_ahead(process)),
             ProcessInput::Exit { process, passed, reason } => {
                 self.exit(cx, process, &reason.of_a_process(), passed);
                 Done::Nothing
@@ -185,6 +186,22 @@ impl Processes {
         }
         if items.is_empty() {
             self.table.rest(process);
+        }
+        items
+    }
+
+    /// A process that is to end before what waits takes the reason, and the names that it has lost. Its last batch stays as it is.
+    fn take_ahead(&mut self, process: u64) -> Vec<MailboxItem> {
+        let mut items = Vec::new();
+        while let Some(Some(waiting)) = self.table.mailbox(process, super::mailbox::Mailbox::next_ahead) {
+            match waiting {
+                Waiting::NameLost(lost) => {
+                    let (name, winner) = *lost;
+                    items.push(MailboxItem::NameLost { name, winner });
+                }
+                Waiting::Stop(reason) => items.push(MailboxItem::Stop(reason)),
+                other => unreachable!("{other:?} goes ahead of nothing"),
+            }
         }
         items
     }

@@ -230,6 +230,11 @@ impl Mailbox {
         Some(item)
     }
 
+    /// The next item that goes before the batch: none unless the process is to end before what waits.
+    pub(super) fn next_ahead(&mut self) -> Option<Waiting> {
+        matches!(self.stop, Stop::Ahead(_)).then(|| self.next()).flatten()
+    }
+
     /// Notes an item as one of the batch: its call, if it is one.
     pub(super) fn handed_out(&mut self, call: Option<RequestId>) {
         self.batch.push(call);

@@ -92,6 +92,8 @@ impl Error for ClaimError {
 pub enum WatchNameError {
     /// The cluster is not running.
     NotStarted(ClusterNotStartedError),
+    /// The text is no name.
+    InvalidName(InvalidProcessNameError),
     /// As many names are watched as may be.
     TooMany {
         /// [`Limits::watched_names`](crate::Limits::watched_names).
@@ -103,6 +105,7 @@ impl fmt::Display for WatchNameError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NotStarted(error) => error.fmt(f),
+            Self::InvalidName(error) => error.fmt(f),
             Self::TooMany { limit } => write!(f, "{limit} names are watched, and no more may be"),
         }
     }
@@ -110,7 +113,11 @@ impl fmt::Display for WatchNameError {
 
 impl Error for WatchNameError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
-        if let Self::NotStarted(error) = self { Some(error) } else { None }
+        match self {
+            Self::NotStarted(error) => Some(error),
+            Self::InvalidName(error) => Some(error),
+            Self::TooMany { .. } => None,
+        }
     }
 }
 
@@ -130,7 +137,7 @@ mod tests {
         let invalid = ProcessName::new("").expect_err("empty");
         let errors = [
             (ClaimError::NotStarted(ClusterNotStartedError), "the cluster is not running: call start first"),
-            (ClaimError::InvalidName(invalid), "invalid process name \"\": it must not be empty"),
+            (ClaimError::InvalidName(invalid.clone()), "invalid process name \"\": it must not be empty"),
             (ClaimError::NoProcess, "the process has ended"),
             (ClaimError::TooMany { limit: 3 }, "this node has 3 names, and no more may be claimed"),
             (ClaimError::Full { at: node.clone() }, "b@10.0.0.2:4369 keeps as many names of others as it may"),
@@ -155,11 +162,12 @@ mod tests {
         }
         let watches = [
             (WatchNameError::NotStarted(ClusterNotStartedError), "the cluster is not running: call start first"),
+            (WatchNameError::InvalidName(invalid), "invalid process name \"\": it must not be empty"),
             (WatchNameError::TooMany { limit: 3 }, "3 names are watched, and no more may be"),
         ];
         for (error, text) in watches {
             assert_eq!(error.to_string(), text);
-            assert_eq!(error.source().is_some(), matches!(error, WatchNameError::NotStarted(_)));
+            assert_eq!(error.source().is_some(), matches!(error, WatchNameError::NotStarted(_) | WatchNameError::InvalidName(_)));
         }
     }
 }

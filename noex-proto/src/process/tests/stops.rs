@@ -98,3 +98,31 @@ fn a_process_is_watched_until_it_ends_while_its_node_stops() {
     world.settle();
     assert_eq!(world.take(&watcher), [MailboxItem::Down { monitor, reason: ExitReason::Shutdown }]);
 }
+
+#[test]
+fn what_goes_ahead_of_all_is_taken_beside_a_batch_that_was_begun() {
+    let mut world = World::new();
+    let process = world.open(B);
+    let ahead = |world: &mut World| match world.command(B, ProcessInput::TakeAhead { process: process.number() }) {
+        Done::Taken(items) => items,
+        done => unreachable!("{done:?}"),
+    };
+    // Given: two calls in a batch of which one was looked at, one that waits, and a name that was lost.
+    world.call(A, &process, b"looked at");
+    world.call(A, &process, b"in the batch");
+    world.settle();
+    assert_eq!(world.take(&process).len(), 2);
+    world.call(A, &process, b"waits");
+    world.settle();
+    let name = ProcessName::new("leader").expect("valid");
+    world.with(B, |processes, _| processes.table.mailbox(process.number(), |mailbox| mailbox.lose(name.clone(), None)));
+    assert_eq!(ahead(&mut world), [], "it does not end before what waits");
+    // When it is to end, the name and the reason come before the rest of the batch, which is not passed by that.
+    world.with(B, Processes::drain);
+    assert_eq!(ahead(&mut world), [MailboxItem::NameLost { name, winner: None }, MailboxItem::Stop(ExitReason::Shutdown)]);
+    assert_eq!(ahead(&mut world), [], "nothing follows");
+    world.exit(&process, ExitReason::Shutdown, 1);
+    world.settle();
+    let no_process = || Err(CallError::NoProcess);
+    assert_eq!(world.outcomes(A), [no_process(), no_process(), Err(CallError::Exited(ExitReason::Shutdown))]);
+}
