@@ -24,7 +24,8 @@
 //! ```
 //!
 //! A process is whoever owns a [`Mailbox`], from [`Cluster::open`]; any node can call it by its [`Address`], with typed
-//! requests and answers ([`Protocol`]), and watch it. A [`CallError`] says whether the request may have been handled.
+//! requests and answers ([`Protocol`]), and watch it. A [`CallError`] says whether the request may have been handled. A process that claims a
+//! name ([`Mailbox::claim`]) is found by it on every node ([`Cluster::whereis`]); another one can stand by for it.
 //!
 //! With a secret ([`ClusterConfig::cluster_secret`]) nodes prove to each other that they know it, and every record carries a tag that shows
 //! where it comes from. Nothing is encrypted: where the network must not read what nodes say, run noex inside a tunnel.
@@ -49,13 +50,14 @@ use noex_driver::Bound;
 
 #[doc(inline)]
 pub use noex_driver::{
-    Address, Broadcast, Bytes, Call, CallError, CastError, Cause, ClusterConfig, ClusterError, ClusterEvent,
+    Address, Broadcast, Bytes, Call, CallError, CastError, Cause, Claim, ClaimError, ClusterConfig, ClusterError, ClusterEvent,
     ClusterNotStartedError, ClusterStatus, Contact, Counters, DeliverError, Destination, DialError, Ending, EventStream,
-    ExitReason, FromEnv, FromEnvError, IntoSecret, InvalidClusterConfigError, InvalidContactError, InvalidNodeIdError,
-    InvalidProcessNameError, Item, LastDown, Limits, LocalFault, Mailbox, Message, MessageStream, MessagesLagged, Monitor,
-    MonitorError, MonitorId, NodeDownReason, NodeId, NodeIdFault, NodeInfo, NodeStatus, OpenError, PeerFault, ProcessId,
-    ProcessName, Protocol, Readiness, ReadinessReason, Refusal, RegisterError, Reply, Secret, SecretUse, SendError,
-    SetSecretsError, SetSeedsError, StartError, Subscription, Unreached, WaitError, bounds, defaults, mark, run,
+    ExitReason, FromEnv, FromEnvError, HolderStream, IntoSecret, InvalidClusterConfigError, InvalidContactError,
+    InvalidNodeIdError, InvalidProcessNameError, Item, LastDown, Limits, LocalFault, Mailbox, Message, MessageStream,
+    MessagesLagged, Monitor, MonitorError, MonitorId, NodeDownReason, NodeId, NodeIdFault, NodeInfo, NodeStatus, OpenError,
+    PeerFault, ProcessId, ProcessName, Protocol, Readiness, ReadinessReason, Refusal, RegisterError, Reply, Secret, SecretUse,
+    SendError, SetSecretsError, SetSeedsError, StartError, Subscription, Unreached, WaitError, WatchNameError, WhereisError,
+    bounds, defaults, mark, run,
 };
 
 /// A node of a cluster, on async-std: this process, as the others see it, and the others, as it sees them.

@@ -5,16 +5,16 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
-use noex_proto::{Input, Machine, Message};
+use noex_proto::{Holder, Input, Machine, Message};
 
 use crate::drive::{Shared, State};
-use crate::process::process_name;
+use crate::process::{hash, process_name};
 use crate::wait::{ready, wait};
 use crate::{
     Address, Broadcast, ClusterConfig, ClusterError, ClusterEvent, ClusterNotStartedError, ClusterStatus, Counters, Destination,
-    EventStream, InvalidProcessNameError, LocalFault, Mailbox, MessageStream, NodeDownReason, NodeId, NodeInfo, OpenError,
-    ProcessId, ProcessName, Protocol, Readiness, Runtime, Secret, SecretUse, SendError, SetSecretsError, SetSeedsError,
-    StartError, Subscribed, Subscription, WaitError, handlers, log, run,
+    EventStream, HolderStream, InvalidProcessNameError, LocalFault, Mailbox, MessageStream, NodeDownReason, NodeId, NodeInfo,
+    OpenError, ProcessId, ProcessName, Protocol, Readiness, Runtime, Secret, SecretUse, SendError, SetSecretsError,
+    SetSeedsError, StartError, Subscribed, Subscription, WaitError, WatchNameError, WhereisError, handlers, log, run,
 };
 
 /// A node of a cluster: this process, as the others see it, and the others, as it sees them.
@@ -325,6 +325,53 @@ impl<R: Runtime> Cluster<R> {
     ) -> Result<Option<ProcessId>, InvalidProcessNameError> {
         let name = process_name(name)?;
         Ok(self.read(|state| state.machine.whereis_local(&name)))
+    }
+
+    /// The process of the cluster that has a name ([`Mailbox::claim`]), as far as this node has been told; `None` where it knows of none. It is
+    /// a local read, and waits for nobody: right after a node came up, [`names_synced`](Self::names_synced) says when its names are known.
+    ///
+    /// # Errors
+    /// [`WhereisError`], also where the process has another protocol.
+    pub fn whereis<M: Protocol>(
+        &self,
+        name: impl TryInto<ProcessName, Error: Into<InvalidProcessNameError>>,
+    ) -> Result<Option<Address<M>>, WhereisError> {
+        let name = process_name(name).map_err(WhereisError::InvalidName)?;
+        let holder = self.read(|state| state.machine.local_node_id().map(|_| state.machine.whereis(&name)))?;
+        let Some(Holder { process, protocol, .. }) = holder else { return Ok(None) };
+        match protocol == hash::<M>() {
+            true => Ok(Some(self.address(process))),
+            false => Err(WhereisError::WrongProtocol { process }),
+        }
+    }
+
+    /// All names of the cluster that processes have, as far as this node has been told, in order.
+    pub fn names(&self) -> Result<Vec<(ProcessName, ProcessId)>, ClusterNotStartedError> {
+        let names = self.read(|state| state.machine.local_node_id().map(|_| state.machine.names()))?;
+        Ok(names.into_iter().map(|(name, holder)| (name, holder.process)).collect())
+    }
+
+    /// Waits until each node that is up has told all of its names, so that [`whereis`](Self::whereis) knows what they know.
+    ///
+    /// # Errors
+    /// [`ClusterNotStartedError`] as soon as the node is not running.
+    pub async fn names_synced(&self) -> Result<(), ClusterNotStartedError> {
+        let synced = |state: &mut State| match state.machine.local_node_id() {
+            Ok(_) => state.machine.names_synced().then_some(Ok(())),
+            Err(error) => Some(Err(error)),
+        };
+        self.shared().until(&self.shared().events, synced).await
+    }
+
+    /// The processes that have a name of the cluster: first the one that has it, then one at each change.
+    ///
+    /// # Errors
+    /// [`WatchNameError`] where the text is no name, the node is not running, or as many names are watched as may be.
+    pub fn watch_name(
+        &self,
+        name: impl TryInto<ProcessName, Error: Into<InvalidProcessNameError>>,
+    ) -> Result<HolderStream, WatchNameError> {
+        HolderStream::new(self.shared(), process_name(name).map_err(WatchNameError::InvalidName)?)
     }
 
     /// The number of processes to announce beside those that have a [`Mailbox`]; peers see it at the next heartbeat.

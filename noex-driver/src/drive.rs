@@ -18,7 +18,7 @@ use crate::time::{YEAR, wall};
 
 /// What the handles, the streams and the tasks of one cluster share.
 pub(crate) struct Shared {
-    /// Notified when there are events, and with them whenever the status, the members or the end of a run may have changed.
+    /// Notified when there are events, and with them whenever the status, the members or the end of a run may have changed, or all names are known.
     pub(crate) events: Event,
     /// Notified when there are messages.
     pub(crate) messages: Event,
@@ -177,8 +177,9 @@ impl Shared {
         for room in rooms {
             room.notify(usize::MAX);
         }
+        let synced = told.synced;
         told.tell();
-        if !events.is_empty() {
+        if synced || !events.is_empty() {
             self.events.notify(usize::MAX);
             events.iter().for_each(log::event);
         }
@@ -237,7 +238,10 @@ impl State {
                         written.push(conn);
                     }
                 }
-                Action::Stopped => outcome.rearm = true,
+                Action::Stopped => {
+                    outcome.rearm = true;
+                    self.slots.stop(&mut outcome.told);
+                }
                 Action::Process(action) => self.slots.perform(action, &mut outcome.told),
             }
         }

@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::fmt;
 
-use noex_proto::{Cause, ClusterNotStartedError, InvalidClusterConfigError, NodeId};
+use noex_proto::{Cause, ClusterNotStartedError, InvalidClusterConfigError, InvalidProcessNameError, NodeId, ProcessId};
 
 /// Why a start was refused. The node is stopped, or goes on as it was.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -134,5 +134,46 @@ mod tests {
             assert_eq!(error.to_string(), text);
             assert_eq!(error.source().map(ToString::to_string).as_deref(), source, "{text}");
         }
+    }
+}
+
+/// Why a name of the cluster was not looked up, or does not lead to a process of the protocol that was asked for.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum WhereisError {
+    /// The node is not running.
+    NotStarted(ClusterNotStartedError),
+    /// The text is no name.
+    InvalidName(InvalidProcessNameError),
+    /// The process that has the name has another protocol.
+    WrongProtocol {
+        /// The process.
+        process: ProcessId,
+    },
+}
+
+impl fmt::Display for WhereisError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotStarted(error) => error.fmt(f),
+            Self::InvalidName(error) => error.fmt(f),
+            Self::WrongProtocol { process } => write!(f, "the name is of {process}, which has another protocol"),
+        }
+    }
+}
+
+impl Error for WhereisError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::NotStarted(error) => Some(error),
+            Self::InvalidName(error) => Some(error),
+            Self::WrongProtocol { .. } => None,
+        }
+    }
+}
+
+impl From<ClusterNotStartedError> for WhereisError {
+    fn from(error: ClusterNotStartedError) -> Self {
+        Self::NotStarted(error)
     }
 }

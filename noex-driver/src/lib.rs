@@ -41,16 +41,17 @@ pub use bound::Bound;
 pub use bytes::Bytes;
 pub use cluster::{Cluster, WeakCluster};
 pub use env::FromEnv;
-pub use error::{StartError, WaitError};
+pub use error::{StartError, WaitError, WhereisError};
 pub use handlers::Subscription;
 pub use noex_proto::{
-    Broadcast, CallError, CastError, Cause, ClusterConfig, ClusterError, ClusterNotStartedError, ClusterStatus, Contact,
-    Counters, Destination, DialError, ExitReason, FromEnvError, IntoSecret, InvalidClusterConfigError, InvalidContactError,
-    InvalidNodeIdError, InvalidProcessNameError, Limits, LocalFault, Message, MessagesLagged, MonitorError, MonitorId,
-    NodeDownReason, NodeId, NodeIdFault, NodeStatus, OpenError, PeerFault, ProcessId, ProcessName, Readiness, ReadinessReason,
-    Refusal, RegisterError, Secret, SecretUse, SendError, SetSecretsError, SetSeedsError, Unreached, bounds, defaults,
+    Broadcast, CallError, CastError, Cause, ClaimError, ClusterConfig, ClusterError, ClusterNotStartedError, ClusterStatus,
+    Contact, Counters, Destination, DialError, ExitReason, FromEnvError, IntoSecret, InvalidClusterConfigError,
+    InvalidContactError, InvalidNodeIdError, InvalidProcessNameError, Limits, LocalFault, Message, MessagesLagged, MonitorError,
+    MonitorId, NodeDownReason, NodeId, NodeIdFault, NodeStatus, OpenError, PeerFault, ProcessId, ProcessName, Readiness,
+    ReadinessReason, Refusal, RegisterError, Secret, SecretUse, SendError, SetSecretsError, SetSeedsError, Unreached,
+    WatchNameError, bounds, defaults,
 };
-pub use process::{Address, Call, DeliverError, Ending, Item, Mailbox, Monitor, Protocol, Reply, run};
+pub use process::{Address, Call, Claim, DeliverError, Ending, HolderStream, Item, Mailbox, Monitor, Protocol, Reply, run};
 pub use runtime::Runtime;
 pub use streams::{EventStream, MessageStream, Subscribed};
 

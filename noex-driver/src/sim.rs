@@ -184,6 +184,7 @@ impl Port {
                 }
                 Action::Stopped => {
                     let _ended = state.run.as_ref().map(|run| run.end.get_or_init(|| StartError::Stopped));
+                    state.slots.stop(&mut told);
                 }
                 _ => {}
             }
@@ -193,11 +194,12 @@ impl Port {
         rooms.iter().for_each(|room| {
             room.notify(usize::MAX);
         });
+        let synced = told.synced;
         told.tell();
         if messages {
             node.messages.notify(usize::MAX);
         }
-        if !events.is_empty() {
+        if synced || !events.is_empty() {
             node.events.notify(usize::MAX);
             events.iter().for_each(log::event);
         }

@@ -1,4 +1,4 @@
-//! What the machine says of mailboxes, calls, requests and monitors, on its way to those who wait for it.
+//! What the machine says of mailboxes, calls, requests, monitors and names, on its way to those who wait for it.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use event_listener::Event;
-use noex_proto::{CallError, CallId, ExitReason, MonitorId, ProcessAction, RequestId};
+use noex_proto::{CallError, CallId, ClaimError, ClaimId, ExitReason, MonitorId, ProcessAction, ProcessName, RequestId};
 
 /// The most bytes of answers that wait for the tasks that called.
 const ANSWERS_BYTES: usize = 256 << 20;
@@ -46,9 +46,13 @@ pub(crate) struct Slots {
     /// The bytes of answers that wait for the tasks that called.
     answers: Arc<AtomicUsize>,
     pub(crate) calls: HashMap<CallId, Arc<Once<Outcome>>>,
+    /// The claims that have begun and not returned.
+    pub(crate) claims: HashMap<ClaimId, Arc<Claimed>>,
     /// The mailboxes of processes that have not ended, by the processes' numbers.
     pub(crate) mailboxes: HashMap<u64, Arc<Bell>>,
     pub(crate) monitors: HashMap<MonitorId, Arc<Once<ExitReason>>>,
+    /// The names that are watched.
+    pub(crate) names: HashMap<ProcessName, Watched>,
     /// The calls that a mailbox was handed, and whose outcome is open.
     pub(crate) requests: HashMap<RequestId, Arc<Request>>,
 }
@@ -58,8 +62,12 @@ pub(crate) struct Slots {
 pub(crate) struct Told {
     bells: Vec<Arc<Bell>>,
     calls: Vec<(Arc<Once<Outcome>>, Outcome)>,
+    claims: Vec<Arc<Claimed>>,
     monitors: Vec<(Arc<Once<ExitReason>>, ExitReason)>,
+    names: Vec<Arc<Event>>,
     requests: Vec<Arc<Request>>,
+    /// Whether all names of the cluster are known.
+    pub(crate) synced: bool,
 }
 
 impl Slots {
@@ -71,7 +79,13 @@ impl Slots {
                 told.calls.push((slot, outcome.and_then(|body| Answer::hold(body, &self.answers))));
             }
             // Nobody claims or watches a name yet.
-            ProcessAction::ClaimEnded { .. } | ProcessAction::NameChanged(_) | ProcessAction::NamesSynced => {}
+            ProcessAction::ClaimEnded { claim, outcome } => {
+                // An error is the last that is said of it.
+                let slot = if outcome.is_err() { self.claims.remove(&claim) } else { self.claims.get(&claim).cloned() };
+                let Some(slot) = slot else { return };
+                slot.set(outcome);
+                told.claims.push(slot);
+            }
             ProcessAction::Ended(process) => {
                 self.close(process, End::Exited, told);
                 self.mailboxes.remove(&process);
@@ -80,6 +94,9 @@ impl Slots {
             ProcessAction::MonitorFired { monitor, reason } => {
                 told.monitors.extend(self.monitors.remove(&monitor).map(|slot| (slot, reason)));
             }
+            ProcessAction::NameChanged(name) => told.names.extend(self.names.get(&name).map(|watched| watched.changed.clone())),
+            // Who waits for this looks at each change of the cluster.
+            ProcessAction::NamesSynced => told.synced = true,
             ProcessAction::RequestOver(request) => {
                 let Some(request) = self.requests.remove(&request) else { return };
                 request.state.store(OVER, Ordering::Relaxed);
@@ -87,6 +104,11 @@ impl Slots {
             }
             ProcessAction::Stopping(process) => self.close(process, End::Stopping, told),
         }
+    }
+
+    /// The run is over, and with it every watch of a name.
+    pub(crate) fn stop(&mut self, told: &mut Told) {
+        told.names.extend(self.names.drain().map(|(_, watched)| watched.changed));
     }
 
     /// A mailbox has come to its end, before its owner has.
@@ -102,7 +124,11 @@ impl Told {
     pub(crate) fn tell(self) {
         self.bells.iter().for_each(|bell| bell.ring());
         self.calls.into_iter().for_each(|(slot, outcome)| slot.set(outcome));
+        self.claims.iter().for_each(|slot| slot.wake());
         self.monitors.into_iter().for_each(|(slot, reason)| slot.set(reason));
+        for changed in self.names {
+            changed.notify(usize::MAX);
+        }
         for request in self.requests {
             request.changed.notify(usize::MAX);
         }
@@ -186,6 +212,50 @@ impl<T> Once<T> {
         drop(last);
         Poll::Pending
     }
+}
+
+/// What became of a claim. It may change until the claim has returned, so it is noted under the machine's lock, in the machine's order.
+#[derive(Debug, Default)]
+pub(crate) struct Claimed(Mutex<Noted>);
+
+#[derive(Debug, Default)]
+struct Noted {
+    outcome: Option<Result<(), ClaimError>>,
+    waker: Option<Waker>,
+}
+
+impl Claimed {
+    fn set(&self, outcome: Result<(), ClaimError>) {
+        lock(&self.0).outcome = Some(outcome);
+    }
+
+    fn wake(&self) {
+        let waker = lock(&self.0).waker.take();
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    /// Takes what was noted last.
+    pub(crate) fn poll(&self, cx: &mut Context<'_>) -> Poll<Result<(), ClaimError>> {
+        let waker = cx.waker().clone();
+        let mut state = lock(&self.0);
+        let _last = match state.outcome.take() {
+            Some(outcome) => return Poll::Ready(outcome),
+            None => state.waker.replace(waker),
+        };
+        drop(state);
+        Poll::Pending
+    }
+}
+
+/// A name that is watched.
+#[derive(Debug, Default)]
+pub(crate) struct Watched {
+    /// Notified when another process has it.
+    pub(crate) changed: Arc<Event>,
+    /// How many streams there are of it.
+    pub(crate) readers: usize,
 }
 
 /// A call that a mailbox was handed.

@@ -9,18 +9,20 @@ use std::task::{Context, Poll};
 use std::thread;
 
 use noex_proto::{
-    Destination, ExitReason, InvalidProcessNameError, MailboxItem, MonitorError, MonitorId, OpenError, ProcessId, ProcessName,
-    RegisterError, RequestFailure,
+    ClaimError, Destination, ExitReason, InvalidProcessNameError, MailboxItem, MonitorError, MonitorId, OpenError, ProcessId,
+    ProcessName, RegisterError, RequestFailure,
 };
 
 use super::address::Address;
 use super::asked::Asked;
+use super::claim::Claim;
 use super::dropped::Dropped;
 use super::monitor::{Monitor, Watches};
 use super::name::process_name;
+use super::owner::Owner;
 use super::port;
 use super::protocol::{Protocol, hash};
-use crate::drive::{Run, Shared};
+use crate::drive::{Run, Shared, State};
 use crate::slots::{Bell, End, Request};
 
 /// How many items are taken of the machine at a time.
@@ -60,12 +62,14 @@ const BATCH: usize = 64;
 /// [`run`](crate::run) gives the reasons that one would expect of a function's result.
 #[must_use = "dropping it ends the process"]
 pub struct Mailbox<M> {
+    /// What goes before the batch, once the process is to end before that.
+    ahead: Option<VecDeque<MailboxItem>>,
     /// What was taken of the machine, and not given yet.
     batch: VecDeque<MailboxItem>,
-    bell: Arc<Bell>,
     dropped: Arc<Dropped>,
     id: ProcessId,
     messages: PhantomData<fn() -> M>,
+    owner: Owner,
     /// How many items of the last batch were given or skipped.
     passed: usize,
     /// With what it is to end, where that is known.
@@ -73,7 +77,6 @@ pub struct Mailbox<M> {
     /// The calls in the batch, in order.
     requests: VecDeque<Arc<Request>>,
     run: Arc<Run>,
-    shared: Arc<Shared>,
     /// Whether the batch was a whole one.
     turn_over: bool,
     watches: Arc<Watches>,
@@ -92,6 +95,14 @@ pub enum Item<M> {
     },
     /// A message.
     Message(M),
+    /// The process has lost a name of the cluster. Unless its claim said [`keep_on_loss`](crate::Claim::keep_on_loss), it is asked to stop, and
+    /// this is the last item.
+    NameLost {
+        /// The name.
+        name: ProcessName,
+        /// The process that has it; `None` where fewer nodes are connected than the claim asked for.
+        winner: Option<ProcessId>,
+    },
     /// The mailbox was full, and casts were dropped at this place.
     Overrun {
         /// How many.
@@ -107,17 +118,18 @@ impl<M: Protocol> Mailbox<M> {
             state.slots.mailboxes.insert(id.number(), bell.clone());
             Ok((id, state.run().clone()))
         })?;
+        let owner = Owner { bell, number: id.number(), shared: shared.clone() };
         Ok(Self {
+            ahead: None,
             batch: VecDeque::new(),
-            bell,
             dropped: Arc::new(Dropped::new()),
             id,
             messages: PhantomData,
+            owner,
             passed: 0,
             reason: None,
             requests: VecDeque::new(),
             run,
-            shared: shared.clone(),
             turn_over: false,
             watches: Arc::default(),
         })
@@ -126,7 +138,7 @@ impl<M: Protocol> Mailbox<M> {
     /// The address of this process.
     #[must_use]
     pub fn address(&self) -> Address<M> {
-        Address::new(&self.shared, Destination::Process(self.id.clone()))
+        Address::new(&self.owner.shared, Destination::Process(self.id.clone()))
     }
 
     /// Waits for the next message; notices are left out. `None` once the process was asked to stop, or its node has stopped: then, and
@@ -138,7 +150,7 @@ impl<M: Protocol> Mailbox<M> {
         loop {
             match self.next_item().await? {
                 Item::Message(message) => return Some(message),
-                Item::Down { .. } | Item::Overrun { .. } => {}
+                Item::Down { .. } | Item::NameLost { .. } | Item::Overrun { .. } => {}
             }
         }
     }
@@ -151,9 +163,8 @@ impl<M: Protocol> Mailbox<M> {
 
     fn poll_item(&mut self, cx: &mut Context<'_>) -> Poll<Option<Item<M>>> {
         for _ in 0..BATCH {
-            if self.bell.has(End::Stopping) {
-                // A batch that was begun is not looked at any more.
-                self.reason.get_or_insert(ExitReason::Shutdown);
+            if self.reason.is_none() && self.owner.bell.has(End::Stopping) {
+                return Poll::Ready(self.next_ahead());
             }
             if self.reason.is_some() {
                 return Poll::Ready(None);
@@ -164,7 +175,7 @@ impl<M: Protocol> Mailbox<M> {
                     break;
                 }
                 // First, so that what comes from now on wakes it.
-                self.bell.register(cx.waker());
+                self.owner.bell.register(cx.waker());
                 if self.take() { continue } else { return Poll::Pending }
             };
             let item = self.open_item(item);
@@ -177,10 +188,26 @@ impl<M: Protocol> Mailbox<M> {
         Poll::Pending
     }
 
+    /// What comes before the end of a process that is to end: a batch that was begun is not looked at any more.
+    fn next_ahead(&mut self) -> Option<Item<M>> {
+        let Self { ahead, owner, .. } = self;
+        let ahead = ahead.get_or_insert_with(|| {
+            let take = |state: &mut State| state.machine.take_ahead(state.machine.now(), owner.number(state));
+            owner.shared.drive(take).into()
+        });
+        match ahead.pop_front() {
+            Some(MailboxItem::NameLost { name, winner }) => return Some(Item::NameLost { name, winner }),
+            Some(MailboxItem::Stop(reason)) => self.reason = Some(reason),
+            // The machine has ended it.
+            _ => self.reason = Some(ExitReason::Shutdown),
+        }
+        None
+    }
+
     /// Takes what the machine has, if anything.
     fn take(&mut self) -> bool {
         let Self { id, requests, run, .. } = self;
-        let batch = self.shared.drive(|state| {
+        let batch = self.owner.shared.drive(|state| {
             // It is no later than the clock, and saves a look at it.
             let batch = state.machine.take(state.machine.now(), id.number(), BATCH);
             for item in &batch {
@@ -202,15 +229,21 @@ impl<M: Protocol> Mailbox<M> {
     fn open_item(&mut self, item: MailboxItem) -> Option<Item<M>> {
         match item {
             MailboxItem::Call { body, .. } => self.open_call(&body).map(Item::Message),
-            MailboxItem::Cast { body } => match port::decode_portless(&body, Some(self.shared.clone())) {
+            MailboxItem::Cast { body } => match port::decode_portless(&body, Some(self.owner.shared.clone())) {
                 Ok(message) => Some(Item::Message(message)),
                 Err(cause) => {
                     let cause = cause.into();
-                    self.shared.drive(|state| state.machine.cast_not_understood(state.now(), self.id.number(), cause));
+                    self.owner.shared.drive(|state| state.machine.cast_not_understood(state.now(), self.id.number(), cause));
                     None
                 }
             },
             MailboxItem::Down { monitor, reason } => self.watches.remove(monitor).then_some(Item::Down { monitor, reason }),
+            MailboxItem::NameLost { name, winner } => {
+                // It may have got the name again since it took the batch.
+                let holder = self.owner.shared.lock().machine.whereis(&name);
+                let has = holder.is_some_and(|holder| holder.process == self.id);
+                (!has).then_some(Item::NameLost { name, winner })
+            }
             MailboxItem::Overrun { missed } => Some(Item::Overrun { missed }),
             MailboxItem::Stop(reason) => {
                 self.reason = Some(reason);
@@ -222,8 +255,8 @@ impl<M: Protocol> Mailbox<M> {
 
     fn open_call(&mut self, body: &[u8]) -> Option<M> {
         let request = self.requests.front().expect("each call of a batch has a request").clone();
-        let asked = Arc::new(Asked { dropped: self.dropped.clone(), request, shared: self.shared.clone() });
-        let decode = || port::decode_call(body, asked.clone(), Some(self.shared.clone()));
+        let asked = Arc::new(Asked { dropped: self.dropped.clone(), request, shared: self.owner.shared.clone() });
+        let decode = || port::decode_call(body, asked.clone(), Some(self.owner.shared.clone()));
         let decoded = (!asked.request.is_over()).then(decode);
         self.requests.pop_front();
         match decoded? {
@@ -255,9 +288,44 @@ impl<M> Mailbox<M> {
     /// # Errors
     /// Says why it cannot be watched.
     pub fn monitor<N>(&self, other: &Address<N>) -> Result<Monitor, MonitorError> {
-        let id = self.shared.drive(|state| state.machine.monitor(state.now(), Some(self.id.number()), other.destination()))?;
+        let id =
+            self.owner.shared.drive(|state| state.machine.monitor(state.now(), Some(self.id.number()), other.destination()))?;
         self.watches.insert(id);
-        Ok(Monitor::new(&self.shared, &self.watches, self.id.number(), id))
+        Ok(Monitor::new(&self.owner.shared, &self.watches, self.id.number(), id))
+    }
+
+    /// Claims a name of the cluster, such as `"counter"`, which [`Cluster::whereis`](crate::Cluster::whereis) finds the process by on every
+    /// node. The process has it from when this returns until [`release`](Self::release), its end, or its loss: after a partition in which both
+    /// sides claimed the name, one of the two gets an [`Item::NameLost`] and is asked to stop.
+    ///
+    /// While another claim to the name is in sight it fails with [`ClaimError::Taken`]; [`claim_when_free`](Self::claim_when_free) waits.
+    ///
+    /// # Errors
+    /// The future gives a [`ClaimError`] that says why the process does not get the name.
+    pub fn claim(&self, name: impl TryInto<ProcessName, Error: Into<InvalidProcessNameError>>) -> Claim {
+        Claim::new(self.owner.clone(), process_name(name).map_err(ClaimError::InvalidName), false)
+    }
+
+    /// Claims a name of the cluster as [`claim`](Self::claim) does, as soon as it is free, however long that takes: the process stands by for
+    /// it. One process of a node may stand by for a name.
+    ///
+    /// # Errors
+    /// The future gives a [`ClaimError`] that says why the process does not stand by any more.
+    pub fn claim_when_free(&self, name: impl TryInto<ProcessName, Error: Into<InvalidProcessNameError>>) -> Claim {
+        Claim::new(self.owner.clone(), process_name(name).map_err(ClaimError::InvalidName), true)
+    }
+
+    /// Gives back a name of the cluster that the process has, claims, or stands by for. Whether there was one.
+    ///
+    /// # Errors
+    /// Says what is wrong with the name.
+    pub fn release(
+        &self,
+        name: impl TryInto<ProcessName, Error: Into<InvalidProcessNameError>>,
+    ) -> Result<bool, InvalidProcessNameError> {
+        let name = process_name(name)?;
+        let release = |state: &mut State| state.machine.release(state.now(), self.owner.number(state), &name);
+        Ok(self.owner.shared.drive(release))
     }
 
     /// Gives the process a name on its node, such as `"counter"`, which [`Cluster::named`](crate::Cluster::named) finds it by. It has the
@@ -267,7 +335,7 @@ impl<M> Mailbox<M> {
     /// Says why it does not get the name.
     pub fn register(&self, name: impl TryInto<ProcessName, Error: Into<InvalidProcessNameError>>) -> Result<(), RegisterError> {
         let name = process_name(name).map_err(RegisterError::InvalidName)?;
-        self.shared.drive(|state| state.machine.register(state.now(), self.id.number(), &name))
+        self.owner.shared.drive(|state| state.machine.register(state.now(), self.owner.number(state), &name))
     }
 
     /// Takes a name from this process, unless it is another's.
@@ -279,7 +347,7 @@ impl<M> Mailbox<M> {
         name: impl TryInto<ProcessName, Error: Into<InvalidProcessNameError>>,
     ) -> Result<(), InvalidProcessNameError> {
         let name = process_name(name)?;
-        self.shared.drive(|state| {
+        self.owner.shared.drive(|state| {
             if state.machine.whereis_local(&name).as_ref() == Some(&self.id) {
                 state.machine.unregister(state.now(), &name);
             }
@@ -300,7 +368,7 @@ impl<'a, M> Waiting<'a, M> {
     fn begin(mailbox: &'a mut Mailbox<M>) -> Self {
         let held = mailbox.dropped.wait();
         if !held.is_empty() {
-            mailbox.shared.drive(|state| {
+            mailbox.owner.shared.drive(|state| {
                 for request in held {
                     state.fail(request, RequestFailure::Dropped);
                 }
@@ -323,9 +391,9 @@ impl<M> Drop for Mailbox<M> {
         let dropped = |reason: &mut Option<ExitReason>| reason.take().unwrap_or_else(|| ExitReason::error("mailbox dropped"));
         let reason = if thread::panicking() { ExitReason::error("panicked") } else { dropped(&mut self.reason) };
         // It may be dropped as the thread ends, where a runtime's clock can be gone: the time is the machine's last.
-        self.shared.drive_lent(|state| {
+        self.owner.shared.drive_lent(|state| {
             // Otherwise the machine has ended the process, and another may have its number in a later run.
-            if state.slots.mailboxes.get(&self.id.number()).is_some_and(|bell| Arc::ptr_eq(bell, &self.bell)) {
+            if self.owner.lives(state) {
                 state.slots.mailboxes.remove(&self.id.number());
                 state.machine.exit(state.machine.now(), self.id.number(), reason, self.passed);
             }

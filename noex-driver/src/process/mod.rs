@@ -4,11 +4,14 @@ mod address;
 mod asked;
 mod body;
 mod call;
+mod claim;
 mod codec;
 mod dropped;
+mod holders;
 mod mailbox;
 mod monitor;
 mod name;
+mod owner;
 mod port;
 mod protocol;
 mod reply;
@@ -16,10 +19,13 @@ mod reply;
 pub use address::Address;
 pub use body::{Ending, run};
 pub use call::Call;
+pub use claim::Claim;
+pub use holders::HolderStream;
 pub use mailbox::{Item, Mailbox};
 pub use monitor::Monitor;
 pub(crate) use name::process_name;
 pub use protocol::Protocol;
+pub(crate) use protocol::hash;
 pub use reply::{DeliverError, Reply};
 
 #[cfg(test)]
@@ -47,5 +53,7 @@ mod tests {
         is_send::<Mailbox<Message>>();
         // An answer is decoded where it is waited for, and does not travel between threads.
         is_send::<Call<Rc<u64>>>();
+        is_sync::<Claim>();
+        is_sync::<HolderStream>();
     }
 }

@@ -23,6 +23,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 pub mod calls;
+pub mod claims;
 pub mod common;
 pub mod contract;
 #[cfg(unix)]
@@ -103,6 +104,20 @@ macro_rules! each_test {
                 large_requests_and_answers_arrive_whole
                 open_calls_end_with_the_session_and_with_the_node
                 ten_thousand_calls_at_once_end_once_each;
+            claims:
+                a_claim_ends_with_its_process_and_its_node
+                a_claim_that_is_dropped_before_it_has_returned_is_withdrawn
+                a_claim_that_too_few_nodes_agree_to_fails
+                a_name_is_of_one_process_of_the_cluster_until_that_gives_it_back_or_ends
+                a_name_that_is_none_or_of_another_protocol_is_said_to_be
+                a_process_is_found_by_its_name_and_called
+                a_process_that_loses_its_name_does_not_see_what_waited
+                a_process_that_stands_by_has_the_name_once_it_is_free
+                a_process_that_stands_by_takes_over_when_the_holders_node_is_lost
+                of_many_who_claim_a_name_at_once_one_has_it
+                of_two_who_claimed_a_name_apart_one_loses_it_when_they_meet
+                the_names_of_a_node_that_comes_up_are_known_once_they_are_synced
+                who_has_a_name_is_watched_on_every_node;
             formation:
                 a_cluster_on_ipv6_forms
                 a_connection_that_is_cut_comes_back

@@ -170,7 +170,8 @@ pub async fn a_process_ends_with_a_true_reason<R: Runtime>() {
     }
 }
 
-fn counter_id(counter: &Address<Counter>) -> ProcessId {
+/// The process of an address.
+pub(crate) fn counter_id(counter: &Address<Counter>) -> ProcessId {
     match counter.destination() {
         noex_driver::Destination::Process(id) => id.clone(),
         other => panic!("{other} is a process"),

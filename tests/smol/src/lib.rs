@@ -11,13 +11,14 @@ use smol::net::{TcpListener, TcpStream};
 
 #[doc(inline)]
 pub use noex_driver::{
-    Address, Broadcast, Bytes, Call, CallError, CastError, Cause, ClusterConfig, ClusterError, ClusterEvent,
+    Address, Broadcast, Bytes, Call, CallError, CastError, Cause, Claim, ClaimError, ClusterConfig, ClusterError, ClusterEvent,
     ClusterNotStartedError, ClusterStatus, Contact, Counters, DeliverError, Destination, DialError, Ending, EventStream,
-    ExitReason, FromEnv, FromEnvError, IntoSecret, InvalidClusterConfigError, InvalidContactError, InvalidNodeIdError,
-    InvalidProcessNameError, Item, LastDown, Limits, LocalFault, Mailbox, Message, MessageStream, MessagesLagged, Monitor,
-    MonitorError, MonitorId, NodeDownReason, NodeId, NodeIdFault, NodeInfo, NodeStatus, OpenError, PeerFault, ProcessId,
-    ProcessName, Protocol, Readiness, ReadinessReason, Refusal, RegisterError, Reply, Secret, SecretUse, SendError,
-    SetSecretsError, SetSeedsError, StartError, Subscription, Unreached, WaitError, bounds, defaults, mark, run,
+    ExitReason, FromEnv, FromEnvError, HolderStream, IntoSecret, InvalidClusterConfigError, InvalidContactError,
+    InvalidNodeIdError, InvalidProcessNameError, Item, LastDown, Limits, LocalFault, Mailbox, Message, MessageStream,
+    MessagesLagged, Monitor, MonitorError, MonitorId, NodeDownReason, NodeId, NodeIdFault, NodeInfo, NodeStatus, OpenError,
+    PeerFault, ProcessId, ProcessName, Protocol, Readiness, ReadinessReason, Refusal, RegisterError, Reply, Secret, SecretUse,
+    SendError, SetSecretsError, SetSeedsError, StartError, Subscription, Unreached, WaitError, WatchNameError, WhereisError,
+    bounds, defaults, mark, run,
 };
 
 /// A node of a cluster, on smol: this process, as the others see it, and the others, as it sees them.
