@@ -14,7 +14,8 @@
 //! what waits in its mailbox goes to others. Of one that is killed nobody knows how far it came: its jobs
 //! are set aside, and not done twice. So is a job that crossed the goodbye of a worker.
 //!
-//! The last argument may be the port to listen on (`coordinator 100 4400`), or the coordinator's node
+//! Workers find the coordinator by its name, on whichever node of the cluster it is; the node that they are given is
+//! their seed. The last argument may be the port to listen on (`coordinator 100 4400`), or the coordinator's node
 //! (`worker anna coordinator@127.0.0.1:4400`). All need the same `CLUSTER_SECRET`, or none.
 
 use std::collections::{HashMap, VecDeque};
@@ -82,9 +83,8 @@ async fn run() -> Result<(), Box<dyn Error>> {
 
 async fn worker(cluster: &Cluster, name: &str, coordinator: &str) -> Result<(), Box<dyn Error>> {
     cluster.start(config(name).port(0).seeds([coordinator])).await?;
-    let pool = cluster.named(coordinator.parse()?, "pool")?;
     let mut mailbox = cluster.open::<Job>()?;
-    task::spawn(ask_for_jobs(pool, mailbox.address()));
+    task::spawn(ask_for_jobs(cluster.clone(), mailbox.address()));
     while let Some(Job { number, reply }) = mailbox.next().await {
         println!("job {number}");
         task::sleep(WORK).await;
@@ -95,11 +95,17 @@ async fn worker(cluster: &Cluster, name: &str, coordinator: &str) -> Result<(), 
 
 /// Asks for jobs, again and again: the coordinator may have been started anew, or may have given this worker
 /// up.
-async fn ask_for_jobs(pool: Address<Join>, worker: Address<Job>) {
+async fn ask_for_jobs(cluster: Cluster, worker: Address<Job>) {
     loop {
-        // To ask twice does no harm, so it does not matter here whether a call that failed was handled.
-        if let Err(error) = pool.call(|reply| Join { worker: worker.clone(), reply }).await {
-            println!("not joined: {error}");
+        match cluster.whereis::<Join>("pool") {
+            Ok(Some(pool)) => {
+                // To ask twice does no harm, so it does not matter here whether a call that failed was handled.
+                if let Err(error) = pool.call(|reply| Join { worker: worker.clone(), reply }).await {
+                    println!("not joined: {error}");
+                }
+            }
+            Ok(None) => println!("there is no pool"),
+            Err(error) => return println!("no further jobs: {error}"),
         }
         task::sleep(Duration::from_secs(1)).await;
     }
@@ -108,7 +114,8 @@ async fn ask_for_jobs(pool: Address<Join>, worker: Address<Job>) {
 async fn coordinator(cluster: &Cluster, jobs: u64, port: u16) -> Result<(), Box<dyn Error>> {
     cluster.start(config("coordinator").port(port)).await?;
     let mut mailbox = cluster.open::<Join>()?;
-    mailbox.register("pool")?;
+    // On whichever node it is, the workers find it by this.
+    mailbox.claim("pool").await?;
     println!("the pool is on {}", cluster.local_node_id()?);
 
     let (tell, ended) = async_channel::unbounded();
