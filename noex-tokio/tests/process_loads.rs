@@ -312,7 +312,7 @@ async fn disorder(callers: u64, calls: u64) {
         tasks.push(tokio::spawn(async move {
             let (mut outcomes, mut given_up) = (0_u64, 0_u64);
             for number in (caller * calls..).take(usize::try_from(calls).unwrap()) {
-                let to = near.named::<Work>(node.clone(), name(number % 4));
+                let to = near.named::<Work>(node.clone(), name(number % 4)).unwrap();
                 if number % 97 == 0 {
                     to.cast(Work::End { panics: number % 2 == 0 }).unwrap();
                 }
@@ -360,7 +360,7 @@ async fn disorder(callers: u64, calls: u64) {
     }
     println!("{outcomes} outcomes, {given_up} given up: {}", a.counters().calls + b.counters().calls);
     for n in 0..4 {
-        a.named::<Work>(id(&b), name(n)).stop(ExitReason::Shutdown).unwrap();
+        a.named::<Work>(id(&b), name(n)).unwrap().stop(ExitReason::Shutdown).unwrap();
     }
     assert_nothing_is_left(&a, &b).await;
 }
