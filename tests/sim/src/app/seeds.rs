@@ -175,10 +175,10 @@ fn run_here(test: &impl Fn(&App) -> Result<(), Failure>, script: Script, how: Ho
     }
     let names: Vec<String> = stage.places.iter().map(|place| place.name.clone()).collect();
     stage.script.hosts.clone_from(&names);
-    let title = failure.as_ref().map_or_else(|| "A run that passes".to_owned(), |failure| failure.to_string());
+    let html = if whole { picture(&stage, failure.as_ref()) } else { None };
     let outcome = Outcome {
         hash: stage.world.hash(),
-        html: whole.then(|| stage.world.html(&title)).flatten(),
+        html,
         lines: stage.world.lines().cloned().collect(),
         names,
         script: stage.script.clone(),
@@ -189,4 +189,15 @@ fn run_here(test: &impl Fn(&App) -> Result<(), Failure>, script: Script, how: Ho
     }
     drop(stage);
     outcome
+}
+
+/// The picture of a run. What failed stands in its title, unless it is an invariant of noex, which the page explains.
+fn picture(stage: &Stage, failure: Option<&Failure>) -> Option<String> {
+    let title = failure.map_or_else(|| "A run that passes".to_owned(), ToString::to_string);
+    let facts = vec![("seed", stage.script.seed.to_string()), ("hosts", stage.script.hosts.join(", "))];
+    let mut page = stage.world.page(title, "An application on simulated hosts, in virtual time.".into(), facts)?;
+    if stage.world.violation().is_none() {
+        page.checked = failure.is_none().then_some(None);
+    }
+    Some(page.html())
 }
