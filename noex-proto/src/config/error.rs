@@ -27,7 +27,7 @@ impl InvalidClusterConfigError {
         Self { cause: Some(Cause::new(cause)), ..self }
     }
 
-    /// The field at fault, as its builder method is called; one of [`Limits`] as `limits.` and its name.
+    /// The field at fault, as its builder method is called; one of [`Limits`](crate::Limits) as `limits.` and its name.
     #[must_use]
     pub fn field(&self) -> &'static str {
         self.field
