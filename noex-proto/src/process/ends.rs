@@ -177,6 +177,7 @@ impl Processes {
 
     /// The node says nothing more: every process ends, and every call that is open.
     pub(crate) fn stop(&mut self, cx: &mut Cx<'_>) {
+        self.with_names(cx, super::names::Names::drain);
         self.end_all(cx);
         self.names.stop();
         self.phase = Phase::Stopped;
