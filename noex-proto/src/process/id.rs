@@ -60,7 +60,7 @@ impl ProcessId {
         &self.node
     }
 
-    /// Its number: how many processes its node had opened before it since that node's start, and one.
+    /// Its number on its node. A node that is stopped and started again in one program goes on counting.
     #[must_use]
     pub const fn number(&self) -> u64 {
         self.number
