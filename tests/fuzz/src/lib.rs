@@ -10,6 +10,7 @@ mod frames;
 mod handshake;
 mod link;
 mod machine;
+mod names;
 mod node_ids;
 mod peer;
 mod processes;
@@ -32,6 +33,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("handshake_responder", handshake_responder),
     ("link", link),
     ("machine", machine),
+    ("names", names),
     ("node_ids", node_ids),
     ("replay", replay),
     ("signals", signals),
@@ -66,6 +68,11 @@ pub fn link(data: &[u8]) {
 /// Arbitrary operations on a machine.
 pub fn machine(data: &[u8]) {
     let _too_short = machine::run(data);
+}
+
+/// A member that lies of names.
+pub fn names(data: &[u8]) {
+    let _too_short = names::run(data);
 }
 
 /// Identities.

@@ -28,6 +28,8 @@ pub(crate) mod kind {
     pub(crate) const PONG: u8 = 0x14;
     pub(crate) const OFFER: u8 = 0x15;
     pub(crate) const INTRO: u8 = 0x16;
+    pub(crate) const NAMES: u8 = 0x17;
+    pub(crate) const NAMES_ACK: u8 = 0x18;
     pub(crate) const REFUSED: u8 = 0x1D;
     pub(crate) const GOODBYE: u8 = 0x1F;
     pub(crate) const PAYLOAD: u8 = 0x20;

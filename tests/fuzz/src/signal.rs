@@ -28,11 +28,11 @@ enum Item<'a> {
     Text(&'a str),
 }
 
-const NUMBER: u8 = 0;
-const TEXT: u8 = 3;
-const ARRAY: u8 = 4;
+pub(crate) const NUMBER: u8 = 0;
+pub(crate) const TEXT: u8 = 3;
+pub(crate) const ARRAY: u8 = 4;
 
-fn head(bytes: &mut Vec<u8>, major: u8, value: u64) {
+pub(crate) fn head(bytes: &mut Vec<u8>, major: u8, value: u64) {
     let (told, following) = match value {
         0..24 => (value as u8, 0),
         24..0x100 => (24, 1),
@@ -44,7 +44,7 @@ fn head(bytes: &mut Vec<u8>, major: u8, value: u64) {
     bytes.extend_from_slice(&value.to_be_bytes()[8 - following..]);
 }
 
-fn read_head(bytes: &mut &[u8]) -> Option<(u8, u64)> {
+pub(crate) fn read_head(bytes: &mut &[u8]) -> Option<(u8, u64)> {
     let (first, rest) = bytes.split_first()?;
     let following = match first & 31 {
         told @ 0..24 => {
