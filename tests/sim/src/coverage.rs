@@ -7,7 +7,7 @@ use noex_proto::{ClusterError, Counters, DialError, Refusal, Unreached};
 use crate::Fault;
 
 /// All that is counted beside the kinds of faults. What is not here cannot be noted; what is here and never occurs is too rare.
-const STATES: [&str; 67] = [
+const STATES: [&str; 81] = [
     "address beyond the sixteenth",
     "dead session replaced",
     "apart: for a cause",
@@ -30,6 +30,20 @@ const STATES: [&str; 67] = [
     "error: no room for a member",
     "error: seed mismatch",
     "error: seed unreachable",
+    "claim: no process",
+    "claim: released",
+    "claim: stopped",
+    "claim: taken",
+    "claim: taken by a claim",
+    "claim: timed out",
+    "claim: too few",
+    "name: a claim dropped",
+    "name: conflict",
+    "name: given up",
+    "name: lost before the claim returned",
+    "name: lost to another",
+    "name: released",
+    "name: settled",
     "full queue",
     "lookup failed",
     "lookup timed out",
@@ -150,6 +164,7 @@ impl Coverage {
             ClusterError::CastNotUnderstood { .. } => "error: cast not understood",
             ClusterError::IdentityConflict { .. } => "error: identity conflict",
             ClusterError::Local(_) => "error: local",
+            ClusterError::NameNotKept { .. } => "error: name not kept",
             ClusterError::NodeUnreachable { .. } => "error: node unreachable",
             ClusterError::Peer { .. } => "error: peer's fault",
             ClusterError::Refused { .. } => "error: refused",

@@ -13,7 +13,7 @@ const INTRO: u8 = 0x16;
 const PING: u8 = 0x13;
 
 /// The messages that a record may hold, and the frames of a handshake, by their first bytes.
-const MESSAGES: [(u8, &str); 11] = [
+const MESSAGES: [(u8, &str); 13] = [
     (HEARTBEAT, "message HEARTBEAT"),
     (MEMBERS, "message MEMBERS"),
     (0x12, "message MEMBERS_REQUEST"),
@@ -21,6 +21,8 @@ const MESSAGES: [(u8, &str); 11] = [
     (0x14, "message PONG"),
     (0x15, "message OFFER"),
     (INTRO, "message INTRO"),
+    (0x17, "message NAMES"),
+    (0x18, "message NAMES_ACK"),
     (0x1d, "message REFUSED"),
     (0x1f, "message GOODBYE"),
     (0x20, "message PAYLOAD"),

@@ -46,9 +46,21 @@ enum Command {
         /// At most about this many states; their frontier is held in memory.
         #[arg(long, default_value_t = 300_000)]
         states: usize,
-        /// How many crashes, in place of the scenario's.
+        /// How many calls of the process, in place of the scenario's.
+        #[arg(long)]
+        calls: Option<u8>,
+        /// How many calls that are cancelled.
+        #[arg(long)]
+        cancels: Option<u8>,
+        /// How many claims to the name.
+        #[arg(long)]
+        claims: Option<u8>,
+        /// How many crashes.
         #[arg(long)]
         crashes: Option<u8>,
+        /// How many ends of a process.
+        #[arg(long)]
+        exits: Option<u8>,
         /// How many leaves.
         #[arg(long)]
         leaves: Option<u8>,
@@ -167,7 +179,11 @@ fn main() -> ExitCode {
             scenario,
             depth,
             states,
+            calls,
+            cancels,
+            claims,
             crashes,
+            exits,
             leaves,
             losses,
             pauses,
@@ -180,6 +196,10 @@ fn main() -> ExitCode {
         } => {
             let mut scenarios = scenario.map_or_else(Scenario::all, |scenario| vec![scenario]);
             for Scenario { budget, .. } in &mut scenarios {
+                budget.calls = calls.unwrap_or(budget.calls);
+                budget.cancels = cancels.unwrap_or(budget.cancels);
+                budget.claims = claims.unwrap_or(budget.claims);
+                budget.exits = exits.unwrap_or(budget.exits);
                 budget.crashes = crashes.unwrap_or(budget.crashes);
                 budget.leaves = leaves.unwrap_or(budget.leaves);
                 budget.losses = losses.unwrap_or(budget.losses);

@@ -63,6 +63,10 @@ pub enum Invariant {
     MessagesInOrder,
     /// A monitor fires once, in time, and not after it was removed.
     MonitorsFireOnce,
+    /// At rest all nodes see one holder of a name, or none and nobody stands by for it, and the processes that have names know of it.
+    NamesAgree,
+    /// What is said of names is so: who has one claimed it, and its node is up; who loses one had it; a claim fails for the reason that it gives.
+    NamesAreTrue,
     /// Nobody's number of ticks, dials or messages explodes.
     NoStorm,
     /// Nobody goes down without a cause.
@@ -77,6 +81,8 @@ pub enum Invariant {
     NothingIsLeft,
     /// No dial follows the call to stop, and no action its end, when no connection and no deadline is left.
     NothingAfterStop,
+    /// No two nodes have one name that have been connected without a break since the later of their claims began.
+    OneHolder,
     /// At rest, a pair of nodes has one connection.
     OneSession,
     /// What is said of a call, cast or monitor that fails is so.
@@ -300,7 +306,7 @@ impl Monitor {
                 }
             }
             ClusterEvent::Error(ClusterError::SeedMismatch { .. }) => self.unreachable.clear(),
-            ClusterEvent::Error(_) | ClusterEvent::Lagged { .. } => {}
+            ClusterEvent::Error(_) | ClusterEvent::Lagged { .. } | ClusterEvent::NameConflict { .. } => {}
             other => unreachable!("{other:?} is new"),
         }
         Ok(())

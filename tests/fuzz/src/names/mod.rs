@@ -394,7 +394,7 @@ impl World {
                 if kind != kind::NAMES {
                     continue;
                 }
-                let told = say::read(&body);
+                let told = say::read(body);
                 let numbers = told.claims.iter().filter(|(.., settled)| !settled).map(|(number, ..)| *number);
                 if member == HONEST {
                     self.due.retain(|number| !told.withdrawn.contains(number));

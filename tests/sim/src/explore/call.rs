@@ -181,6 +181,9 @@ impl State {
 
     /// What a machine asks for with processes.
     pub(super) fn process_action(&mut self, host: HostId, action: ProcessAction) -> Checked {
+        if self.rules.claims {
+            return self.claim_action(host, action);
+        }
         self.line(Some(host), || format!("{action:?}"));
         // A node that stops has no process for others.
         let stops = !self.hosts[CALLED].is_running();

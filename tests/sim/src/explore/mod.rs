@@ -10,6 +10,7 @@
 //! out.
 
 mod call;
+mod claim;
 mod digest;
 mod driver;
 mod link;

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use noex_proto::{Input, Instant};
 
-use super::call::PATIENCE;
 use super::link::{EndState, Link};
 use super::scenario::MAX_DELAY;
 use super::state::{Checked, Move, PAUSE, State, Watched};
+use super::{call, claim};
 use crate::HostId;
 use crate::safety::{Invariant, Violation};
 
@@ -37,7 +37,7 @@ impl State {
         self.recover()
     }
 
-    fn sees(&self, one: HostId, other: HostId) -> bool {
+    pub(super) fn sees(&self, one: HostId, other: HostId) -> bool {
         self.hosts[one].monitor.up.contains_key(self.hosts[other].id())
     }
 
@@ -152,8 +152,12 @@ impl State {
         let mut clock = Clock::of(self);
         clock.until_met(self)?;
         if self.rules.calls {
-            clock.run(self, PATIENCE)?;
+            clock.run(self, call::PATIENCE)?;
             self.judge_calling()?;
+        }
+        if self.rules.claims {
+            clock.run(self, claim::PATIENCE)?;
+            self.judge_claims()?;
         }
         if self.rules.watched > Duration::ZERO {
             // Silence that lasted before may end a session yet: the clocks did not agree then.

@@ -11,11 +11,13 @@ use crate::HostId;
 pub struct Budget {
     /// Calls of the process, each with a monitor of it.
     pub calls: u8,
+    /// Claims to the name.
+    pub claims: u8,
     /// Calls that their callers wait for no more.
     pub cancels: u8,
     /// Processes that are gone at once.
     pub crashes: u8,
-    /// Ends of the process.
+    /// Ends of the process, or of one that has or claims the name.
     pub exits: u8,
     /// Nodes that are told to stop.
     pub leaves: u8,
@@ -58,6 +60,8 @@ pub struct Scenario {
 pub(super) struct Rules {
     /// The second node has a process, which the first one calls.
     pub(super) calls: bool,
+    /// Each node has a process, which may claim a name.
+    pub(super) claims: bool,
     /// The one that all others join, and which has room for one of them.
     pub(super) hub: Option<HostId>,
     /// A record leaves the driver's queue only when it arrives, so that what follows waits in the machine.
@@ -134,6 +138,10 @@ impl Scenario {
     pub fn all() -> Vec<Self> {
         let pair = || vec![node(0, &[1]), node(1, &[0])];
         let patient = || pair().into_iter().map(|node| node.with(|config| config.heartbeat_miss_threshold(PATIENT))).collect();
+        let three = || {
+            let nodes = [node(0, &[1, 2]), node(1, &[0, 2]), node(2, &[0, 1])].into_iter();
+            nodes.map(|node| node.with(|config| config.heartbeat_miss_threshold(PATIENT))).collect()
+        };
         let few = |mut nodes: Vec<Node>, hub: HostId| {
             let limits = Limits::default().members(1).events_per_subscriber(3);
             nodes[hub].config = nodes[hub].config.clone().limits(limits);
@@ -220,6 +228,22 @@ impl Scenario {
                 rules: Rules { calls: true, ..Rules::default() },
                 budget: Budget { calls: 1, exits: 1, losses: 1, resets: 1, waits: 1, ..Budget::default() },
                 ..Self::new("call-half-open", "as call, and a reset reaches one of them only", patient())
+            },
+            Self {
+                joined: true,
+                rules: Rules { claims: true, ..Rules::default() },
+                budget: Budget { claims: 2, exits: 1, resets: 1, ..Budget::default() },
+                ..Self::new("claim-pair", "two nodes that are connected; a process of each may claim one name", patient())
+            },
+            Self {
+                joined: true,
+                rules: Rules { claims: true, ..Rules::default() },
+                budget: Budget { claims: 2, resets: 1, ..Budget::default() },
+                ..Self::new(
+                    "claim",
+                    "three nodes that are connected; processes claim one name, and a connection is reset",
+                    three(),
+                )
             },
             Self::new(
                 "gossip",

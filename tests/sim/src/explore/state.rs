@@ -12,6 +12,7 @@ use noex_proto::{
 };
 
 use super::call::{CALLED, Calling};
+use super::claim::Claiming;
 use super::digest::Digest;
 use super::link::{EndState, Link, StreamEnd};
 use super::scenario::{Budget, Node, Rules, SECRET};
@@ -43,6 +44,8 @@ pub(super) enum Move {
     Call,
     /// The caller waits for its call no more.
     Cancel,
+    /// The process of a node claims the name.
+    Claim(u8),
     /// A process is gone.
     Crash(u8),
     /// The next frame arrives.
@@ -51,6 +54,8 @@ pub(super) enum Move {
     End(u8, u8),
     /// The process ends, and another one is opened.
     Exit,
+    /// The process of a node that has or claims the name ends.
+    GiveUp(u8),
     /// A node is told to stop.
     Leave(u8),
     /// A driver waits no longer for the other end of a connection that its machine closed.
@@ -120,6 +125,7 @@ pub(super) struct State {
     pub(super) nonces: Vec<u64>,
     pub(super) rules: Rules,
     pub(super) calling: Calling,
+    pub(super) claiming: Claiming,
     /// The sessions that the host which got the last input had before it.
     pub(super) sessions: Vec<(NodeId, ConnId)>,
     /// What that host has closed since: the connection, the host at its other end, and whether it had ended or was about to.
@@ -207,6 +213,7 @@ impl State {
             nonces: Vec::new(),
             rules,
             calling: Calling::default(),
+            claiming: Claiming::default(),
             sessions: Vec::new(),
             closed: Vec::new(),
             disturbed: false,
@@ -224,7 +231,7 @@ impl State {
     /// What makes this state the same as another one.
     pub(super) fn digest(&self) -> u128 {
         let mut digest = Digest::default();
-        (self.budget, &self.calling).hash(&mut digest);
+        (self.budget, &self.calling, &self.claiming).hash(&mut digest);
         for host in &self.hosts {
             host.digest().hash(&mut digest);
         }
@@ -326,6 +333,7 @@ impl State {
             }
         }
         self.add_calls(&mut moves);
+        self.add_claims(&mut moves);
         for (place, host) in self.hosts.iter().enumerate() {
             let number = place as u8;
             if host.is_stopped() {
@@ -362,12 +370,14 @@ impl State {
         let listens = |state: &Self, link: u8| !state.hosts[state.links[usize::from(link)].ends[1].host].is_stopped();
         let harmless = matches!(next, Move::Accept(_) | Move::Deliver(..) | Move::End(..) | Move::Pause(_))
             || matches!(next, Move::Rotate(_) | Move::Send(_) | Move::Wake(_))
+            || matches!(next, Move::Claim(_) | Move::GiveUp(_))
             || matches!(next, Move::Answer | Move::Call | Move::Cancel | Move::Exit | Move::Take);
         self.disturbed |= !harmless;
         match next {
             Move::Call => self.budget.calls -= 1,
             Move::Cancel => self.budget.cancels -= 1,
-            Move::Exit => self.budget.exits -= 1,
+            Move::Claim(_) => self.budget.claims -= 1,
+            Move::Exit | Move::GiveUp(_) => self.budget.exits -= 1,
             Move::Crash(_) => self.budget.crashes -= 1,
             Move::Leave(_) => self.budget.leaves -= 1,
             Move::Refuse(link) if listens(self, link) => self.budget.refusals -= 1,
@@ -392,7 +402,9 @@ impl State {
             Move::Answer => self.answer(),
             Move::Call => self.call(),
             Move::Cancel => self.cancel(),
+            Move::Claim(host) => self.claim(place(host)),
             Move::Exit => self.replace(),
+            Move::GiveUp(host) => self.give_up(place(host)),
             Move::Take => self.take(),
             Move::Crash(host) => self.crash(place(host)),
             Move::Deliver(link, end) => self.deliver(place(link), place(end)),
@@ -446,7 +458,7 @@ impl State {
             }
         }?;
         self.links.retain(|link| !link.is_over());
-        Ok(())
+        self.check_claims()
     }
 
     fn accept(&mut self, place: usize) -> Checked {
@@ -525,6 +537,7 @@ impl State {
             }
         }
         self.calling_crashed(host);
+        self.claiming_crashed(host);
         let old = &self.hosts[host];
         self.hosts[host] = Rc::new(Host::new(Rc::clone(&old.node), old.starts));
         Ok(())
@@ -548,6 +561,10 @@ impl State {
         self.feed(host, Input::Listening { entropy, local, network: Box::new(network) })?;
         if self.rules.calls && host == CALLED {
             self.open_process();
+            return self.drain(host);
+        }
+        if self.rules.claims {
+            self.open_claimant(host);
             return self.drain(host);
         }
         Ok(())

@@ -6,6 +6,7 @@ use serde_json::value::RawValue;
 
 use super::{Addr, Op, Plan, Seed};
 use crate::Chunking;
+use crate::world::scripts::NAMES;
 
 /// The longest that anything in a plan may last: a week.
 const LONGEST_MS: u64 = 7 * 24 * 3_600_000;
@@ -155,6 +156,8 @@ impl Plan {
             {
                 Some(format!("{size} bytes in one message, of at most {MOST_BYTES}"))
             }
+            Op::Claim { name, .. } | Op::Release { name, .. } if name >= NAMES => Some(format!("name {name}, of {NAMES}")),
+            Op::Claim { timeout_ms: 0, .. } => Some("a claim takes time".into()),
             Op::RogueDials { rogue, .. } if rogue >= self.rogues.len() => Some(format!("stranger {rogue} does not exist")),
             Op::Broadcast { count, .. }
             | Op::Call { count, .. }

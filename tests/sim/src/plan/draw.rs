@@ -1,6 +1,6 @@
 //! Drawing a plan from a seed, with a stream of random numbers for each kind of fault.
 
-use super::{Fault, NodePlan, Op, Plan, Seed, Step, names, processes, situations};
+use super::{Fault, NodePlan, Op, Plan, Seed, Step, claims, names, processes, situations};
 use crate::random::Random;
 use crate::{Chunking, Dialling, Latency, Rogue, Tampering};
 
@@ -11,6 +11,7 @@ const SWARM: u64 = 1002;
 const RECORDS: u64 = 1003;
 const MANY: u64 = 1004;
 const PROCESSES: u64 = 1005;
+const CLAIMS: u64 = 1006;
 
 /// Heartbeat intervals: together they are the whole range that a configuration may have. Where one is long, a run takes hours, in which the
 /// shortest ones would be dear; mixed ones differ a hundredfold at most.
@@ -97,6 +98,7 @@ pub(super) fn draw(seed: u64) -> Plan {
     traffic(&mut plan, &mut Random::new(seed, TRAFFIC));
     situations::fill_records(&mut plan, &mut Random::new(seed, RECORDS));
     processes::draw(&mut plan, &mut Random::new(seed, PROCESSES));
+    claims::draw(&mut plan, &mut Random::new(seed, CLAIMS));
     let longest = plan.nodes.iter().map(|node| node.heartbeat_ms).max().unwrap_or(0);
     if longest > SHORT_MS[SHORT_MS.len() - 1] {
         // What cannot be reached is dialled for hours.

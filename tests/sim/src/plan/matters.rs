@@ -82,7 +82,7 @@ const INPUTS: [&str; 18] = [
     "input Transmitted",
 ];
 
-const LIMITS: [&str; 24] = [
+const LIMITS: [&str; 27] = [
     "limit calls_per_peer",
     "limit calls_served_per_peer",
     "limit closing_connections",
@@ -104,9 +104,12 @@ const LIMITS: [&str; 24] = [
     "limit message_bytes",
     "limit message_bytes_per_subscriber",
     "limit monitors_per_process",
+    "limit names",
+    "limit names_of_others",
     "limit processes",
     "limit send_queue_bytes",
     "limit send_window_bytes",
+    "limit watched_names",
 ];
 
 /// What belongs to plans alone, or cannot be changed in a configuration.
@@ -117,7 +120,7 @@ const PARTS: [Part; 3] = [
 ];
 
 /// What matters in no seed, and why that is so.
-const HOLES: [(&str, &str); 9] = [
+const HOLES: [(&str, &str); 11] = [
     ("config host", "a simulated host has one address, and its driver listens there whatever is configured"),
     ("config start_timeout", "a simulated listener is there, or is not, at once"),
     (
@@ -129,7 +132,12 @@ const HOLES: [(&str, &str); 9] = [
     ("limit local_names", "a process of a plan has one name, and no plan opens more processes than a node may have"),
     ("limit mailboxes_bytes", "a node of a plan has few processes, of which hardly ever two have full mailboxes"),
     ("limit monitors_per_process", "a plan has few monitors, and hardly ever two of one process at a time"),
+    (
+        "limit names_of_others",
+        "a plan has two names, and its nodes have room for more; fuzzing has members that claim without end",
+    ),
     ("limit processes", "no plan opens more processes than a node may have"),
+    ("limit watched_names", "each node of a plan watches its two names, and has room for them"),
 ];
 
 /// In how many of some seeds each thing matters.

@@ -5,6 +5,7 @@ mod apart;
 mod application;
 mod blame;
 mod check;
+mod claims;
 mod deaths;
 mod dials;
 mod draw;
@@ -408,6 +409,7 @@ impl Plan {
             .message_bytes(4096)
             .message_bytes_per_subscriber(4096)
             .monitors_per_process(2)
+            .names(3)
             .processes(self.nodes.iter().map(|node| node.processes.len()).max().unwrap_or(0).max(1))
             .send_queue_bytes(4096)
             .send_window_bytes(1)

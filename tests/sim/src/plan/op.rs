@@ -70,6 +70,29 @@ pub enum Op {
         /// How many.
         count: usize,
     },
+    /// A process claims a name of the cluster.
+    Claim {
+        /// Which node.
+        node: usize,
+        /// The place of the process.
+        process: usize,
+        /// Which name.
+        name: usize,
+        /// Whether it stands by until the name is free.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        when_free: bool,
+        /// How many other nodes have to agree.
+        #[serde(default, skip_serializing_if = "is_zero")]
+        min_nodes: usize,
+        /// Whether it goes on where it loses the name.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        keep: bool,
+        /// The time that the claim may take.
+        timeout_ms: u64,
+        /// When its future is dropped, unless it has returned.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        drop_ms: Option<u64>,
+    },
     /// A node's clock runs at this rate.
     Clock {
         /// Which.
@@ -268,6 +291,15 @@ pub enum Op {
         /// How many.
         count: usize,
     },
+    /// A process gives a name of the cluster back.
+    Release {
+        /// Which node.
+        node: usize,
+        /// The place of the process.
+        process: usize,
+        /// Which name.
+        name: usize,
+    },
     /// The application on a node asks a process to stop.
     RequestStop {
         /// From where.
@@ -342,7 +374,9 @@ impl Op {
             | Self::Crash { node, .. }
             | Self::Descriptors { node, .. }
             | Self::Broadcast { from: node, .. }
+            | Self::Claim { node, .. }
             | Self::Exit { node, .. }
+            | Self::Release { node, .. }
             | Self::Freeze { node, .. }
             | Self::Halt { node, .. }
             | Self::LateCloses { node, .. }
@@ -385,7 +419,9 @@ impl Op {
         match self {
             Self::Call { to: node, process, .. }
             | Self::Cast { to: node, process, .. }
+            | Self::Claim { node, process, .. }
             | Self::Exit { node, process, .. }
+            | Self::Release { node, process, .. }
             | Self::Monitor { to: node, process, .. }
             | Self::RequestStop { to: node, process, .. } => Some((*node, *process)),
             _ => None,
@@ -411,7 +447,9 @@ impl Op {
             Self::Broadcast { .. }
             | Self::Call { .. }
             | Self::Cast { .. }
+            | Self::Claim { .. }
             | Self::Exit { .. }
+            | Self::Release { .. }
             | Self::Monitor { .. }
             | Self::Processes { .. }
             | Self::RequestStop { .. }
@@ -478,9 +516,10 @@ impl Op {
             | Self::Leave { ms, .. }
             | Self::Monitor { ms, .. }
             | Self::PowerOff { ms, .. } => ms.as_mut(),
-            Self::Call { timeout_ms, .. } => Some(timeout_ms),
+            Self::Call { timeout_ms, .. } | Self::Claim { timeout_ms, .. } => Some(timeout_ms),
             Self::Broadcast { .. }
             | Self::Cast { .. }
+            | Self::Release { .. }
             | Self::HalfOpen { .. }
             | Self::Misuse { .. }
             | Self::Processes { .. }
@@ -493,4 +532,9 @@ impl Op {
             | Self::WallClock { .. } => None,
         }
     }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it")]
+const fn is_zero(number: &usize) -> bool {
+    *number == 0
 }

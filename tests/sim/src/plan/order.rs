@@ -8,7 +8,7 @@ use super::run::{Act, Run};
 use super::{Op, Seed};
 use crate::World;
 use crate::timeline;
-use crate::world::scripts::{Address, Ask};
+use crate::world::scripts::{Address, Ask, Wish};
 
 impl Run<'_> {
     /// Lets something happen that the plan orders.
@@ -34,6 +34,10 @@ impl Run<'_> {
                 for _ in 0..count {
                     self.world.cast_checked(from, Address { host, slot, named }, size);
                 }
+            }
+            Op::Claim { node, process: slot, name, when_free, min_nodes, keep, timeout_ms, drop_ms } => {
+                let (timeout, dropped) = (Duration::from_millis(timeout_ms), drop_ms.map(Duration::from_millis));
+                self.world.claim_checked(node, Wish { slot, name, when_free, min_nodes, keep_on_loss: keep, timeout, dropped });
             }
             Op::Clock { node, permille, ms } => {
                 self.world.set_clock_rate(node, permille);
@@ -65,6 +69,7 @@ impl Run<'_> {
                     self.after(ms, Act::Dials(from, to));
                 }
             }
+            Op::Release { node, process, name } => self.world.release_checked(node, process, name),
             Op::Exit { node, process, ms } => self.world.exit_checked(node, process, Duration::from_millis(ms)),
             Op::FirstSecret { ms, without } => self.first_secret(ms, without),
             Op::Freeze { node, ms } => {

@@ -49,7 +49,7 @@ fn script(random: &mut Random) -> Script {
 }
 
 /// A time, and the nodes to which something happens then: mostly at a step of the plan, a little before it or behind it.
-fn moment(plan: &Plan, random: &mut Random) -> (u64, Vec<usize>) {
+pub(super) fn moment(plan: &Plan, random: &mut Random) -> (u64, Vec<usize>) {
     let faults: Vec<&Step> = plan.steps.iter().filter(|step| !step.op.kinds().is_empty()).collect();
     if faults.is_empty() || random.permille(300) {
         return (random.below(plan.heal_ms), Vec::new());

@@ -455,12 +455,14 @@ impl Run<'_> {
         self.world.draw_phase("must stay calm");
         self.send_to_all();
         let asked = self.ask_all();
+        self.stand_by();
         let drained = u64::try_from(self.time_to_drain().max(asked).as_millis()).unwrap_or(u64::MAX);
         self.run_to(self.now_ms() + drained + self.plan.watch_ms / 2)?;
         let traffic = self.traffic();
         self.run_to(self.now_ms() + self.plan.watch_ms.div_ceil(2))?;
         self.judge_rest(&traffic);
         self.judge_processes();
+        self.judge_names();
         let of_core =
             |down: &&crate::world::Down| self.plan.core.contains(&down.host) && ids.iter().flatten().any(|id| *id == down.id);
         if let Some(down) = self.world.downs[before..].iter().find(of_core).cloned() {

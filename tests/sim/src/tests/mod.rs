@@ -3,6 +3,7 @@
 mod books;
 mod faults;
 mod invariants;
+mod names;
 mod plans;
 mod processes;
 mod recovery;

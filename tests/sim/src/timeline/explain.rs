@@ -78,6 +78,17 @@ pub(super) const fn invariant(invariant: Invariant) -> &'static str {
         Invariant::NoFalseDown => {
             "A node reported another one down although nothing had happened that would be a cause, or for a reason that cannot be true."
         }
+        Invariant::NamesAgree => {
+            "When nothing happens any more, all nodes should see the same process behind a name, and whoever waits for a name that is free \
+             should have got it. Here they differ, or the name stayed free."
+        }
+        Invariant::NamesAreTrue => {
+            "A process was told something of a name that is not so, or a node sees behind a name a process that never claimed it, or one \
+             of a node that is gone."
+        }
+        Invariant::OneHolder => {
+            "Two processes have one name, though their nodes were connected all the time since the later of them asked for it."
+        }
         Invariant::NoDuplicate => "A node lists another one twice.",
         Invariant::NoPanic => "The code stopped at a condition that should be impossible.",
         Invariant::NoSelf => "A node lists itself as one of the others.",
@@ -189,9 +200,11 @@ pub(crate) fn fault(plan: &Plan, op: &Op) -> Option<(Fault, u64)> {
         Op::Broadcast { .. }
         | Op::Call { .. }
         | Op::Cast { .. }
+        | Op::Claim { .. }
         | Op::Exit { .. }
         | Op::Monitor { .. }
         | Op::Processes { .. }
+        | Op::Release { .. }
         | Op::RequestStop { .. }
         | Op::Send { .. }
         | Op::Subscribe { .. } => return None,

@@ -280,7 +280,7 @@ impl Lane {
 
     fn event(&mut self, at: u64, event: &ClusterEvent) {
         let kind = match event {
-            ClusterEvent::Error(_) | ClusterEvent::Lagged { .. } => Kind::Error,
+            ClusterEvent::Error(_) | ClusterEvent::Lagged { .. } | ClusterEvent::NameConflict { .. } => Kind::Error,
             ClusterEvent::NodeDown { id, reason } => {
                 self.peers.entry(id.clone()).or_default().reason = Some(*reason);
                 Kind::Down

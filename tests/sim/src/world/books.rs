@@ -1,6 +1,6 @@
 //! A machine's counts against those of its driver, and what is left of both.
 
-use noex_proto::{Books, ClusterStatus, NodeId, OpenWith};
+use noex_proto::{Books, ClusterStatus, NodeId, OpenWith, ProcessId, ProcessName};
 
 use super::{HostId, World};
 use crate::safety::Invariant;
@@ -36,6 +36,14 @@ impl World {
         #[cfg(test)]
         let bytes = self.bend.in_flight.map_or(bytes, |bend| bend(bytes));
         bytes
+    }
+
+    /// The process that has a name, as a host sees it.
+    pub(super) fn holder(&self, host: HostId, name: &ProcessName) -> Option<ProcessId> {
+        let holder = self.hosts[host].machine.whereis(name).map(|holder| holder.process);
+        #[cfg(test)]
+        let holder = self.bend.holder.map_or(holder.clone(), |bend| bend(host, holder));
+        holder
     }
 
     /// What is open between the processes of a host and those of a node, or of all.

@@ -506,6 +506,7 @@ impl World {
                     self.count(host, Activity::Report);
                 }
             }
+            ClusterEvent::NameConflict { name, winner, loser } => self.check_conflict(host, name, winner, loser),
             ClusterEvent::Lagged { .. } | ClusterEvent::StatusChange(_) => {}
             other => unreachable!("{other:?} is new"),
         }

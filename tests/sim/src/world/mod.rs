@@ -110,6 +110,10 @@ pub struct World {
 #[cfg(test)]
 pub(crate) type BendAction = fn(&World, HostId, noex_proto::Action) -> Vec<noex_proto::Action>;
 
+/// Who has a name, to a host.
+#[cfg(test)]
+pub(crate) type BendHolder = fn(HostId, Option<noex_proto::ProcessId>) -> Option<noex_proto::ProcessId>;
+
 /// What a test changes of what sound machines do and say, to show that a broken one is found out.
 #[cfg(test)]
 #[derive(Clone, Copy, Debug, Default)]
@@ -119,6 +123,8 @@ pub(crate) struct Bend {
     pub(crate) config: Option<fn(ClusterConfig) -> ClusterConfig>,
     /// What a process takes from its mailbox.
     pub(crate) items: Option<fn(&mut Vec<noex_proto::MailboxItem>)>,
+    /// The process that has a name, as a host sees it.
+    pub(crate) holder: Option<BendHolder>,
     /// What is open between processes, by the machine's count.
     pub(crate) open: Option<fn(noex_proto::OpenWith) -> noex_proto::OpenWith>,
     /// The bytes in flight of a connection, by the machine's count.

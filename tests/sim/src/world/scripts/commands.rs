@@ -39,7 +39,7 @@ pub(crate) struct Ask {
 
 impl World {
     /// Whether the application on a host can do anything with processes.
-    fn can_speak(&self, host: HostId) -> bool {
+    pub(super) fn can_speak(&self, host: HostId) -> bool {
         let at = &self.hosts[host];
         at.alive && !at.frozen && at.rogue.is_none() && !self.is_withheld("input Process") && self.violation.is_none()
     }
@@ -415,6 +415,7 @@ impl World {
         }
         if std::mem::take(&mut at.scripts.downs) {
             self.check_downs(host);
+            self.check_names_of_downs(host);
         }
         let at = &mut self.hosts[host];
         if std::mem::take(&mut at.scripts.stopped) {
@@ -422,6 +423,7 @@ impl World {
             let origin = at.origin;
             at.scripts.monitors.clear();
             at.scripts.requests.clear();
+            self.check_names_stopped(host);
             self.ledger.gone(origin, self.now);
             if left != (0, 0) {
                 let detail = format!("it is stopped, and {left:?} processes and calls are left");

@@ -32,6 +32,7 @@ pub(in crate::world) struct Ledger {
     last: BTreeMap<(HostId, usize), usize>,
     pub(super) messages: Vec<Message>,
     pub(super) monitors: Vec<Watch>,
+    pub(super) names: super::names::Claimed,
     /// How many casts were taken for a receiver.
     sent: BTreeMap<(Epoch, Target), u64>,
 }

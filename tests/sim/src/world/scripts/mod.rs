@@ -5,6 +5,7 @@
 
 mod commands;
 mod ledger;
+mod names;
 mod rest;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -12,14 +13,15 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use noex_proto::{
-    AnswerError, CallError, CallId, ClusterStatus, ExitReason, Instant, MailboxItem, MonitorId, ProcessAction, ProcessName,
-    ProtocolHash, RequestFailure, RequestId,
+    AnswerError, CallError, CallId, ClaimId, ClusterStatus, ExitReason, Instant, MailboxItem, MonitorId, ProcessAction,
+    ProcessName, ProtocolHash, RequestFailure, RequestId,
 };
 use serde::{Deserialize, Serialize};
 
 pub(crate) use commands::{Address, Ask};
 pub(super) use ledger::Ledger;
 use ledger::{OWN, State, Target, Word};
+pub(crate) use names::{NAMES, Wish};
 
 use super::host::Waiting;
 use super::queue::Happening;
@@ -80,6 +82,7 @@ pub(super) struct Scripts {
     backs: BTreeMap<usize, (u64, RequestId)>,
     /// What is to be true when all actions of an input were taken: an up-period that is said to have ended.
     claims: Vec<Claim>,
+    names: names::Desk,
     /// Something was asked of the machine, or heard of it, since its counts were compared.
     touched: bool,
     /// When each node came up last.
@@ -148,7 +151,9 @@ pub(super) struct Job {
 enum Task {
     Answer(u64, RequestId),
     Cancel(CallId),
+    ClaimReturns(ClaimId),
     Demonitor(Option<u64>, MonitorId),
+    DropClaim(ClaimId),
     Open(usize),
     Turn(u64),
 }
@@ -165,6 +170,9 @@ impl World {
     pub(super) fn open_scripts(&mut self, host: HostId) {
         for slot in 0..self.scripts.get(&host).map_or(0, Vec::len) {
             self.open_script(host, slot);
+        }
+        if self.scripts.get(&host).is_some_and(|scripts| !scripts.is_empty()) && !self.is_withheld("input Process") {
+            self.watch_names(host);
         }
     }
 
@@ -220,6 +228,7 @@ impl World {
     fn script_ended(&mut self, host: HostId, number: u64, reason: Option<ExitReason>) {
         let at = &mut self.hosts[host];
         let Some(owner) = at.scripts.owners.remove(&number) else { return };
+        at.scripts.names.process_ended(number);
         let text = format!("process {number} ends: {}", reason.as_ref().map(ToString::to_string).unwrap_or_default());
         // Of what it has looked at the machine tells that it is over.
         for item in &owner.batch {
@@ -273,7 +282,9 @@ impl World {
         match task {
             Task::Answer(number, request) => self.answer(host, number, request),
             Task::Cancel(call) => self.cancel_call(host, call),
+            Task::ClaimReturns(claim) => self.claim_returns(host, claim),
             Task::Demonitor(watcher, monitor) => self.demonitor(host, watcher, monitor),
+            Task::DropClaim(claim) => self.drop_claim(host, claim),
             Task::Open(slot) => self.open_script(host, slot),
             Task::Turn(number) => self.turn(host, number),
         }
@@ -356,6 +367,10 @@ impl World {
                 if !owner.removed.contains(&monitor) {
                     self.fired(host, monitor, &reason);
                 }
+                None
+            }
+            MailboxItem::NameLost { name, winner } => {
+                self.name_lost(host, number, &name, winner.as_ref());
                 None
             }
             MailboxItem::Overrun { missed } => {
@@ -484,7 +499,8 @@ impl World {
             }
             ProcessAction::CallEnded { call, outcome } => self.call_ended(host, call, outcome),
             ProcessAction::NamesSynced => {}
-            ProcessAction::ClaimEnded { .. } | ProcessAction::NameChanged(_) => unreachable!("nobody claims or watches a name"),
+            ProcessAction::ClaimEnded { claim, outcome } => self.claim_ended(host, claim, outcome),
+            ProcessAction::NameChanged(name) => self.name_changed(host, &name),
             ProcessAction::Ended(number) => {
                 self.coverage.note("process: ended by the machine");
                 self.script_ended(host, number, Some(ExitReason::Shutdown));
@@ -554,9 +570,14 @@ impl World {
             self.hosts[host].scripts.claims.push(claim);
         }
         let missing = self.may_be_missing(host, &of.to);
+        let process = if let Target::Process(process) = of.to { Some(process) } else { None };
         self.line(Some(host), &format!("monitor {watch} fires: {reason}"));
         let check = self.ledger.fired(watch, reason, missing);
         self.judge(host, check);
+        // Of one that was not there nothing is known.
+        if let Some(process) = process.filter(|_| *reason != ExitReason::NoProcess) {
+            self.check_names_of(host, process);
+        }
     }
 
     /// Whether the node of a process runs, and does not stop.
