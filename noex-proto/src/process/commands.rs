@@ -89,7 +89,7 @@ impl Processes {
             ProcessInput::Claim { name, options, process, when_free } => {
                 Done::Claimed(self.claim(cx, process, name, options, when_free))
             }
-            ProcessInput::ClaimReturned { claim } => Done::Is(self.names.claim_returned(claim)),
+            ProcessInput::ClaimReturned { claim } => Done::Is(self.claim_returned(claim)),
             ProcessInput::DropClaim { claim } => {
                 self.with_names(cx, |names, step| names.drop_claim(step, claim));
                 Done::Nothing
@@ -223,6 +223,13 @@ impl Processes {
     }
 
     // Names of the cluster
+
+    /// A claim returns. That its process had lost the name before, which it stood by for meanwhile, is of no interest any more.
+    fn claim_returned(&mut self, claim: ClaimId) -> bool {
+        let Some((process, name)) = self.names.claim_returned(claim) else { return false };
+        self.table.mailbox(process, |mailbox| mailbox.forget_loss(&name));
+        true
+    }
 
     fn claim(
         &mut self,

@@ -74,10 +74,10 @@ fn names_are_told_where_both_ends_have_processes_once_the_session_is_up() {
 
 #[test]
 fn a_member_that_never_acknowledges_is_closed_in_time_and_holds_a_claim_up_no_longer() {
-    // Given: heartbeats of 2 s, so that a silence of 7 s is allowed, and an acknowledgement has ten.
+    // Given: heartbeats of 2 s, so that a silence of 7 s is allowed, and an acknowledgement has 25 s.
     let (mut bench, conn) = up(SIGNALS);
     claim(&mut bench, "db");
-    live(&mut bench, &[conn], 10 * SECOND - 10 * MS);
+    live(&mut bench, &[conn], 25 * SECOND - 10 * MS);
     assert_eq!((bench.faults(), outcomes(&bench)), (Vec::new(), Vec::new()));
     live(&mut bench, &[conn], 30 * MS);
     assert_eq!((bench.faults(), outcomes(&bench)), ([PeerFault::ClaimNotAcknowledged].to_vec(), [Ok(())].to_vec()));
@@ -105,4 +105,25 @@ fn an_idle_node_with_names_waits_for_nobody() {
     assert_eq!(outcomes(&bench), [Ok(())]);
     let Run::Active(active) = &bench.machine.run else { panic!("it runs") };
     assert!(active.local.waits.iter().all(|(wait, _)| !matches!(wait, crate::mesh::cx::Wait::Above(_))));
+}
+
+#[test]
+fn a_loss_is_forgotten_once_the_process_has_the_name_again_for_which_it_stood_by() {
+    // Given: a process that has a name as long as another node is connected, and stands by for it whoever is.
+    let (mut bench, conn) = up(SIGNALS);
+    let process = bench.machine.open(bench.now, P).expect("it runs").number();
+    let name: ProcessName = "db".parse().expect("valid");
+    let guarded = ClaimOptions::default().min_nodes(1).keep_on_loss(true);
+    let first = bench.machine.claim(bench.now, process, &name, &guarded).expect("it is free");
+    bench.feed(crate::Input::Tick);
+    say(&mut bench, conn, kind::NAMES_ACK, b"\x81\x82\x01\x00");
+    assert!(bench.machine.claim_returned(bench.now, first));
+    let options = ClaimOptions::default().keep_on_loss(true);
+    let second = bench.machine.claim_when_free(bench.now, process, &name, &options).expect("it may stand by");
+
+    // That node goes: the name is lost, and had again before the process has looked.
+    bench.feed(crate::Input::Closed { conn });
+    bench.run(SECOND);
+    assert!(bench.machine.claim_returned(bench.now, second));
+    assert_eq!(bench.machine.take(bench.now, process, 8), []);
 }

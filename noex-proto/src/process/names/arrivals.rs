@@ -11,8 +11,9 @@ use crate::time::RunTime;
 use crate::wire::names::{Ack, Claim, Told, Word, read_acks, read_names};
 use crate::{ConnId, NodeId, PeerFault};
 
-/// The least time that a peer has to acknowledge a claim.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// The least time that a peer has to acknowledge a claim. On a slow link a full send window may stand before the claim, and another one before
+/// its acknowledgement: at 20 KB/s each takes 13 s. Less than the default timeout of a claim, which settles when the peer is closed.
+const PATIENCE: Duration = Duration::from_secs(25);
 
 /// A session that has come up.
 #[derive(Clone, Debug)]

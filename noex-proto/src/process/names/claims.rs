@@ -53,13 +53,14 @@ impl Names {
         Ok(caller)
     }
 
-    /// The caller of a claim is about to hear that it has settled: whether it still is.
-    pub(in crate::process) fn claim_returned(&mut self, caller: ClaimId) -> bool {
-        let Some(number) = self.claim_of(caller) else { return false };
-        let Some(claim) = self.own.get_mut(number).filter(|claim| claim.is_settled()) else { return false };
+    /// The caller of a claim is about to hear that it has settled: which process has which name from here on. None where it is lost.
+    pub(in crate::process) fn claim_returned(&mut self, caller: ClaimId) -> Option<(u64, ProcessName)> {
+        let number = self.claim_of(caller)?;
+        let claim = self.own.get_mut(number).filter(|claim| claim.is_settled())?;
         claim.caller = None;
+        let has = (claim.process, claim.name.clone());
         self.standbys.remove(caller);
-        true
+        Some(has)
     }
 
     /// The number of a caller's claim.

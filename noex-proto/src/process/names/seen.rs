@@ -249,6 +249,7 @@ impl Seen {
     }
 
     /// Whether a node is owed anything.
+    #[cfg(any(debug_assertions, test))]
     pub(super) fn owes(&self, peer: ConnId) -> bool {
         self.peers.get(&peer).is_some_and(|row| !row.owed.is_empty())
     }

@@ -55,6 +55,7 @@ impl Telling {
 
 impl Names {
     /// Whether there is something that a session was not told.
+    #[cfg(any(debug_assertions, test))]
     pub(super) fn has_news(&self, peer: ConnId) -> bool {
         let Some(session) = self.sessions.get(peer) else { return false };
         session.snapshot != Snapshot::Done

@@ -22,7 +22,7 @@ fn a_claim_settles_once_every_node_has_acknowledged_it_and_then_all_find_it() {
     assert_eq!((net.whereis(0, "db"), net.whereis(1, "db")), (Some(process(0, 1)), None), "the others are told next");
     net.settle();
     assert_eq!(net.holder("db"), Some(process(0, 1)));
-    assert!(net.nodes[0].names.claim_returned(claim));
+    assert!(net.nodes[0].names.claim_returned(claim).is_some());
     let counters = net.nodes[0].counters;
     assert_eq!((counters.claims, counters.claims_settled, counters.claims_failed), (1, 1, 0));
 }
@@ -134,7 +134,7 @@ fn a_claim_that_is_dropped_before_it_returns_is_withdrawn_though_it_has_settled(
             net.settle();
         }
         net.with(0, |names, step| names.drop_claim(step, claim));
-        assert!(!net.nodes[0].names.claim_returned(claim));
+        assert!(net.nodes[0].names.claim_returned(claim).is_none());
         net.settle();
         assert_eq!(net.holder("db"), None);
     }
@@ -206,7 +206,7 @@ fn parted(first: ClaimOptions, second: ClaimOptions) -> Net {
     for (i, options) in [(0, first), (1, second)] {
         let claim = net.claim_with(i, 1, "db", options, false).expect("it is not in sight");
         net.settle();
-        assert!(net.nodes[i].names.claim_returned(claim));
+        assert!(net.nodes[i].names.claim_returned(claim).is_some());
         net.effects(i);
     }
     net
@@ -238,7 +238,7 @@ fn a_loss_before_the_claim_has_returned_is_its_outcome() {
     assert_eq!(net.effects(1), [ended(claim, Ok(()))]);
     net.connect(0, 1);
     net.settle();
-    assert!(!net.nodes[1].names.claim_returned(claim));
+    assert!(net.nodes[1].names.claim_returned(claim).is_none());
     let taken = ended(claim, Err(ClaimError::Taken { by: process(0, 1), settled: true }));
     let told: Vec<Effect> = net.effects(1).into_iter().filter(|effect| matches!(effect, Effect::Ended(..))).collect();
     assert_eq!(told, [taken]);
@@ -322,7 +322,7 @@ fn one_that_stands_by_has_the_name_soon_after_it_is_free() {
     let holder = net.holder("db").expect("one of them has it");
     let (claim, i) = if holder == process(1, 1) { (first, 1) } else { (second, 2) };
     assert_eq!(net.effects(i), [ended(claim, Ok(()))]);
-    assert!(net.nodes[i].names.claim_returned(claim));
+    assert!(net.nodes[i].names.claim_returned(claim).is_some());
     assert_eq!(net.effects(3 - i), [], "the other one waits");
 
     // The node of the new holder dies, and the other one has it.
@@ -372,14 +372,14 @@ fn one_that_stands_by_and_loses_before_its_caller_has_heard_waits_on() {
     assert_eq!(net.effects(1), [ended(claim, Ok(()))]);
     net.connect(0, 1);
     net.settle();
-    assert!(!net.nodes[1].names.claim_returned(claim));
+    assert!(net.nodes[1].names.claim_returned(claim).is_none());
     net.effects(1);
     net.with(0, |names, step| names.exit(step, 1));
     net.settle();
     net.pass(Duration::from_millis(2));
     net.settle();
     assert_eq!(net.effects(1), [ended(claim, Ok(()))]);
-    assert!(net.nodes[1].names.claim_returned(claim));
+    assert!(net.nodes[1].names.claim_returned(claim).is_some());
 }
 
 // Limits, and what is watched

@@ -86,7 +86,7 @@ impl Net {
         self.nodes[i].sessions.insert(j, peer);
         self.wires.insert((j, i), VecDeque::new());
         let (id, incarnation) = (id(j), Incarnation::default());
-        self.with(i, |names, step| names.up(step, &Newcomer { peer, id: &id, incarnation, capable, silence: 12 * SECOND }));
+        self.with(i, |names, step| names.up(step, &Newcomer { peer, id: &id, incarnation, capable, silence: 40 * SECOND }));
     }
 
     /// One end learns that the session is over.
@@ -188,7 +188,7 @@ impl Net {
     pub(super) fn hold(&mut self, i: usize, text: &str, options: ClaimOptions) -> ClaimId {
         let claim = self.claim_with(i, 1, text, options, false).expect("it is free");
         self.settle();
-        assert!(self.nodes[i].names.claim_returned(claim), "it has settled");
+        assert!(self.nodes[i].names.claim_returned(claim).is_some(), "it has settled");
         self.effects(i);
         claim
     }
