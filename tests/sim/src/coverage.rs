@@ -7,7 +7,7 @@ use noex_proto::{ClusterError, Counters, DialError, Refusal, Unreached};
 use crate::Fault;
 
 /// All that is counted beside the kinds of faults. What is not here cannot be noted; what is here and never occurs is too rare.
-const STATES: [&str; 81] = [
+const STATES: [&str; 80] = [
     "address beyond the sixteenth",
     "dead session replaced",
     "apart: for a cause",
@@ -40,7 +40,6 @@ const STATES: [&str; 81] = [
     "name: a claim dropped",
     "name: conflict",
     "name: given up",
-    "name: lost before the claim returned",
     "name: lost to another",
     "name: released",
     "name: settled",
@@ -93,10 +92,14 @@ const STATES: [&str; 81] = [
 
 /// What is counted beside these, only to be compared with how much of it there was: there is some of it in every run, or, where it takes so
 /// many nodes that few plans have them, in about one of a hundred, or plans hardly lead to it.
-const COUNTS: [&str; 16] = [
+const COUNTS: [&str; 21] = [
     "accepted connections",
     "call: unsupported",
+    "claim: full",
+    "claim: not started",
+    "claim: too many",
     "dials",
+    "error: name not kept",
     "failed dials",
     "handshakes",
     "members told in pages",
@@ -104,6 +107,7 @@ const COUNTS: [&str; 16] = [
     "messages sent",
     "milliseconds to agree",
     "monitor: queue full",
+    "name: lost before the claim returned",
     "node downs",
     "node ups",
     "process: a call expired in its batch",

@@ -120,7 +120,7 @@ const PARTS: [Part; 3] = [
 ];
 
 /// What matters in no seed, and why that is so.
-const HOLES: [(&str, &str); 11] = [
+const HOLES: [(&str, &str); 12] = [
     ("config host", "a simulated host has one address, and its driver listens there whatever is configured"),
     ("config start_timeout", "a simulated listener is there, or is not, at once"),
     (
@@ -132,6 +132,7 @@ const HOLES: [(&str, &str); 11] = [
     ("limit local_names", "a process of a plan has one name, and no plan opens more processes than a node may have"),
     ("limit mailboxes_bytes", "a node of a plan has few processes, of which hardly ever two have full mailboxes"),
     ("limit monitors_per_process", "a plan has few monitors, and hardly ever two of one process at a time"),
+    ("limit names", "hardly ever do the processes of a node want more than three names at a time"),
     (
         "limit names_of_others",
         "a plan has two names, and its nodes have room for more; fuzzing has members that claim without end",

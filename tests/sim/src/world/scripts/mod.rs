@@ -130,6 +130,8 @@ struct Owner {
     batch: VecDeque<MailboxItem>,
     passed: usize,
     has_turn: bool,
+    /// Names that it has claimed anew since it took its batch.
+    renewed: BTreeSet<ProcessName>,
     /// Calls of its batch that are over.
     over: BTreeSet<RequestId>,
     /// Monitors that were removed, whose notice may be in its batch.
@@ -200,6 +202,7 @@ impl World {
             batch: VecDeque::new(),
             passed: 0,
             has_turn: false,
+            renewed: BTreeSet::new(),
             over: BTreeSet::new(),
             removed: BTreeSet::new(),
             held: BTreeMap::new(),
@@ -332,6 +335,7 @@ impl World {
         let mut expired = None;
         let Some(owner) = at.scripts.owners.get_mut(&number) else { return false };
         owner.passed = 0;
+        owner.renewed.clear();
         owner.over.clear();
         owner.removed.clear();
         for item in &items {
@@ -369,6 +373,7 @@ impl World {
                 }
                 None
             }
+            MailboxItem::NameLost { name, .. } if owner.renewed.contains(&name) => None,
             MailboxItem::NameLost { name, winner } => {
                 self.name_lost(host, number, &name, winner.as_ref());
                 None

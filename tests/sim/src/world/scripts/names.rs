@@ -160,6 +160,10 @@ impl World {
         let now = at.local(self.now);
         if at.machine.claim_returned(now, claim) {
             at.scripts.names.open.remove(&claim);
+            if let Some(owner) = at.scripts.owners.get_mut(&open.number) {
+                // A loss that its batch tells of is that of an earlier claim.
+                owner.renewed.insert(open.name.clone());
+            }
             let held = Held { number: open.number, began: open.began, min_nodes: open.wish.min_nodes };
             let before = at.scripts.names.held.insert(open.name.clone(), held);
             if let Some(before) = before.filter(|before| before.number != open.number && self.is_told_of_all(host, before.number))
@@ -286,6 +290,10 @@ impl World {
         let at = &self.hosts[host];
         // Whoever stands by has not tried while another one had the name.
         let began = open.began.max(at.scripts.names.taken.get(&open.name).copied().unwrap_or(0));
+        let twin = |of: HostId, id: &noex_proto::NodeId| {
+            let mut others = self.hosts.iter().enumerate().filter(|(other, _)| *other != of);
+            others.any(|(_, other)| other.ids.iter().flatten().any(|other| other == id))
+        };
         for (other, to) in self.hosts.iter().enumerate().filter(|(other, to)| *other != host && to.alive && to.rogue.is_none()) {
             let (Ok(own), Ok(node)) = (at.machine.local_node_id(), to.machine.local_node_id()) else { continue };
             let Some(holder) = self.holder(other, &open.name).filter(|holder| *holder.node() == node && own != node) else {
@@ -297,7 +305,8 @@ impl World {
                 let up = at.monitor.up.contains_key(id).then(|| at.scripts.ups.get(id).copied()).flatten();
                 up.is_some_and(|up| up < began && up > of.since + STALE)
             };
-            if since(at, to, &node) && since(to, at, &own) {
+            // Of a node whose identity another one claims nobody knows with whom its peers are connected.
+            if since(at, to, &node) && since(to, at, &own) && !twin(host, &own) && !twin(other, &node) {
                 let detail = format!(
                     "{} is process {} of host {host}, and {} of host {other}, and the two have been connected all the time",
                     open.name, open.number, holder
