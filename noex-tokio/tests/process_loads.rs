@@ -293,7 +293,7 @@ async fn disorder(callers: u64, calls: u64) {
             tokio::spawn(async move {
                 loop {
                     let mailbox = b.open::<Work>().unwrap();
-                    mailbox.register(&name(n)).unwrap();
+                    mailbox.register(name(n)).unwrap();
                     let process = tokio::spawn(serve(mailbox));
                     if n == 3 {
                         tokio::time::sleep(Duration::from_millis(5)).await;

@@ -24,8 +24,10 @@ fn broken(steps: impl IntoIterator<Item = (u64, Op)>, action: BendAction) -> Inv
     broken_plan(&plan(steps), bent(action)).invariant
 }
 
+type Outcome = Result<(), ClaimError>;
+
 /// The bent form of what comes of claims.
-fn outcomes(action: Action, bend: fn(Result<(), ClaimError>) -> Vec<Result<(), ClaimError>>) -> Vec<Action> {
+fn outcomes(action: Action, bend: fn(Outcome) -> Vec<Outcome>) -> Vec<Action> {
     match action {
         Action::Process(ProcessAction::ClaimEnded { claim, outcome }) => {
             let ended = |outcome| Action::Process(ProcessAction::ClaimEnded { claim, outcome });
