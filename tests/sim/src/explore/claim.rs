@@ -169,3 +169,18 @@ impl State {
         Ok(())
     }
 }
+
+/// What is said of two nodes that have the name, and have been connected all the time.
+#[cfg(test)]
+pub(crate) fn two_holders() -> Option<Invariant> {
+    let scenario = super::Scenario::named("claim-pair").expect("a scenario");
+    let mut state = scenario.beginning(false).expect("nothing broken");
+    for host in 0..2 {
+        let at = state.claiming_at(host);
+        (at.has, at.apart) = (true, 0);
+    }
+    let mut apart = state.clone();
+    apart.claiming_at(1).apart = 1;
+    assert_eq!(apart.check_claims(), Ok(()));
+    state.check_claims().err().map(|violation| violation.invariant)
+}

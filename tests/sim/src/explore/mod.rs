@@ -23,6 +23,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::coverage::Coverage;
 use crate::safety::{Invariant, Violation};
+#[cfg(test)]
+pub(crate) use claim::two_holders;
 pub use scenario::{Budget, Scenario};
 use state::{Checked, Move, State};
 

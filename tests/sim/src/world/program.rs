@@ -1,7 +1,7 @@
 //! Programs of applications on hosts: their machines change hands, and what the machines ask for is performed here.
 
 use noex_proto::testing::Violation;
-use noex_proto::{Action, Instant, Machine, WallTime};
+use noex_proto::{Action, Instant, Machine, ProcessAction, WallTime};
 
 use super::application::Subscriber;
 use super::{HostId, World};
@@ -59,7 +59,10 @@ impl World {
         match action {
             Action::Event(_) | Action::Message | Action::Stopped => told.0.push(action.clone()),
             Action::Process(process) => {
-                self.trace.mix_bytes(format!("{process:?}").as_bytes());
+                // That all names are known is told to whoever waits for it, which changes nothing.
+                if !matches!(process, ProcessAction::NamesSynced) {
+                    self.trace.mix_bytes(format!("{process:?}").as_bytes());
+                }
                 told.0.push(action.clone());
                 return true;
             }
