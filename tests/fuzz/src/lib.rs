@@ -10,6 +10,7 @@ mod frames;
 mod handshake;
 mod link;
 mod machine;
+mod member;
 mod names;
 mod node_ids;
 mod peer;

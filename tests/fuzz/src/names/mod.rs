@@ -9,22 +9,17 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use arbitrary::{Arbitrary, Unstructured};
-use noex_proto::testing::Phase;
 use noex_proto::{
-    Action, ClaimError, ClaimId, ClaimOptions, ClusterStatus, ConnId, ConnectError, ExitReason, Input, Instant, Machine,
-    MailboxItem, NodeId, ProcessAction, ProcessName, ProtocolHash,
+    Action, ClaimError, ClaimId, ClaimOptions, ClusterStatus, ConnId, ExitReason, Input, Instant, Machine, MailboxItem,
+    ProcessAction, ProcessName, ProtocolHash,
 };
 
-use crate::driven::{self, Driven};
-use crate::peer::{Announcement, Keys, SECRET, Session, body, framed, frames, kind, message};
+use crate::driven::Driven;
+use crate::member::{HARM as LIAR, HONEST, Line, MEMBERS, Members, id};
+use crate::peer::{Announcement, SECRET, body, kind, message};
 use crate::processes::PROTOCOL;
 use crate::{Taken, victim};
 use say::{Claim, NAMES, Number, Word};
-
-/// The members: one that lies, and one that is honest.
-const MEMBERS: [(&str, u8); 2] = [("a@10.0.0.2:4369", 2), ("b@10.0.0.4:4369", 4)];
-const LIAR: usize = 0;
-const HONEST: usize = 1;
 
 #[derive(Arbitrary, Debug)]
 enum Op<'a> {
@@ -77,19 +72,10 @@ enum Op<'a> {
     Tick(u16),
 }
 
-/// A member's end of its session.
-#[derive(Debug)]
-struct Line {
-    conn: ConnId,
-    session: Option<Session>,
-    unread: Vec<u8>,
-    waiting: usize,
-}
-
 struct World {
     now: Instant,
     driven: Driven,
-    lines: [Option<Line>; 2],
+    lines: [Option<Line<()>>; 2],
     joins: [u8; 2],
     /// The last claims that the liar was told.
     heard: Vec<u64>,
@@ -146,10 +132,6 @@ fn name(number: u8) -> ProcessName {
     ProcessName::new(NAMES[usize::from(number) % NAMES.len()]).expect("valid")
 }
 
-fn id(member: usize) -> NodeId {
-    MEMBERS[member].0.parse().expect("valid")
-}
-
 impl World {
     fn step(&mut self, op: Op<'_>) {
         match op {
@@ -172,11 +154,10 @@ impl World {
                 self.record(LIAR, &message(kind, bytes.0));
             }
             Op::Read(bytes) => {
-                let Some(line) = &mut self.lines[LIAR] else { return };
-                let bytes = if bytes == 0 { line.waiting } else { line.waiting.min(bytes.into()) };
-                line.waiting -= bytes;
-                let conn = line.conn;
-                self.feed(Input::Transmitted { bytes, conn });
+                if let Some(line) = &mut self.lines[LIAR] {
+                    let leaves = line.let_leave(bytes);
+                    self.feed(leaves);
+                }
             }
             Op::Tell { begins, ends, withdrawn, claims } => {
                 let withdrawn: Vec<u64> = withdrawn.into_iter().map(Number::get).collect();
@@ -321,11 +302,6 @@ impl World {
 
     // The machine
 
-    fn feed(&mut self, input: Input) {
-        let actions = self.driven.feed(self.now, input);
-        self.perform(actions);
-    }
-
     fn called(&mut self) {
         let actions = self.driven.called();
         self.perform(actions);
@@ -338,24 +314,11 @@ impl World {
     fn perform(&mut self, actions: Vec<Action>) {
         let mut inputs = Vec::new();
         for action in actions {
-            match action {
-                Action::Resolve { lookup, .. } => inputs.push(driven::resolved(lookup)),
-                Action::Connect { conn, .. } => inputs.push(Input::DialFailed { conn, error: ConnectError::Unreachable }),
-                Action::Transmit { conn, data } => {
-                    if let Some(bytes) = self.transmitted(conn, &data) {
-                        inputs.push(Input::Transmitted { bytes, conn });
-                    }
-                }
-                Action::Close { conn, .. } => {
-                    for line in &mut self.lines {
-                        line.take_if(|line| line.conn == conn);
-                    }
-                    if self.driven.is(conn, Phase::Closing) {
-                        inputs.push(Input::Closed { conn });
-                    }
-                }
-                Action::Process(action) => self.notice(action),
-                Action::Event(_) | Action::Message | Action::Stopped => {}
+            match self.perform_on_network(action) {
+                Ok(input) => inputs.extend(input),
+                Err(Action::Process(action)) => self.notice(action),
+                Err(Action::Event(_) | Action::Message | Action::Stopped) => {}
+                Err(action) => unreachable!("{action:?} is about the network"),
             }
         }
         for input in inputs {
@@ -381,36 +344,6 @@ impl World {
         }
     }
 
-    /// A member gets bytes: how many of them leave the machine at once.
-    fn transmitted(&mut self, conn: ConnId, data: &[u8]) -> Option<usize> {
-        let member = self.lines.iter().position(|line| line.as_ref().is_some_and(|line| line.conn == conn))?;
-        let line = self.lines[member].as_mut()?;
-        let Some(session) = &mut line.session else {
-            line.unread.extend_from_slice(data);
-            return Some(data.len());
-        };
-        for record in frames(data) {
-            for (kind, body) in session.open(record) {
-                if kind != kind::NAMES {
-                    continue;
-                }
-                let told = say::read(body);
-                let numbers = told.claims.iter().filter(|(.., settled)| !settled).map(|(number, ..)| *number);
-                if member == HONEST {
-                    self.due.retain(|number| !told.withdrawn.contains(number));
-                    self.due.extend(numbers);
-                } else {
-                    self.heard = numbers.collect();
-                }
-            }
-        }
-        if member == LIAR {
-            line.waiting += data.len();
-            return None;
-        }
-        Some(data.len())
-    }
-
     // Members
 
     fn join(&mut self, member: usize) {
@@ -418,38 +351,12 @@ impl World {
             return;
         }
         self.joins[member] = self.joins[member].wrapping_add(1);
-        let (name, last) = MEMBERS[member];
-        let mut announcement = Announcement::new(name, self.joins[member], self.joins[member]);
+        let mut announcement = Announcement::new(MEMBERS[member].0, self.joins[member], self.joins[member]);
         announcement.caps = 1;
-        let conn = self.driven.machine.next_conn();
-        self.lines[member] = Some(Line { conn, session: None, unread: Vec::new(), waiting: 0 });
-        self.feed(Input::Accepted { conn, remote: victim::address(last) });
-        let hello = announcement.hello("");
-        let challenge = self.exchange(member, &framed(&hello));
-        let Some(challenge) = frames(&challenge).first().map(|challenge| challenge.to_vec()) else { return };
-        let keys = Keys::new(Some(SECRET), &hello, &challenge);
-        self.exchange(member, &framed(&keys.auth));
-        let Some(line) = &mut self.lines[member] else { return };
-        line.session = Some(keys.session(true));
-        self.record(member, &message(kind::OFFER, &body::array(&[0], Some(false))));
-        let intro = [(b'c', 1), (b'd', 0), (b'm', 1), (b'p', 0), (b'u', 0)];
-        self.record(member, &message(kind::INTRO, &body::map(&intro)));
+        self.greet(member, &announcement);
         if member == HONEST {
             self.record(HONEST, &message(kind::NAMES, &say::names(true, true, &[], &[])));
         }
-    }
-
-    fn exchange(&mut self, member: usize, bytes: &[u8]) -> Vec<u8> {
-        let Some(conn) = self.lines[member].as_ref().map(|line| line.conn) else { return Vec::new() };
-        self.feed(victim::received(conn, bytes));
-        self.lines[member].as_mut().map(|line| std::mem::take(&mut line.unread)).unwrap_or_default()
-    }
-
-    fn record(&mut self, member: usize, messages: &[u8]) {
-        let Some(line) = &mut self.lines[member] else { return };
-        let Some(session) = &mut line.session else { return };
-        let (conn, record) = (line.conn, session.seal(messages));
-        self.feed(victim::received(conn, &record));
     }
 
     // What holds
@@ -502,5 +409,46 @@ impl World {
         }
         assert_eq!(self.driven.machine.status(), ClusterStatus::Stopped, "a stop is bounded");
         assert!(self.claims.is_empty() && self.processes.is_empty(), "claims or processes are left");
+    }
+}
+
+impl Members for World {
+    type Talk = ();
+
+    fn driven(&mut self) -> &mut Driven {
+        &mut self.driven
+    }
+
+    fn lines(&mut self) -> &mut [Option<Line<()>>; 2] {
+        &mut self.lines
+    }
+
+    fn feed(&mut self, input: Input) {
+        let actions = self.driven.feed(self.now, input);
+        self.perform(actions);
+    }
+
+    fn transmitted(&mut self, conn: ConnId, data: &[u8]) -> Option<usize> {
+        let member = self.lines.iter().position(|line| line.as_ref().is_some_and(|line| line.conn == conn))?;
+        let Self { lines, due, heard, .. } = self;
+        let line = lines[member].as_mut()?;
+        line.hear(data, |(), kind, body| {
+            if kind != kind::NAMES {
+                return;
+            }
+            let told = say::read(body);
+            let numbers = told.claims.iter().filter(|(.., settled)| !settled).map(|(number, ..)| *number);
+            if member == HONEST {
+                due.retain(|number| !told.withdrawn.contains(number));
+                due.extend(numbers);
+            } else {
+                *heard = numbers.collect();
+            }
+        });
+        if member == LIAR && line.has_session() {
+            line.waiting += data.len();
+            return None;
+        }
+        Some(data.len())
     }
 }

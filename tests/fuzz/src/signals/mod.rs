@@ -17,17 +17,13 @@ use noex_proto::{ClusterStatus, ExitReason, Input, Instant, Machine};
 
 use crate::Taken;
 use crate::driven::Driven;
+use crate::member::{HARM, HONEST, Members};
 use crate::peer::{SECRET, body, kind, message};
 use crate::signal::Signal;
 use crate::victim;
 use application::{Application, Script};
 use say::{NAMES, Say, Target};
 use world::World;
-
-/// The members: one that does harm, and one that is honest.
-const MEMBERS: [(&str, u8); 2] = [("a@10.0.0.2:4369", 2), ("b@10.0.0.4:4369", 4)];
-const HARM: usize = 0;
-const HONEST: usize = 1;
 
 /// Whom the application means.
 #[derive(Arbitrary, Clone, Copy, Debug)]
@@ -171,11 +167,10 @@ impl World {
             }
             Op::Raw(bytes) => self.say(&[bytes.0.to_vec()]),
             Op::Read(bytes) => {
-                let Some(line) = &mut self.lines[HARM] else { return };
-                let bytes = if bytes == 0 { line.waiting } else { line.waiting.min(bytes.into()) };
-                line.waiting -= bytes;
-                let conn = line.conn;
-                self.feed(Input::Transmitted { bytes, conn });
+                if let Some(line) = &mut self.lines[HARM] {
+                    let leaves = line.let_leave(bytes);
+                    self.feed(leaves);
+                }
             }
             Op::Record(says) => {
                 let Some(line) = &self.lines[HARM] else { return };

@@ -4,18 +4,18 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
-use noex_proto::testing::Phase;
 use noex_proto::{
-    Action, ClusterError, ClusterEvent, ClusterStatus, ConnId, ConnectError, Destination, ExitReason, Input, Instant, NodeId,
-    PeerFault, ProcessName, ProtocolHash, RequestFailure,
+    Action, ClusterError, ClusterEvent, ClusterStatus, ConnId, Destination, ExitReason, Input, Instant, NodeId, PeerFault,
+    ProcessName, ProtocolHash, RequestFailure,
 };
 
+use super::Whom;
 use super::application::{Application, Deed, Script};
 use super::say::{self, NAMES};
 use super::talk::{Talk, Verdict};
-use super::{HARM, HONEST, MEMBERS, Whom};
-use crate::driven::{self, Driven};
-use crate::peer::{Announcement, Keys, SECRET, Session, body, framed, frames, kind, message};
+use crate::driven::Driven;
+use crate::member::{HARM, HONEST, Line, MEMBERS, Members, id};
+use crate::peer::{Announcement, body, kind, message};
 use crate::processes::PROTOCOL;
 use crate::signal::{Signal, To};
 use crate::victim;
@@ -23,23 +23,11 @@ use crate::victim;
 /// How long an honest call may take.
 const LEFT: u64 = 5000;
 
-/// A member's end of its session.
-#[derive(Debug)]
-pub(super) struct Line {
-    pub(super) conn: ConnId,
-    pub(super) session: Option<Session>,
-    pub(super) talk: Talk,
-    /// What the machine said before there was a session.
-    pub(super) unread: Vec<u8>,
-    /// Bytes that have not left the machine.
-    pub(super) waiting: usize,
-}
-
 pub(super) struct World {
     pub(super) now: Instant,
     pub(super) driven: Driven,
     pub(super) application: Application,
-    pub(super) lines: [Option<Line>; 2],
+    pub(super) lines: [Option<Line<Talk>>; 2],
     /// How often each member has joined.
     pub(super) joins: [u8; 2],
     /// Whether the member that does harm speaks of processes.
@@ -54,21 +42,12 @@ pub(super) struct World {
     pub(super) unique: u32,
 }
 
-pub(super) fn id(member: usize) -> NodeId {
-    MEMBERS[member].0.parse().expect("valid")
-}
-
 pub(super) const fn protocol() -> ProtocolHash {
     ProtocolHash(PROTOCOL.to_be_bytes())
 }
 
 impl World {
     // The machine
-
-    pub(super) fn feed(&mut self, input: Input) {
-        let actions = self.driven.feed(self.now, input);
-        self.perform(actions);
-    }
 
     /// The actions of a method of the machine.
     pub(super) fn called(&mut self) {
@@ -83,52 +62,17 @@ impl World {
     pub(super) fn perform(&mut self, actions: Vec<Action>) {
         let mut inputs = Vec::new();
         for action in actions {
-            match action {
-                Action::Resolve { lookup, .. } => inputs.push(driven::resolved(lookup)),
-                Action::Connect { conn, .. } => inputs.push(Input::DialFailed { conn, error: ConnectError::Unreachable }),
-                Action::Transmit { conn, data } => {
-                    if let Some(bytes) = self.transmitted(conn, &data) {
-                        inputs.push(Input::Transmitted { bytes, conn });
-                    }
-                }
-                Action::Close { conn, .. } => {
-                    for line in &mut self.lines {
-                        line.take_if(|line| line.conn == conn);
-                    }
-                    if self.driven.is(conn, Phase::Closing) {
-                        inputs.push(Input::Closed { conn });
-                    }
-                }
-                Action::Event(ClusterEvent::Error(ClusterError::Peer { fault, .. })) => self.fault = Some(fault),
-                Action::Process(action) => self.application.notice(action),
-                Action::Event(_) | Action::Message | Action::Stopped => {}
+            match self.perform_on_network(action) {
+                Ok(input) => inputs.extend(input),
+                Err(Action::Event(ClusterEvent::Error(ClusterError::Peer { fault, .. }))) => self.fault = Some(fault),
+                Err(Action::Process(action)) => self.application.notice(action),
+                Err(Action::Event(_) | Action::Message | Action::Stopped) => {}
+                Err(action) => unreachable!("{action:?} is about the network"),
             }
         }
         for input in inputs {
             self.feed(input);
         }
-    }
-
-    /// A member gets bytes: how many of them leave the machine at once.
-    pub(super) fn transmitted(&mut self, conn: ConnId, data: &[u8]) -> Option<usize> {
-        let member = self.lines.iter().position(|line| line.as_ref().is_some_and(|line| line.conn == conn))?;
-        let line = self.lines[member].as_mut()?;
-        let Some(session) = &mut line.session else {
-            line.unread.extend_from_slice(data);
-            return Some(data.len());
-        };
-        let mut heard = Vec::new();
-        for record in frames(data) {
-            for (kind, body) in session.open(record) {
-                heard.extend(line.talk.heard(kind, body));
-            }
-        }
-        if member == HARM {
-            line.waiting += data.len();
-            return None;
-        }
-        heard.into_iter().for_each(|signal| self.reply(signal));
-        Some(data.len())
     }
 
     /// The honest member hears something: it answers at once, and there is no process at its node.
@@ -154,39 +98,12 @@ impl World {
             return;
         }
         self.joins[member] = self.joins[member].wrapping_add(1);
-        let (name, last) = MEMBERS[member];
-        let mut announcement = Announcement::new(name, self.joins[member], self.joins[member]);
+        let mut announcement = Announcement::new(MEMBERS[member].0, self.joins[member], self.joins[member]);
         announcement.caps = u64::from(member == HONEST || self.capable);
-        let conn = self.driven.machine.next_conn();
-        self.lines[member] = Some(Line { conn, session: None, talk: Talk::default(), unread: Vec::new(), waiting: 0 });
-        self.feed(Input::Accepted { conn, remote: victim::address(last) });
-        let hello = announcement.hello("");
-        let challenge = self.exchange(member, &framed(&hello));
-        let Some(challenge) = frames(&challenge).first().map(|challenge| challenge.to_vec()) else { return };
-        let keys = Keys::new(Some(SECRET), &hello, &challenge);
-        self.exchange(member, &framed(&keys.auth));
-        let Some(line) = &mut self.lines[member] else { return };
-        line.session = Some(keys.session(true));
-        self.record(member, &message(kind::OFFER, &body::array(&[0], Some(false))));
-        let intro = [(b'c', 1), (b'd', 0), (b'm', 1), (b'p', 0), (b'u', 0)];
-        self.record(member, &message(kind::INTRO, &body::map(&intro)));
+        self.greet(member, &announcement);
         if member == HARM {
             self.garbled = false;
         }
-    }
-
-    /// A member says something in its handshake: what the machine replies.
-    pub(super) fn exchange(&mut self, member: usize, bytes: &[u8]) -> Vec<u8> {
-        let Some(conn) = self.lines[member].as_ref().map(|line| line.conn) else { return Vec::new() };
-        self.feed(victim::received(conn, bytes));
-        self.lines[member].as_mut().map(|line| std::mem::take(&mut line.unread)).unwrap_or_default()
-    }
-
-    pub(super) fn record(&mut self, member: usize, messages: &[u8]) {
-        let Some(line) = &mut self.lines[member] else { return };
-        let Some(session) = &mut line.session else { return };
-        let (conn, record) = (line.conn, session.seal(messages));
-        self.feed(victim::received(conn, &record));
     }
 
     /// The member that does harm says these signals, each in one message of a record. A lie ends its session, and nothing else does.
@@ -352,7 +269,7 @@ impl World {
     pub(super) fn settle(&mut self) {
         loop {
             if let Some(reply) = self.replies.pop() {
-                let heard = |line: &mut Line| {
+                let heard = |line: &mut Line<Talk>| {
                     line.talk.begin_record();
                     line.talk.said(&reply.encode(), Instant::START, 0)
                 };
@@ -422,5 +339,37 @@ impl World {
             self.feed(Input::Tick);
             self.settle();
         }
+    }
+}
+
+impl Members for World {
+    type Talk = Talk;
+
+    fn driven(&mut self) -> &mut Driven {
+        &mut self.driven
+    }
+
+    fn lines(&mut self) -> &mut [Option<Line<Talk>>; 2] {
+        &mut self.lines
+    }
+
+    fn feed(&mut self, input: Input) {
+        let actions = self.driven.feed(self.now, input);
+        self.perform(actions);
+    }
+
+    fn transmitted(&mut self, conn: ConnId, data: &[u8]) -> Option<usize> {
+        let member = self.lines.iter().position(|line| line.as_ref().is_some_and(|line| line.conn == conn))?;
+        let line = self.lines[member].as_mut()?;
+        let mut heard = Vec::new();
+        line.hear(data, |talk, kind, body| heard.extend(talk.heard(kind, body)));
+        if member == HARM && line.has_session() {
+            line.waiting += data.len();
+            return None;
+        }
+        if member == HONEST {
+            heard.into_iter().for_each(|signal| self.reply(signal));
+        }
+        Some(data.len())
     }
 }
