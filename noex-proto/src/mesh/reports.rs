@@ -8,11 +8,11 @@ use core::time::Duration;
 
 use crate::{Instant, LocalFault, NodeId, Unreached};
 
-/// The most local faults that are remembered as reported.
-const LOCAL_MAX: usize = 16;
+/// The most things of one kind that are reported within [`REPEAT`], each once.
+const MAX: usize = 16;
 
-/// A local fault that persists is reported again after this time.
-const LOCAL_REPEAT: Duration = Duration::from_secs(60);
+/// What persists is reported again after this time.
+const REPEAT: Duration = Duration::from_secs(60);
 
 /// The time over which reports are counted.
 const WINDOW: Duration = Duration::from_secs(1);
@@ -25,26 +25,15 @@ const PEERS_REPEAT: Duration = Duration::from_secs(60 * 60);
 
 /// What was reported lately, the oldest first.
 #[derive(Clone, Debug)]
-pub(crate) struct Recent<K>(VecDeque<(Instant, K)>);
+struct Recent<K>(VecDeque<(Instant, K)>);
 
 impl<K: Eq> Recent<K> {
     /// Whether this was reported within that time; what is older is forgotten.
-    pub(crate) fn holds(&mut self, now: Instant, time: Duration, key: &K) -> bool {
+    fn holds(&mut self, now: Instant, time: Duration, key: &K) -> bool {
         while self.0.front().is_some_and(|(at, _)| now - *at >= time) {
             self.0.pop_front();
         }
         self.0.iter().any(|(_, reported)| reported == key)
-    }
-}
-
-impl<K> Recent<K> {
-    pub(crate) fn len(&self) -> usize {
-        self.0.len()
-    }
-
-    /// This is reported now.
-    pub(crate) fn push(&mut self, now: Instant, key: K) {
-        self.0.push_back((now, key));
     }
 }
 
@@ -54,23 +43,35 @@ impl<K> Default for Recent<K> {
     }
 }
 
-/// The local faults of the last minute, each of which was reported once.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct LocalReports(Recent<String>);
+/// What was reported within the last minute, each thing once.
+#[derive(Clone, Debug)]
+pub(crate) struct OnceAMinute<K>(Recent<K>);
 
-impl LocalReports {
-    /// Whether this fault is to be reported now. One that was reported is not for a minute, nor is another one while as many as there
-    /// may be are remembered. Each panic of a handler is.
-    pub(crate) fn admit(&mut self, now: Instant, fault: &LocalFault) -> bool {
-        if let LocalFault::HandlerPanicked { .. } = fault {
-            return true;
-        }
-        let text = fault.to_string();
-        let admitted = !self.0.holds(now, LOCAL_REPEAT, &text) && self.0.len() < LOCAL_MAX;
+impl<K: Eq> OnceAMinute<K> {
+    /// Whether this is to be reported now. What was reported is not for a minute, nor is anything else while as much as may be is remembered.
+    pub(crate) fn admit(&mut self, now: Instant, key: K) -> bool {
+        let admitted = !self.0.holds(now, REPEAT, &key) && self.0.0.len() < MAX;
         if admitted {
-            self.0.push(now, text);
+            self.0.0.push_back((now, key));
         }
         admitted
+    }
+}
+
+impl<K> Default for OnceAMinute<K> {
+    fn default() -> Self {
+        Self(Recent::default())
+    }
+}
+
+/// The local faults of the last minute.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct LocalReports(OnceAMinute<String>);
+
+impl LocalReports {
+    /// Whether this fault is to be reported now: once a minute, and each panic of a handler.
+    pub(crate) fn admit(&mut self, now: Instant, fault: &LocalFault) -> bool {
+        matches!(fault, LocalFault::HandlerPanicked { .. }) || self.0.admit(now, fault.to_string())
     }
 }
 
@@ -96,10 +97,10 @@ impl PeerReports {
 
     /// This was told.
     pub(crate) fn told(&mut self, now: Instant, report: PeerReport) {
-        if self.0.len() >= PEERS_MAX {
+        if self.0.0.len() >= PEERS_MAX {
             self.0.0.pop_front();
         }
-        self.0.push(now, report);
+        self.0.0.push_back((now, report));
     }
 }
 
@@ -181,9 +182,9 @@ mod tests {
         for minute in 0..3 {
             let reported =
                 (0..60).filter(|second| reports.admit(at(60 * minute + second), &fault(&format!("{minute} {second}"))));
-            assert_eq!(reported.count(), LOCAL_MAX);
+            assert_eq!(reported.count(), MAX);
         }
-        assert_eq!(reports.0.len(), LOCAL_MAX);
+        assert_eq!(reports.0.0.0.len(), MAX);
     }
 
     #[test]
@@ -191,6 +192,20 @@ mod tests {
         let mut reports = LocalReports::default();
         assert!((0..100).all(|_| reports.admit(at(0), &LocalFault::HandlerPanicked { message: "again".into() })));
         assert!(reports.admit(at(0), &fault("too many open files")));
+    }
+
+    #[test]
+    fn what_one_process_cannot_decode_is_reported_once_a_minute() {
+        let mut reports = OnceAMinute::default();
+        let reported = (0..180).filter(|second| reports.admit(at(*second), 7));
+        assert!(reported.eq([0, 60, 120]));
+    }
+
+    #[test]
+    fn sixteen_processes_a_minute_are_reported() {
+        let mut reports = OnceAMinute::default();
+        assert_eq!((0..1000).filter(|process| reports.admit(at(0), *process)).count(), MAX);
+        assert!(!reports.admit(at(59), 2000) && reports.admit(at(60), 2000));
     }
 
     #[test]
@@ -207,9 +222,9 @@ mod tests {
             assert!(!reports.is_told(at(0), &report(number)));
             reports.told(at(0), report(number));
         }
-        assert_eq!(reports.0.len(), PEERS_MAX);
+        assert_eq!(reports.0.0.len(), PEERS_MAX);
         assert!(reports.is_told(at(3599), &report(1000)) && !reports.is_told(at(3599), &report(1000 - 256)));
         assert!(!reports.is_told(at(3600), &report(1000)));
-        assert_eq!(reports.0.len(), 0);
+        assert_eq!(reports.0.0.len(), 0);
     }
 }

@@ -165,10 +165,7 @@ impl Processes {
         {
             let item = match waiting {
                 Waiting::Cast(body) => Some(MailboxItem::Cast { body }),
-                Waiting::NameLost(lost) => {
-                    let (name, winner) = *lost;
-                    Some(MailboxItem::NameLost { name, winner })
-                }
+                Waiting::NameLost(lost) => Some(name_lost(*lost)),
                 Waiting::Overrun(missed) => Some(MailboxItem::Overrun { missed }),
                 Waiting::Stop(reason) => Some(MailboxItem::Stop(reason)),
                 Waiting::Down(monitor, reason) => {
@@ -195,10 +192,7 @@ impl Processes {
         let mut items = Vec::new();
         while let Some(Some(waiting)) = self.table.mailbox(process, super::mailbox::Mailbox::next_ahead) {
             match waiting {
-                Waiting::NameLost(lost) => {
-                    let (name, winner) = *lost;
-                    items.push(MailboxItem::NameLost { name, winner });
-                }
+                Waiting::NameLost(lost) => items.push(name_lost(*lost)),
                 Waiting::Stop(reason) => items.push(MailboxItem::Stop(reason)),
                 other => unreachable!("{other:?} goes ahead of nothing"),
             }
@@ -508,4 +502,8 @@ impl Processes {
             MonitorState::Removed(_) => {}
         }
     }
+}
+
+fn name_lost((name, winner): (ProcessName, Option<ProcessId>)) -> MailboxItem {
+    MailboxItem::NameLost { name, winner }
 }

@@ -10,7 +10,6 @@
 //! | `outbox` | what waits to be sent to a peer |
 //! | `names` | names of the cluster: this node's claims, and those of others |
 //! | `deadlines`, `slots`, `line` | timeouts, numbered tables, and queues from whose middle an item can be taken |
-//! | `cast_reports` | what was told lately of casts that could not be decoded |
 //! | `commands` | what the application does |
 //! | `arrivals` | what a peer's signals lead to |
 //! | `ends` | the end of a process, of a session and of a run, and deadlines |
@@ -19,7 +18,6 @@
 
 mod abstraction;
 mod arrivals;
-mod cast_reports;
 mod command;
 mod commands;
 mod deadlines;
@@ -51,7 +49,6 @@ pub use id::{
 pub(crate) use id::{NAME_MAX, REASON_MAX};
 pub use names::{ClaimError, ClaimOptions, Holder, WatchNameError};
 
-use cast_reports::CastReports;
 use deadlines::Deadlines;
 use mailbox::{Mailbox, Waiting};
 pub(crate) use names::{Begin, Newcomer};
@@ -68,6 +65,7 @@ use table::Table;
 use crate::id::incarnation::Incarnation;
 use crate::mesh::event::{MeshEvent, Up};
 use crate::mesh::host::Host;
+use crate::mesh::reports::OnceAMinute;
 use crate::time::{Moment, RunTime};
 use crate::wire::message::kind;
 use crate::{Action, ClusterError, ClusterEvent, ConnId, Instant, Limits, NodeId, PeerFault};
@@ -96,7 +94,8 @@ pub(crate) struct Processes {
     table: Table,
     peers: Peers,
     deadlines: Deadlines<Due>,
-    cast_reports: CastReports,
+    /// The processes that could not decode a cast lately.
+    cast_reports: OnceAMinute<u64>,
     names: Names,
     /// Peers for which something was queued since it was last asked.
     dirty: BTreeSet<ConnId>,
