@@ -98,7 +98,7 @@ impl Stage {
         let whose = self.whose.host(host);
         let before = self.whose.take();
         // Its destructors find the node as it was. What they ask it for comes to nothing.
-        let (local, wall) = (self.world.local(host), self.world.wall_of(host));
+        let (local, wall) = (self.world.local(host), self.world.wall(host));
         process.port.give(self.world.machine_mut(host), local, wall);
         let port = process.port.clone();
         let _panic = panics::within(&whose, || catch_unwind(AssertUnwindSafe(|| process.drop_tasks())));
@@ -145,7 +145,7 @@ impl Stage {
     pub(super) fn give_all(&mut self) {
         for host in 0..self.places.len() {
             let Some(process) = &self.places[host].process else { continue };
-            let (local, wall) = (self.world.local(host), self.world.wall_of(host));
+            let (local, wall) = (self.world.local(host), self.world.wall(host));
             process.port.give(self.world.machine_mut(host), local, wall);
         }
     }
@@ -212,7 +212,7 @@ impl Stage {
         let Self { world, places, marks, watch, .. } = self;
         let place = &mut places[host];
         let Some(process) = &mut place.process else { return Ok(()) };
-        let (local, wall) = (world.local(host), world.wall_of(host));
+        let (local, wall) = (world.local(host), world.wall(host));
         watch.begins(host, world.nanos());
         let local_ms = nanos(local.since_start()) / MILLISECOND;
         let jump = Duration::from_millis(local_ms.saturating_sub(place.clock_ms));
@@ -333,7 +333,7 @@ fn carry(world: &mut World, host: HostId, port: &Port, drives: u64, marks: &mut 
     if (news || drives > 0)
         && let Some(books) = port.books()
     {
-        world.check_program(host, books);
+        world.check_counts(host, books);
     }
     news
 }

@@ -16,7 +16,7 @@ use crate::safety::Invariant;
 pub(super) const CALLER: HostId = 0;
 pub(super) const CALLED: HostId = 1;
 
-const PROTOCOL: ProtocolHash = ProtocolHash(*b"explored");
+pub(super) const PROTOCOL: ProtocolHash = ProtocolHash(*b"explored");
 const TIMEOUT: Duration = Duration::from_secs(3);
 /// After this time all that the caller waits for is over.
 pub(super) const PATIENCE: Duration = Duration::from_secs(4);

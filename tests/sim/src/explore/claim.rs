@@ -3,13 +3,13 @@
 use std::hash::{Hash, Hasher};
 use std::time::Duration;
 
-use noex_proto::{ClaimId, ClaimOptions, ExitReason, MailboxItem, ProcessAction, ProcessName, ProtocolHash};
+use noex_proto::{ClaimId, ClaimOptions, ExitReason, MailboxItem, ProcessAction, ProcessName};
 
+use super::call::PROTOCOL;
 use super::state::{Checked, Move, State};
 use crate::HostId;
 use crate::safety::Invariant;
 
-const PROTOCOL: ProtocolHash = ProtocolHash(*b"explored");
 /// After this time, with nothing in the way, all claims are over and all withdrawals are known.
 pub(super) const PATIENCE: Duration = Duration::from_secs(3);
 

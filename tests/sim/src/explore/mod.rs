@@ -13,6 +13,7 @@ mod call;
 mod claim;
 mod digest;
 mod driver;
+mod host;
 mod link;
 mod rest;
 mod scenario;

@@ -38,6 +38,17 @@ impl World {
         bytes
     }
 
+    /// The machine counts as many processes, calls, and calls that processes have, as its driver knows of.
+    pub(crate) fn check_counts(&mut self, host: HostId, known: (usize, usize, usize)) {
+        let open = self.open_with(host, None);
+        let counted = (self.hosts[host].machine.process_count(), open.calls, open.handed);
+        if counted != known {
+            let detail =
+                format!("processes, calls and calls that they have: the machine counts {counted:?}, and its driver {known:?}");
+            self.violate(Some(host), Invariant::BooksBalance, detail);
+        }
+    }
+
     /// The process that has a name, as a host sees it.
     pub(super) fn holder(&self, host: HostId, name: &ProcessName) -> Option<ProcessId> {
         let holder = self.hosts[host].machine.whereis(name).map(|holder| holder.process);

@@ -213,7 +213,8 @@ impl World {
         self.set_timer(host);
     }
 
-    pub(super) fn wall(&self, host: HostId) -> WallTime {
+    /// The wall-clock time of a host.
+    pub(crate) fn wall(&self, host: HostId) -> WallTime {
         WallTime(self.hosts[host].wall_offset + Duration::from_nanos(self.now))
     }
 

@@ -1,11 +1,10 @@
 //! Programs of applications on hosts: their machines change hands, and what the machines ask for is performed here.
 
 use noex_proto::testing::Violation;
-use noex_proto::{Action, Instant, Machine, ProcessAction, WallTime};
+use noex_proto::{Action, Instant, Machine, ProcessAction};
 
 use super::application::Subscriber;
 use super::{HostId, World};
-use crate::safety::Invariant;
 
 /// What the programs of a host are told, and have not heard yet.
 #[derive(Clone, Debug, Default)]
@@ -76,17 +75,6 @@ impl World {
         self.hosts[host].told.is_some()
     }
 
-    /// Compares what a machine counts of processes with what its driver knows.
-    pub(crate) fn check_program(&mut self, host: HostId, known: (usize, usize, usize)) {
-        let open = self.open_with(host, None);
-        let counted = (self.hosts[host].machine.process_count(), open.calls, open.handed);
-        if counted != known {
-            let detail =
-                format!("processes, calls and calls that they have: the machine counts {counted:?}, and its driver {known:?}");
-            self.violate(Some(host), Invariant::BooksBalance, detail);
-        }
-    }
-
     /// The rule that a program's driver found broken.
     pub(crate) fn judge_program(&mut self, host: HostId, told: Result<(), String>) {
         let of = |detail| Violation { rule: noex_proto::testing::Rule::BooksBalance, detail };
@@ -121,10 +109,5 @@ impl World {
     /// When a host's own clock shows this many nanoseconds.
     pub(crate) fn when(&self, host: HostId, local: u64) -> u64 {
         self.hosts[host].clock.when(local).max(self.now)
-    }
-
-    /// The wall-clock time of a host.
-    pub(crate) fn wall_of(&self, host: HostId) -> WallTime {
-        self.wall(host)
     }
 }

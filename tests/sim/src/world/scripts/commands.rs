@@ -10,7 +10,6 @@ use noex_proto::{
 use super::ledger::{Call, Epoch, Expected, OWN, State, Target, Word};
 use super::{Claim, DEEPEST, FOREIGN, HOLD, PROTOCOL, ROUNDING, STALE, Script, Task, body, name};
 use crate::safety::{Check, Invariant};
-use crate::world::host::Host;
 use crate::world::{HostId, World};
 
 /// A process, by its host and its place there.
@@ -185,10 +184,15 @@ impl World {
     pub(super) fn may_be_missing(&self, host: HostId, to: &Target) -> bool {
         let Target::Process(known) = to else { return true };
         let process = &self.ledger.processes[*known];
-        let twin = |(host, at): (usize, &Host)| host != process.host && at.ids.iter().flatten().any(|id| id == process.id.node());
         let met = self.hosts[host].scripts.ups.get(process.id.node());
         let former = met.is_some_and(|met| *met < process.began + STALE);
-        process.end.is_some() || !self.takes_messages(to) || former || self.hosts.iter().enumerate().any(twin)
+        process.end.is_some() || !self.takes_messages(to) || former || self.has_twin(process.host, process.id.node())
+    }
+
+    /// Whether a node on another host than this one has, or had, this identity.
+    pub(super) fn has_twin(&self, host: HostId, id: &NodeId) -> bool {
+        let others = self.hosts.iter().enumerate().filter(|(other, _)| *other != host);
+        others.flat_map(|(_, other)| other.ids.iter().flatten()).any(|other| other == id)
     }
 
     /// What a call came to is what has become of it.
@@ -325,12 +329,11 @@ impl World {
     pub(crate) fn monitor_checked(&mut self, from: HostId, by: Option<usize>, to: Address, removed: Option<Duration>) {
         let Some((destination, target, node)) = self.target(to).filter(|_| self.can_speak(from)) else { return };
         let epoch = self.epoch(from, &node);
-        let owners = &self.hosts[from].scripts.owners;
-        let watcher = by.and_then(|slot| owners.iter().find(|(_, owner)| owner.slot == slot));
+        let watcher = by.and_then(|slot| self.hosts[from].scripts.owner_at(slot));
         if by.is_some() && watcher.is_none() {
             return;
         }
-        let (number, known) = watcher.map(|(number, owner)| (*number, owner.known)).unzip();
+        let (number, known) = watcher.map(|(number, owner)| (number, owner.known)).unzip();
         let at = &mut self.hosts[from];
         let (now, running) = (at.local(self.now), at.monitor.status == ClusterStatus::Running);
         let set = at.machine.monitor(now, number, &destination);
@@ -369,11 +372,9 @@ impl World {
 
     /// A process on a host ends of itself, and is opened again after some time.
     pub(crate) fn exit_checked(&mut self, host: HostId, slot: usize, again: Duration) {
-        let owners = &self.hosts[host].scripts.owners;
-        let Some((number, _)) = owners.iter().find(|(_, owner)| owner.slot == slot) else { return };
+        let Some((number, _)) = self.hosts[host].scripts.owner_at(slot) else { return };
         if self.can_speak(host) {
-            let (number, reason) =
-                (*number, if slot.is_multiple_of(2) { ExitReason::Normal } else { ExitReason::error("told to") });
+            let reason = if slot.is_multiple_of(2) { ExitReason::Normal } else { ExitReason::error("told to") };
             self.end_script(host, number, reason, again);
         }
     }
@@ -435,14 +436,8 @@ impl World {
             return;
         }
         let at = &self.hosts[host];
-        let open = self.open_with(host, None);
-        let counted = (at.machine.process_count(), open.calls, open.handed);
         let known = (at.scripts.owners.len(), at.scripts.calls.len(), at.scripts.requests.len());
-        if counted != known {
-            let detail =
-                format!("processes, calls and calls that they have: the machine counts {counted:?}, and its driver {known:?}");
-            self.violate(Some(host), Invariant::BooksBalance, detail);
-        }
+        self.check_counts(host, known);
     }
 
     /// Nothing is left of an up-period that is over.

@@ -83,8 +83,7 @@ impl World {
 
     /// A process on a host claims a name, or stands by for it.
     pub(crate) fn claim_checked(&mut self, host: HostId, wish: Wish) {
-        let owners = &self.hosts[host].scripts.owners;
-        let owner = owners.iter().find(|(_, owner)| owner.slot == wish.slot).map(|(number, owner)| (*number, owner.known));
+        let owner = self.hosts[host].scripts.owner_at(wish.slot).map(|(number, owner)| (number, owner.known));
         let Some((number, known)) = owner.filter(|_| self.can_speak(host)) else { return };
         let name = name(wish.name);
         let options = ClaimOptions::default().min_nodes(wish.min_nodes).keep_on_loss(wish.keep_on_loss).timeout(wish.timeout);
@@ -115,8 +114,7 @@ impl World {
 
     /// A process on a host gives a name back.
     pub(crate) fn release_checked(&mut self, host: HostId, slot: usize, of: usize) {
-        let owners = &self.hosts[host].scripts.owners;
-        let Some(number) = owners.iter().find(|(_, owner)| owner.slot == slot).map(|(number, _)| *number) else { return };
+        let Some((number, _)) = self.hosts[host].scripts.owner_at(slot) else { return };
         if !self.can_speak(host) {
             return;
         }
@@ -290,10 +288,6 @@ impl World {
         let at = &self.hosts[host];
         // Whoever stands by has not tried while another one had the name.
         let began = open.began.max(at.scripts.names.taken.get(&open.name).copied().unwrap_or(0));
-        let twin = |of: HostId, id: &noex_proto::NodeId| {
-            let mut others = self.hosts.iter().enumerate().filter(|(other, _)| *other != of);
-            others.any(|(_, other)| other.ids.iter().flatten().any(|other| other == id))
-        };
         for (other, to) in self.hosts.iter().enumerate().filter(|(other, to)| *other != host && to.alive && to.rogue.is_none()) {
             let (Ok(own), Ok(node)) = (at.machine.local_node_id(), to.machine.local_node_id()) else { continue };
             let Some(holder) = self.holder(other, &open.name).filter(|holder| *holder.node() == node && own != node) else {
@@ -306,7 +300,7 @@ impl World {
                 up.is_some_and(|up| up < began && up > of.since + STALE)
             };
             // Of a node whose identity another one claims nobody knows with whom its peers are connected.
-            if since(at, to, &node) && since(to, at, &own) && !twin(host, &own) && !twin(other, &node) {
+            if since(at, to, &node) && since(to, at, &own) && !self.has_twin(host, &own) && !self.has_twin(other, &node) {
                 let detail = format!(
                     "{} is process {} of host {host}, and {} of host {other}, and the two have been connected all the time",
                     open.name, open.number, holder
