@@ -65,31 +65,29 @@ pub use time::SystemTimes;
 /// noex_driver::mark!("leads", term);
 /// noex_driver::mark!("has the file");
 /// ```
-#[cfg(feature = "sim")]
 #[macro_export]
 macro_rules! mark {
     ($name:expr) => {
         $crate::mark!($name, "")
     };
     ($name:expr, $value:expr) => {
+        $crate::mark_here!($name, $value)
+    };
+}
+
+#[cfg(feature = "sim")]
+#[doc(hidden)]
+#[macro_export]
+macro_rules! mark_here {
+    ($name:expr, $value:expr) => {
         $crate::sim::mark($name, &$value)
     };
 }
 
-/// Marks a place in a program for a test in a simulation: that a value, such as a term that it leads in, has this name now. Anywhere else it does
-/// nothing, and without the feature `sim` the value is not even looked at.
-///
-/// ```
-/// # let term = 7;
-/// noex_driver::mark!("leads", term);
-/// noex_driver::mark!("has the file");
-/// ```
 #[cfg(not(feature = "sim"))]
+#[doc(hidden)]
 #[macro_export]
-macro_rules! mark {
-    ($name:expr) => {
-        $crate::mark!($name, "")
-    };
+macro_rules! mark_here {
     ($name:expr, $value:expr) => {{
         let _unused = || (&$name, &$value);
     }};
